@@ -1,0 +1,157 @@
+//! The alarm of one point: an ISA-18.2 machine with orthogonal flags.
+
+use serde::{Deserialize, Serialize};
+
+use crate::reading::{DeviceIx, PointIx};
+use crate::text::Bilingual;
+use crate::time::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How bad it is; P1 first. The words follow the property trade, the order follows ISA-18.2 (P1 is highest).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Priority {
+    /// Life or major damage: everybody, at once.
+    P1,
+    /// Urgent: arrive within 15 minutes.
+    P2,
+    /// Arrive within 30 minutes.
+    P3,
+    /// Next working day; rings nobody.
+    P4,
+}
+
+impl Priority {
+    /// All four, highest first.
+    pub const ALL: [Priority; 4] = [Priority::P1, Priority::P2, Priority::P3, Priority::P4];
+
+    /// `P1` to `P4`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Priority::P1 => "P1",
+            Priority::P2 => "P2",
+            Priority::P3 => "P3",
+            Priority::P4 => "P4",
+        }
+    }
+}
+
+/// What kind of alarm it is, which decides what may delay or hide it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AlarmClass {
+    /// Fire, entrapment, gas, flood: never delayed by a parent, never grouped away, never inhibited.
+    LifeSafety,
+    /// Something about the process or the plant.
+    Process,
+    /// A device or a line does not answer.
+    Communication,
+}
+
+/// Whether an alarm whose condition has gone stays until a person resets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Latching {
+    /// It stays.
+    Latching,
+    /// It goes with its condition.
+    NonLatching,
+}
+
+/// What a point is compared with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Test {
+    /// Above `limit`; once true, until it falls to `limit - deadband`.
+    Above {
+        /// In the point's unit.
+        limit: f64,
+        /// In the point's unit, not negative.
+        deadband: f64,
+    },
+    /// Below `limit`; once true, until it rises to `limit + deadband`.
+    Below {
+        /// In the point's unit.
+        limit: f64,
+        /// In the point's unit, not negative.
+        deadband: f64,
+    },
+    /// Exactly this code or number.
+    Equals(i64),
+    /// Anything but this code or number.
+    Differs(i64),
+    /// Any of these bits is set.
+    AnyBit(u64),
+}
+
+/// When an alarm's condition is true.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Condition {
+    /// Every term, on good readings only.
+    All(Vec<Term>),
+    /// The device does not answer (its poll health says so).
+    Silent(DeviceIx),
+}
+
+/// One comparison.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Term {
+    /// The point.
+    pub point: PointIx,
+    /// The comparison.
+    pub test: Test,
+}
+
+/// One alarm of the site.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlarmDef {
+    /// `device/alarm`, stable across restarts; the store's key.
+    pub key: Arc<str>,
+    /// The device it is about.
+    pub device: DeviceIx,
+    /// When it is true.
+    pub condition: Condition,
+    /// How bad it is.
+    pub priority: Priority,
+    /// What may delay or hide it.
+    pub class: AlarmClass,
+    /// How long the condition must hold before it counts.
+    pub on_delay: Duration,
+    /// How long it must be gone before it has gone.
+    pub off_delay: Duration,
+    /// Whether it stays until it is reset.
+    pub latching: Latching,
+    /// The plan its incident runs, such as `EP-06`; `None` for alarms that open no incident.
+    pub plan: Option<Arc<str>>,
+    /// What happened.
+    pub text: Bilingual,
+    /// What to do now.
+    pub action: Bilingual,
+}
+
+/// The part of an alarm that lasts: what the store keeps and what a restart begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmRecord {
+    /// [`AlarmDef::key`].
+    pub key: String,
+    /// Counts the times it was raised; an acknowledgement names the occurrence it means.
+    pub occurrence: u64,
+    /// The condition holds.
+    pub active: bool,
+    /// A person has accepted this occurrence.
+    pub acked: bool,
+    /// The condition has gone, and the alarm waits for a reset.
+    pub latched: bool,
+    /// Hidden under a root cause (the key of the root alarm or the node's name).
+    pub suppressed_by: Option<String>,
+    /// When this occurrence was raised.
+    pub raised_at: Timestamp,
+    /// When the condition went, if it did.
+    pub cleared_at: Option<Timestamp>,
+    /// When it was accepted, and by whom.
+    pub acked_at: Option<Timestamp>,
+    /// The person who accepted it.
+    pub acked_by: Option<String>,
+    /// The incident it belongs to.
+    pub incident: Option<uuid::Uuid>,
+}

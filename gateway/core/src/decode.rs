@@ -1,0 +1,1 @@
+//! Register words to values.

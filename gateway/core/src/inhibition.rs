@@ -1,0 +1,1 @@
+//! Root causes and their children.

@@ -1,0 +1,30 @@
+//! `guanjia-core`: the rules of a building, and nothing else.
+//!
+//! This crate is pure. It has no tokio, no database, no socket, no file and no clock: whatever depends on the
+//! moment takes a [`time::Timestamp`] as a parameter. `clippy.toml` beside the manifest bans the rest.
+//!
+//! # Layout
+//!
+//! * [`time`], [`units`], [`text`]: the small types everything is made of
+//! * [`reading`]: values, quality, readings and the keys they travel under
+//! * [`decode`]: register words to values
+//! * [`profile`]: what a kind of device looks like on its bus (devices are data)
+//! * [`alarm`]: the ISA-18.2 alarm machine; [`inhibition`]: root causes and their children
+//! * [`plan`], [`roster`], [`incident`]: emergency plans, who is on duty, and the incident with its pages
+//! * [`usage`], [`tariff`], [`ledger`], [`supply`]: from register to consumption, price, posting and the relay
+
+pub mod alarm;
+pub mod decode;
+pub mod incident;
+pub mod inhibition;
+pub mod ledger;
+pub mod plan;
+pub mod profile;
+pub mod reading;
+pub mod roster;
+pub mod supply;
+pub mod tariff;
+pub mod text;
+pub mod time;
+pub mod units;
+pub mod usage;

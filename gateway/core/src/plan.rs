@@ -1,0 +1,1 @@
+//! Emergency plans: the eleven the trade knows, as data.

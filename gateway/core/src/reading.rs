@@ -1,0 +1,243 @@
+//! Values, quality, readings, and the keys they travel under.
+//!
+//! A [`Reading`] is never a bare number: it carries the quality and the time at which the *device* answered, and
+//! neither ever moves without a new answer. Inside one run of the program a point is a dense [`PointIx`], so that
+//! the hot path compares integers; outside it is `device/point`.
+//!
+//! Register values stay exact. A `u64` energy counter scaled by 0.01 becomes the [`Decimal`] with that mantissa and
+//! exponent -2, and is compared, printed and billed as such. Only what the device itself sends as a float is one.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+
+/// The index of a point in this run's catalogue. Not stable across restarts or reloads; never stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PointIx(pub u32);
+
+/// The index of a device in this run's catalogue. Not stable across restarts or reloads; never stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceIx(pub u32);
+
+/// `mantissa x 10^exponent`, exactly.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Decimal {
+    /// The digits.
+    pub mantissa: i128,
+    /// The power of ten; profiles keep it between -12 and 12.
+    pub exponent: i8,
+}
+
+impl Decimal {
+    /// `mantissa x 10^exponent`.
+    pub const fn new(mantissa: i128, exponent: i8) -> Self {
+        Self { mantissa, exponent }
+    }
+
+    /// The nearest double, for limits, charts and metrics; never for money.
+    pub fn to_f64(self) -> f64 {
+        // Dividing by an exact power of ten rounds once; multiplying by 0.1 would round twice.
+        if self.exponent < 0 {
+            self.mantissa as f64 / 10f64.powi(-i32::from(self.exponent))
+        } else {
+            self.mantissa as f64 * 10f64.powi(i32::from(self.exponent))
+        }
+    }
+
+    /// The mantissa once the number is written with `exponent`. `None` if digits would be lost or it overflows.
+    pub fn rescale(self, exponent: i8) -> Option<i128> {
+        let shift = i32::from(self.exponent) - i32::from(exponent);
+        let factor = 10i128.checked_pow(shift.unsigned_abs())?;
+        if shift >= 0 {
+            self.mantissa.checked_mul(factor)
+        } else if self.mantissa % factor == 0 {
+            Some(self.mantissa / factor)
+        } else {
+            None
+        }
+    }
+}
+
+impl PartialEq for Decimal {
+    fn eq(&self, other: &Self) -> bool {
+        let exponent = self.exponent.min(other.exponent);
+        match (self.rescale(exponent), other.rescale(exponent)) {
+            (Some(a), Some(b)) => a == b,
+            // One of them is too large to be written that finely, so they differ.
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.exponent >= 0 {
+            return match self.rescale(0) {
+                Some(whole) => write!(f, "{whole}"),
+                None => write!(f, "{}e{}", self.mantissa, self.exponent),
+            };
+        }
+        let decimals = usize::from(self.exponent.unsigned_abs());
+        let digits = format!("{:0>width$}", self.mantissa.unsigned_abs(), width = decimals + 1);
+        let (whole, fraction) = digits.split_at(digits.len() - decimals);
+        let sign = if self.mantissa < 0 { "-" } else { "" };
+        write!(f, "{sign}{whole}.{fraction}")
+    }
+}
+
+/// What a point can hold.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A contact, a coil, one bit.
+    Bool(bool),
+    /// An integer or scaled integer, exact.
+    Decimal(Decimal),
+    /// A number the device itself sends as IEEE 754. Never NaN or infinite: those decode to bad quality.
+    Float(f64),
+    /// A serial number, a version, a line of text.
+    Text(Arc<str>),
+}
+
+impl Value {
+    /// The value as a number for comparing, charting and exporting. `None` for text.
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            Value::Bool(b) => Some(f64::from(u8::from(*b))),
+            Value::Decimal(d) => Some(d.to_f64()),
+            Value::Float(x) => Some(*x),
+            Value::Text(_) => None,
+        }
+    }
+
+    /// The value as a truth: a bit, or a number that is not zero.
+    pub fn as_bool(&self) -> Option<bool> {
+        self.as_f64().map(|x| x != 0.0)
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Bool(b) => write!(f, "{}", u8::from(*b)),
+            Value::Decimal(d) => write!(f, "{d}"),
+            Value::Float(x) => write!(f, "{x}"),
+            Value::Text(t) => f.write_str(t),
+        }
+    }
+}
+
+/// Why there is no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BadReason {
+    /// Nothing was ever read since the start.
+    NeverRead,
+    /// The device does not answer.
+    NoAnswer,
+    /// The line to it is down: the port is gone, the serial server or broker refuses.
+    LineDown,
+    /// It answered with a Modbus exception.
+    Refused,
+    /// It says itself that there is no value (a sentinel such as 0x7FFF, NaN).
+    Sentinel,
+    /// What it sent cannot be read as the type the profile promises.
+    Undecodable,
+    /// It announced itself as gone (MQTT last will).
+    Offline,
+}
+
+impl BadReason {
+    /// The word in logs, metrics and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BadReason::NeverRead => "never_read",
+            BadReason::NoAnswer => "no_answer",
+            BadReason::LineDown => "line_down",
+            BadReason::Refused => "refused",
+            BadReason::Sentinel => "sentinel",
+            BadReason::Undecodable => "undecodable",
+            BadReason::Offline => "offline",
+        }
+    }
+}
+
+/// How far a value may be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Quality {
+    /// Read, checked, fresh.
+    Good,
+    /// Read, but the first answer after a time-out: it waits for the next one to confirm it.
+    Suspect,
+    /// Was good, and is older than the point may be.
+    Stale,
+    /// There is no value.
+    Bad(BadReason),
+}
+
+impl Quality {
+    /// `good`, `suspect`, `stale` or `bad`: the closed set of the metrics' `quality` label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Quality::Good => "good",
+            Quality::Suspect => "suspect",
+            Quality::Stale => "stale",
+            Quality::Bad(_) => "bad",
+        }
+    }
+
+    /// Only good values may raise or clear an alarm, bill, or move a relay.
+    pub fn is_good(self) -> bool {
+        self == Quality::Good
+    }
+}
+
+/// One answer of one point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// Which point.
+    pub point: PointIx,
+    /// What it says; `None` unless the quality is good or suspect.
+    pub value: Option<Value>,
+    /// How far to trust it.
+    pub quality: Quality,
+    /// When the device answered (not when anybody looked). For bad quality: when the answer failed to come.
+    pub at: Timestamp,
+}
+
+impl Reading {
+    /// A checked value.
+    pub fn good(point: PointIx, value: Value, at: Timestamp) -> Self {
+        Self { point, value: Some(value), quality: Quality::Good, at }
+    }
+
+    /// No value, and why.
+    pub fn bad(point: PointIx, why: BadReason, at: Timestamp) -> Self {
+        Self { point, value: None, quality: Quality::Bad(why), at }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_print_and_compare_exactly() {
+        assert_eq!(Decimal::new(12_345_678, -2).to_string(), "123456.78");
+        assert_eq!(Decimal::new(-5, -3).to_string(), "-0.005");
+        assert_eq!(Decimal::new(5, 2).to_string(), "500");
+        assert_eq!(Decimal::new(i128::from(u64::MAX), -2).to_string(), "184467440737095516.15");
+        assert_eq!(Decimal::new(500, -2), Decimal::new(5, 0));
+        assert_ne!(Decimal::new(501, -2), Decimal::new(5, 0));
+    }
+
+    #[test]
+    fn rescaling_never_loses_a_digit_silently() {
+        assert_eq!(Decimal::new(123, -2).rescale(-3), Some(1230));
+        assert_eq!(Decimal::new(1230, -3).rescale(-2), Some(123));
+        assert_eq!(Decimal::new(123, -2).rescale(0), None);
+        assert_eq!(Decimal::new(i128::MAX, 0).rescale(-1), None);
+    }
+}

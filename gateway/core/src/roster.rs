@@ -1,0 +1,1 @@
+//! Who is on duty, by role, at an instant.

@@ -1,0 +1,1 @@
+//! From consumption to money.
