@@ -245,6 +245,16 @@ pub struct TermTemplate {
     pub test: Test,
 }
 
+/// What a relay or valve can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RelayAction {
+    /// Interrupt the supply.
+    Open,
+    /// Restore the supply.
+    Close,
+}
+
 /// Where the supply relay or valve of a meter is written, and which point proves that it moved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Relay {
