@@ -172,6 +172,8 @@ pub struct ControlRoom {
     roots: BTreeMap<NodeIx, Uuid>,
     /// Those of them whose cause has gone, and when their children must have answered.
     recovering: BTreeMap<NodeIx, Timestamp>,
+    /// Whether a device fell silent since the guesses were last compared.
+    silences_changed: bool,
     dirty: BTreeSet<AlarmIx>,
     timeline: Vec<TimelineEntry>,
 }
@@ -195,6 +197,7 @@ impl ControlRoom {
             waiting: BTreeMap::new(),
             roots: BTreeMap::new(),
             recovering: BTreeMap::new(),
+            silences_changed: true,
             dirty: BTreeSet::new(),
             timeline: Vec::new(),
         };
@@ -405,19 +408,19 @@ impl ControlRoom {
             }
             return;
         }
-        let Some(plan) = def.plan.as_deref() else {
-            self.attach(ix, None);
-            return;
-        };
-        let opening = Opening {
+        let id = self.opening_of(&def).map(|opening| self.open(opening, now));
+        self.attach(ix, id);
+    }
+
+    /// The incident the alarm would open; `None` if it is one that opens none.
+    fn opening_of(&self, def: &AlarmDef) -> Option<Opening> {
+        Some(Opening {
             root: def.key.to_string(),
-            plan: plan.to_owned(),
+            plan: def.plan.as_deref()?.to_owned(),
             priority: def.priority,
-            title: self.title_of(&def),
+            title: self.title_of(def),
             action: def.action.clone(),
-        };
-        let id = self.open(opening, now);
-        self.attach(ix, Some(id));
+        })
     }
 
     fn open(&mut self, opening: Opening, now: Timestamp) -> Uuid {
