@@ -85,7 +85,9 @@ impl Store {
                           (SELECT at FROM outbox WHERE seq = confirmed + 1) AS oldest
                    FROM progress";
         match reader.conn().row(sql, &[]).await? {
-            Some(row) => Ok(Backlog { count: unsigned("progress", row.int("waiting")?)?, oldest_at: row.opt_time("oldest")? }),
+            Some(row) => {
+                Ok(Backlog { count: unsigned("progress", row.int("waiting")?)?, oldest_at: row.opt_time("oldest")? })
+            }
             None => Err(StoreError::Corrupt("progress is empty".to_owned())),
         }
     }
