@@ -1,0 +1,179 @@
+//! What is true right now, for everybody who only looks: pages, metrics, MQTT, the API.
+//!
+//! The tasks that decide (alarms, prepaid, lines) each publish what they know here; nobody reads it to decide
+//! anything. A lock is held for the copy of one row or one `Arc`, never across an await.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use guanjia_core::alarm::AlarmRecord;
+use guanjia_core::incident::IncidentRecord;
+use guanjia_core::reading::{BadReason, DeviceIx, PointIx, Quality, Reading, Value};
+use guanjia_core::supply::Supply;
+use guanjia_core::time::Timestamp;
+use guanjia_core::units::Hao;
+use tokio::sync::watch;
+
+use crate::site::Site;
+
+/// The latest word of one point.
+#[derive(Clone, Debug)]
+pub struct Latest {
+    /// The last value that was good or suspect, and when the device said it. It outlives bad quality, so that a
+    /// page can show "12.3 kW, 4 minutes ago" instead of nothing; `quality` says whether it still counts.
+    pub value: Option<(Value, Timestamp)>,
+    /// The quality now.
+    pub quality: Quality,
+    /// Since when it has been of that quality.
+    pub since: Timestamp,
+}
+
+/// The latest word of every point, by [`PointIx`].
+#[derive(Debug)]
+pub struct LatestTable {
+    rows: RwLock<Vec<Latest>>,
+    devices: RwLock<Vec<DeviceStatus>>,
+    generation: watch::Sender<u64>,
+}
+
+/// How one device is doing.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceStatus {
+    /// `None` while it answers; otherwise why it does not.
+    pub silent: Option<BadReason>,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it last answered.
+    pub last_success: Option<Timestamp>,
+}
+
+impl LatestTable {
+    /// A table for every point and device of the site, none read yet.
+    pub fn new(site: &Site, now: Timestamp) -> Self {
+        let never = Quality::Bad(BadReason::NeverRead);
+        let row = Latest { value: None, quality: never, since: now };
+        let status = DeviceStatus { silent: Some(BadReason::NeverRead), since: now, last_success: None };
+        Self {
+            rows: RwLock::new(vec![row; site.points.len()]),
+            devices: RwLock::new(vec![status; site.devices.len()]),
+            generation: watch::Sender::new(0),
+        }
+    }
+
+    /// Takes in one batch of readings. A reading older than what is known is ignored.
+    pub fn update(&self, readings: &[Reading]) {
+        {
+            let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+            for reading in readings {
+                let Some(row) = rows.get_mut(reading.point.0 as usize) else { continue };
+                if row.value.as_ref().is_some_and(|(_, at)| reading.at < *at) {
+                    continue;
+                }
+                if row.quality != reading.quality {
+                    row.quality = reading.quality;
+                    row.since = reading.at;
+                }
+                if let Some(value) = &reading.value {
+                    row.value = Some((value.clone(), reading.at));
+                }
+            }
+        }
+        self.generation.send_modify(|g| *g += 1);
+    }
+
+    /// Takes in a device's health.
+    pub fn set_device(&self, device: DeviceIx, silent: Option<BadReason>, at: Timestamp) {
+        {
+            let mut devices = self.devices.write().unwrap_or_else(PoisonError::into_inner);
+            let Some(status) = devices.get_mut(device.0 as usize) else { return };
+            if status.silent != silent {
+                status.silent = silent;
+                status.since = at;
+            }
+            if silent.is_none() {
+                status.last_success = Some(at);
+            }
+        }
+        self.generation.send_modify(|g| *g += 1);
+    }
+
+    /// The latest word of one point.
+    pub fn get(&self, point: PointIx) -> Option<Latest> {
+        self.rows.read().unwrap_or_else(PoisonError::into_inner).get(point.0 as usize).cloned()
+    }
+
+    /// The latest word of every point, in order.
+    pub fn all(&self) -> Vec<Latest> {
+        self.rows.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The status of every device, in order.
+    pub fn devices(&self) -> Vec<DeviceStatus> {
+        self.devices.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes whenever anything in the table does.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+}
+
+/// Alarms and incidents as of the last committed change.
+#[derive(Clone, Debug, Default)]
+pub struct AlarmBoard {
+    /// Every alarm that is not simply normal.
+    pub alarms: Vec<AlarmRecord>,
+    /// Every incident that is not closed, newest first.
+    pub incidents: Vec<IncidentRecord>,
+}
+
+/// One service point as people ask about it: what it has, whether it is on, and why not.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct SupplyView {
+    /// The site file's id.
+    pub service_point: Arc<str>,
+    /// The wallet's balance.
+    pub balance: Hao,
+    /// What the gateway wants.
+    pub desired: Supply,
+    /// What the relay says; `None` while it has not been read, or there is none.
+    pub reported: Option<Supply>,
+    /// Why it is wanted so, as stable words.
+    pub reasons: Vec<String>,
+    /// What stands between a used-up balance and a cut, as stable words.
+    pub blocked: Vec<String>,
+    /// How long the balance lasts at the use of the last days; `None` while unknown.
+    pub cover: Option<Duration>,
+    /// The warning level reached in this cycle.
+    pub warning: Option<String>,
+    /// The register, in Wh or mL, and when it was read.
+    pub register: Option<(i64, Timestamp)>,
+}
+
+/// A value that one task publishes and many look at.
+#[derive(Debug)]
+pub struct Board<T> {
+    value: watch::Sender<Arc<T>>,
+}
+
+impl<T> Board<T> {
+    /// Starts with `value`.
+    pub fn new(value: T) -> Self {
+        Self { value: watch::Sender::new(Arc::new(value)) }
+    }
+
+    /// Replaces it.
+    pub fn publish(&self, value: T) {
+        self.value.send_replace(Arc::new(value));
+    }
+
+    /// The value now.
+    pub fn get(&self) -> Arc<T> {
+        self.value.borrow().clone()
+    }
+
+    /// Changes whenever it is replaced.
+    pub fn watch(&self) -> watch::Receiver<Arc<T>> {
+        self.value.subscribe()
+    }
+}
