@@ -1,3 +1,4 @@
 //! What the scenario tests share: the dashboards' generator and the harness around the real binary.
 
 pub mod dashboards;
+pub mod gateway;
