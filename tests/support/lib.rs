@@ -2,3 +2,4 @@
 
 pub mod dashboards;
 pub mod gateway;
+pub mod prometheus;

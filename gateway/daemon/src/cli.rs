@@ -27,6 +27,9 @@ pub enum Command {
         /// How log lines look
         #[arg(long, value_enum, default_value = "text")]
         log_format: LogFormat,
+        /// Stop when standard input closes, as if by SIGTERM: for a parent that must not leave a gateway behind
+        #[arg(long, hide = true)]
+        until_stdin_closes: bool,
     },
     /// Check a site file and everything it names; prints all errors at once, exits 64 if there are any
     Check {

@@ -36,9 +36,10 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Check { site } => config::check(&site),
         Command::Schema { what } => cli::print_schema(what),
-        Command::Run { site, log_format } => {
+        Command::Run { site, log_format, until_stdin_closes } => {
             logging::start(log_format);
-            block_on(run::run(&site))
+            let parent = if until_stdin_closes { run::Parent::HoldsStdin } else { run::Parent::None };
+            block_on(run::run(&site, parent))
         }
         Command::Demo(options) => {
             logging::start(options.log_format);

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use guanjia_store::Store;
 use sd_notify::NotifyState;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -36,11 +37,20 @@ use crate::wiring::{Generation, Process};
 /// How long a stop may take before what still runs is ended.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 
+/// Whether a parent process holds the other end of standard input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parent {
+    /// Nobody: the gateway ends by signals only.
+    None,
+    /// It ends when the parent closes the pipe, or is gone.
+    HoldsStdin,
+}
+
 /// Runs the gateway until it is told to stop.
 ///
 /// # Errors
 /// What keeps it from starting: a journal that cannot be opened, an address that is taken.
-pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
+pub async fn run(path: &Path, parent: Parent) -> anyhow::Result<ExitCode> {
     let site = match config::load(path) {
         Ok(loaded) => Arc::new(loaded),
         Err(report) => {
@@ -88,6 +98,7 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            () = parent_is_gone(parent) => break,
             _ = hangup.recv() => {
                 notify(&[NotifyState::Reloading]);
                 let reloaded = reload(path, &site, generation, &process).await;
@@ -167,6 +178,16 @@ async fn reload(path: &Path, running: &Site, old: Generation, process: &Process)
             }
         }
     }
+}
+
+/// Ends when the parent has closed the pipe; never without a parent.
+async fn parent_is_gone(parent: Parent) {
+    if parent == Parent::None {
+        return std::future::pending().await;
+    }
+    let mut stdin = tokio::io::stdin();
+    let mut ignored = [0u8; 64];
+    while matches!(stdin.read(&mut ignored).await, Ok(read) if read > 0) {}
 }
 
 fn left(deadline: Instant) -> Duration {
