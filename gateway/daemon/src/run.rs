@@ -94,11 +94,13 @@ pub async fn run(path: &Path, parent: Parent) -> anyhow::Result<ExitCode> {
     let mut beat = tokio::time::interval(Duration::from_secs(1));
     beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut clock = ClockWatch::new(guanjia_field::now(), Instant::now());
+    let orphaned = parent_is_gone(parent);
+    tokio::pin!(orphaned);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            () = parent_is_gone(parent) => break,
+            () = &mut orphaned => break,
             _ = hangup.recv() => {
                 notify(&[NotifyState::Reloading]);
                 let reloaded = reload(path, &site, generation, &process).await;
