@@ -13,7 +13,7 @@
 //! * A power cut costs nothing that was written. After a restart the control room resumes from the rows; alarms that
 //!   are already accepted stay accepted, and a ladder step that fell due meanwhile is taken at the first tick.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,6 +105,7 @@ pub async fn run(
     let mut waiting: Vec<Waiting> = Vec::new();
     let mut queue = VecDeque::new();
     let mut retry_at = None;
+    let mut counted = records(&room);
     loop {
         let now = guanjia_field::now();
         let pause = room.next_deadline().map_or(TICK_MAX, |at| at.since(now)).clamp(TICK_MIN, TICK_MAX);
@@ -133,7 +134,7 @@ pub async fn run(
         if retry_at.is_some_and(|at| now < at) && waiting.is_empty() {
             continue;
         }
-        retry_at = match write(&alarms, &room, &mut unwritten, now).await {
+        retry_at = match write(&alarms, &room, &mut unwritten, &mut counted, now).await {
             Ok(()) => None,
             Err(failure) => {
                 alarms.metrics.storage_write_error();
@@ -150,7 +151,7 @@ pub async fn run(
             let _ = reply.send(result);
         }
     }
-    if let Err(failure) = write(&alarms, &room, &mut unwritten, guanjia_field::now()).await {
+    if let Err(failure) = write(&alarms, &room, &mut unwritten, &mut counted, guanjia_field::now()).await {
         error!(%failure, "the last alarms before the stop could not be written");
     }
 }
@@ -210,7 +211,13 @@ fn refusal(error: IncidentError) -> DeskRefusal {
 }
 
 /// Writes what has changed in one transaction; then, and only then, shows it and rings for the pager.
-async fn write(alarms: &Alarms, room: &ControlRoom, unwritten: &mut Batch, now: Timestamp) -> anyhow::Result<()> {
+async fn write(
+    alarms: &Alarms,
+    room: &ControlRoom,
+    unwritten: &mut Batch,
+    counted: &mut Counted,
+    now: Timestamp,
+) -> anyhow::Result<()> {
     if unwritten.is_empty() {
         return Ok(());
     }
@@ -226,7 +233,7 @@ async fn write(alarms: &Alarms, room: &ControlRoom, unwritten: &mut Batch, now: 
     };
     alarms.store.commit_alarms(rows).await?;
     let written = std::mem::take(unwritten);
-    count(alarms, &written);
+    count(alarms, counted, &written);
     alarms.board.publish(board(room));
     if !written.pages.is_empty() {
         alarms.pager.notify_one();
@@ -280,26 +287,32 @@ fn ack_token() -> anyhow::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn count(alarms: &Alarms, written: &Batch) {
+/// What was last counted of each alarm: its occurrence, and whether that was accepted.
+type Counted = HashMap<String, (u64, bool)>;
+
+fn count(alarms: &Alarms, counted: &mut Counted, written: &Batch) {
     for record in &written.alarms {
+        let before = counted.insert(record.key.clone(), (record.occurrence, record.acked));
+        let (occurrence, acked) = before.unwrap_or((0, true));
         let Some(def) = alarms.site.alarms.iter().find(|def| *def.key == *record.key) else { continue };
-        let device = &alarms.site.devices[def.device.0 as usize];
-        if record.active && !record.acked && record.raised_at >= record.cleared_at.unwrap_or(Timestamp::EPOCH) {
-            let fresh = written.timeline.iter().any(|entry| entry.at == record.raised_at);
-            if fresh {
-                alarms.metrics.alarm_raised(crate::metrics::system_of(device.profile.class), def.priority, &device.building);
-            }
+        if record.occurrence > occurrence {
+            let device = &alarms.site.devices[def.device.0 as usize];
+            let system = crate::metrics::system_of(device.profile.class);
+            alarms.metrics.alarm_raised(system, def.priority, &device.building);
         }
-        if let Some(at) = record.acked_at.filter(|_| record.acked)
-            && written.timeline.iter().any(|entry| entry.what == "acknowledged" && entry.at == at)
-        {
+        let accepted = record.acked && (record.occurrence > occurrence || !acked);
+        if let (true, Some(at)) = (accepted, record.acked_at) {
             alarms.metrics.alarm_acknowledged(def.priority, at.since(record.raised_at).as_secs_f64());
         }
     }
     for entry in written.timeline.iter().filter(|entry| entry.what == "escalated") {
-        let level = written.incidents.iter().find(|incident| Some(incident.id) == entry.incident);
-        alarms.metrics.escalation(level.map_or(1, |incident| incident.level));
+        let incident = written.incidents.iter().find(|incident| Some(incident.id) == entry.incident);
+        alarms.metrics.escalation(incident.map_or(1, guanjia_core::incident::IncidentRecord::steps_taken));
     }
+}
+
+fn records(room: &ControlRoom) -> Counted {
+    room.alarms().snapshot().into_iter().map(|record| (record.key, (record.occurrence, record.acked))).collect()
 }
 
 fn board(room: &ControlRoom) -> AlarmBoard {
