@@ -37,8 +37,8 @@ use prometheus::{
 
 use crate::site::{ChannelKind, Site};
 
-pub use page::{account_state, alarm_state, definitions, render};
-pub use points::to_base;
+pub use page::{account_state, alarm_state, bus_of, definitions, render};
+pub use points::{export_of, metric_of, to_base};
 
 /// The closed set of the `system` label, in the order of every table.
 pub const SYSTEMS: [&str; 7] = [

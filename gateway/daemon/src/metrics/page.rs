@@ -71,7 +71,7 @@ impl Page {
 }
 
 /// Everything Prometheus is told, as of now.
-pub async fn render(metrics: &Metrics, live: &Live) -> String {
+pub fn render(metrics: &Metrics, live: &Live) -> String {
     let mut events = Vec::new();
     // Encoding into memory fails only on a family without samples, and `gather` returns none of those.
     let _ = TextEncoder::new().encode(&metrics.gather(), &mut events);
@@ -87,10 +87,8 @@ pub async fn render(metrics: &Metrics, live: &Live) -> String {
     states(&mut page, live, &statuses);
     accounts(&mut page, &live.site, &live.supplies.get());
     bus::write(&mut page, live);
-    if let Ok(bytes) = live.store.storage_bytes().await {
-        page.family("guanjia_storage_size_bytes", "gauge", "Bytes on disk.");
-        page.sample("guanjia_storage_size_bytes", &[("store", "journal")], bytes as f64);
-    }
+    page.family("guanjia_storage_size_bytes", "gauge", "Bytes on disk.");
+    page.sample("guanjia_storage_size_bytes", &[("store", "journal")], live.store.storage_bytes() as f64);
     page.text
 }
 

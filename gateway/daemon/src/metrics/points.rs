@@ -131,6 +131,11 @@ pub fn to_base(point: &PointDef, value: f64) -> Option<f64> {
     export_of(point).map(|export| value * export.factor)
 }
 
+/// The name of the metric a point is exported under.
+pub fn metric_of(point: &PointDef) -> Option<&'static str> {
+    export_of(point).map(|export| export.metric.name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
