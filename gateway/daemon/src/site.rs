@@ -75,6 +75,8 @@ pub struct Site {
     pub alarms: Vec<Arc<AlarmDef>>,
     /// Feeders and lines as causes of many alarms.
     pub topology: Topology,
+    /// How many cuts an hour are believed before a person must look.
+    pub breaker: guanjia_core::supply::BreakerLimits,
     /// The emergency plans, their roles and ladders.
     pub plans: Plans,
     /// Who is on duty.
