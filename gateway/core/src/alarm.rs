@@ -1,12 +1,46 @@
 //! The alarm of one point: an ISA-18.2 machine with orthogonal flags.
+//!
+//! Three flags last in the [`AlarmRecord`]: *active* (the condition holds), *acked* (a person accepted this
+//! occurrence) and *latched* (it went, and waits for a reset). The state people know by name is derived from them:
+//!
+//! ```text
+//!                    condition                        ACK
+//!   NORM ─────────────────────────────► UNACK ──────────────────► ACKED
+//!    ▲ ▲                                │ ▲ ▲                      │ │
+//!    │ │                  condition goes│ │ │condition comes again │ │condition goes
+//!    │ │ ACK            (not latching)  ▼ │ │                      │ │(not latching)
+//!    │ └────────────────────────────  RTNUN │                      │ └──────► NORM
+//!    │                                      │                      │
+//!    │             condition goes (latching)│                      │condition goes (latching)
+//!    │                     UNACK ───────► LATUN ──────ACK──────► LATAK
+//!    └──────────────────────────────RESET─────────────────────────┘
+//! ```
+//!
+//! * Only good readings raise or clear. What is bad, stale or suspect freezes the alarm; that the data is missing is
+//!   the business of the device's own communication alarm.
+//! * A restart begins with the record. What was accepted stays accepted, what was active stays active until a good
+//!   reading says otherwise, and nobody is called a second time. Only running delays are lost.
+//! * Shelving and out-of-service are not built yet. They will be two more flags of the record that change what is
+//!   announced, not what is evaluated.
+//!
+//! [`machine`] holds the machine of one alarm, [`set`] all alarms of a site.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::reading::{DeviceIx, PointIx};
 use crate::text::Bilingual;
 use crate::time::Timestamp;
-use std::sync::Arc;
-use std::time::Duration;
+
+pub mod machine;
+pub mod set;
+#[cfg(test)]
+mod tests;
+
+pub use machine::{AckError, Alarm, Health, ResetError, Transition, TransitionKind};
+pub use set::{AlarmIx, AlarmSet};
 
 /// How bad it is; P1 first. The words follow the property trade, the order follows ISA-18.2 (P1 is highest).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -129,6 +163,38 @@ pub struct AlarmDef {
     pub action: Bilingual,
 }
 
+/// The state people know by its ISA-18.2 name; derived from the flags of an [`AlarmRecord`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum AlarmState {
+    /// Nothing is wrong and nothing waits.
+    Norm,
+    /// The condition holds and nobody has accepted it.
+    Unack,
+    /// The condition holds and was accepted.
+    Acked,
+    /// It came and went, and nobody has accepted it.
+    Rtnun,
+    /// It went, is latched, and nobody has accepted it.
+    Latun,
+    /// It went and was accepted; it waits for a reset.
+    Latak,
+}
+
+impl AlarmState {
+    /// The mnemonic, for lists, metrics and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AlarmState::Norm => "NORM",
+            AlarmState::Unack => "UNACK",
+            AlarmState::Acked => "ACKED",
+            AlarmState::Rtnun => "RTNUN",
+            AlarmState::Latun => "LATUN",
+            AlarmState::Latak => "LATAK",
+        }
+    }
+}
+
 /// The part of an alarm that lasts: what the store keeps and what a restart begins with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlarmRecord {
@@ -154,4 +220,35 @@ pub struct AlarmRecord {
     pub acked_by: Option<String>,
     /// The incident it belongs to.
     pub incident: Option<uuid::Uuid>,
+}
+
+impl AlarmRecord {
+    /// An alarm that was never raised: NORM.
+    pub fn new(key: &str) -> Self {
+        Self {
+            key: key.to_owned(),
+            occurrence: 0,
+            active: false,
+            acked: true,
+            latched: false,
+            suppressed_by: None,
+            raised_at: Timestamp::EPOCH,
+            cleared_at: None,
+            acked_at: None,
+            acked_by: None,
+            incident: None,
+        }
+    }
+
+    /// The state the flags mean.
+    pub fn state(&self) -> AlarmState {
+        match (self.active, self.acked, self.latched) {
+            (true, false, _) => AlarmState::Unack,
+            (true, true, _) => AlarmState::Acked,
+            (false, false, false) => AlarmState::Rtnun,
+            (false, false, true) => AlarmState::Latun,
+            (false, true, true) => AlarmState::Latak,
+            (false, true, false) => AlarmState::Norm,
+        }
+    }
 }

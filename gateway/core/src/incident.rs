@@ -1,10 +1,41 @@
 //! Incidents and their pages.
+//!
+//! An alarm is the state of one point; an incident is one root cause that people answer for, with any number of
+//! alarms under it. The two are never merged.
+//!
+//! ```text
+//!               open                     ack                 all alarms normal
+//!   (nothing) ────────► Open ──────────────────► Acknowledged ───────────────► Closed
+//!                        │ ▲ ladder climbs          │
+//!                        │ └────────────────────────┘ an alarm comes back, or gets worse
+//!                        └── all alarms gone: recovery pages, the P1/P2 ladder climbs on until somebody accepts
+//! ```
+//!
+//! * [`ControlRoom`] is the whole: alarms, root causes and desk of a site. It takes readings, health, time and people's
+//!   commands, and answers each with a [`Batch`] that the store commits before anything of it is acted upon.
+//! * [`Desk`] keeps the open incidents and climbs their ladders; [`message`] words the pages.
+//!
+//! Everything that must survive a power cut is in the rows of a batch. Ladders are absolute times in
+//! [`IncidentRecord::escalates_at`]: a step that fell due while the power was off is taken at once afterwards. What a
+//! restart loses: running on- and off-delays, and the holds of children, which start again.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::alarm::Priority;
 use crate::time::Timestamp;
+
+pub mod desk;
+pub mod message;
+pub mod room;
+#[cfg(test)]
+mod tests;
+
+pub use desk::{Desk, DeskOutput, IncidentError, PageRequest};
+pub use room::{Batch, CommandError, ControlRoom, Plant, RoomError, Saved, Timings};
+
+/// Levels of one round of a ladder; see [`IncidentRecord::level`].
+pub const LEVELS_PER_ROUND: u32 = 100;
 
 /// Where an incident stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,7 +70,8 @@ pub struct IncidentRecord {
     pub owner: String,
     /// When it was opened.
     pub opened_at: Timestamp,
-    /// How many steps of the ladder have been taken.
+    /// How far the calling has gone; it only ever rises, so that it can stand in a page's dedupe key. It counts the
+    /// steps taken, plus [`LEVELS_PER_ROUND`] for each time people were called anew about the same incident.
     pub level: u32,
     /// When the next step is due; `None` once accepted or when the ladder has ended.
     pub escalates_at: Option<Timestamp>,
@@ -49,6 +81,18 @@ pub struct IncidentRecord {
     pub acked_by: Option<String>,
     /// When it was closed.
     pub closed_at: Option<Timestamp>,
+}
+
+impl IncidentRecord {
+    /// How many steps of the ladder have been taken in this round.
+    pub fn steps_taken(&self) -> u32 {
+        self.level % LEVELS_PER_ROUND
+    }
+
+    /// How often people were called anew.
+    pub fn round(&self) -> u32 {
+        self.level / LEVELS_PER_ROUND
+    }
 }
 
 /// What a page says about its incident.
