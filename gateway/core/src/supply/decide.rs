@@ -109,7 +109,7 @@ pub struct Inputs<'a> {
     /// Where the relay's contact is.
     pub contact: Contact,
     /// The newest version of the record at which the contact was seen where it was desired, after any command of that
-    /// version. It must survive a restart (the last settled intent tells), or a contact that was moved by hand while
+    /// version or an older one ([`super::proves`]). It must survive a restart (the last settled intent tells), or a contact that was moved by hand while
     /// the gateway was down would be commanded.
     pub proved: Option<u64>,
     /// Intents of this service point that are not settled.

@@ -40,6 +40,8 @@ struct Run {
     since: Timestamp,
     reason: HoldReason,
     last: Option<(u64, Timestamp)>,
+    /// When the last counted reading was taken: the same one, looked at again, agrees with nothing.
+    last_at: Option<Timestamp>,
     agreeing: u32,
 }
 
@@ -50,7 +52,7 @@ impl HoldWatch {
             self.run = None;
             return HoldState::Clear;
         };
-        let mut run = self.run.unwrap_or(Run { since: at, reason, last: None, agreeing: 0 });
+        let mut run = self.run.unwrap_or(Run { since: at, reason, last: None, last_at: None, agreeing: 0 });
         if reason == HoldReason::Quality {
             // Silence says nothing about the register, neither for nor against, and is an alarm of its own.
             self.run = Some(run);
@@ -64,7 +66,10 @@ impl HoldWatch {
                 (None, None) => true,
                 _ => false,
             };
-        run.agreeing = if agrees { run.agreeing + 1 } else { 1 };
+        if run.last_at != Some(at) || run.reason != reason {
+            run.agreeing = if agrees { run.agreeing + 1 } else { 1 };
+        }
+        run.last_at = Some(at);
         (run.reason, run.last) = (reason, seen);
         self.run = Some(run);
         if run.agreeing >= REVIEW_AFTER {

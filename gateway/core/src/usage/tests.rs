@@ -174,6 +174,15 @@ fn silence_between_neither_hides_a_swapped_meter_nor_makes_one() {
 }
 
 #[test]
+fn one_held_reading_looked_at_often_is_still_one() {
+    let mut watch = HoldWatch::default();
+    let step = register().step(Some(&Baseline::opening(12_345_678, at(0))), &counts(0, 15), at(15));
+    for _ in 0..100 {
+        assert!(matches!(watch.observe(&register(), &step), HoldState::Held { .. }));
+    }
+}
+
+#[test]
 fn values_that_are_never_counts_are_reported() {
     let mut watch = HoldWatch::default();
     let wrong_scale = |poll: u64| Reading::good(PointIx(0), Value::Decimal(Decimal::new(12_345, -3)), at(poll));
@@ -256,6 +265,16 @@ fn a_message_with_any_number_of_decimals_is_counted_in_millilitres() {
     assert_eq!(raw(Value::Decimal(Decimal::new(12_345_678, -4))), Ok(1_234_568));
     assert_eq!(raw(Value::Float(1234.5)), Ok(1_234_500));
     assert_eq!(raw(Value::Decimal(Decimal::new(-1, 0))), Err(HoldReason::Unscaled));
+}
+
+#[test]
+fn a_register_is_shown_in_base_units() {
+    let ratio = Ratio::External(NonZeroU32::new(40).unwrap());
+    let through_ct = Register::new(RegisterSpec { ratio, ..spec() }).unwrap();
+    let value = Value::Decimal(Decimal::new(12_345, -2));
+    assert_eq!(register().base_units(&value), Some(123_450));
+    assert_eq!(through_ct.base_units(&value), Some(4_938_000));
+    assert_eq!(register().base_units(&Value::Float(1.0)), None);
 }
 
 #[test]
