@@ -1,1 +1,3 @@
-fn main() {}
+//! The whole program, from outside: the real binary, real sockets, real servers.
+
+mod dashboards;

@@ -1,1 +1,5 @@
-//! placeholder
+//! What the scenario tests share: the dashboards' generator and the harness around the real binary.
+
+pub mod dashboards;
+pub mod gateway;
+pub mod prometheus;

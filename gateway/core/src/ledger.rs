@@ -1,4 +1,19 @@
 //! The double-entry ledger: accounts, transfers, and the top-up that may happen only once.
+//!
+//! ```text
+//!   clearing:<channel> ──TopUp──► wallet:<service point> ──Usage──► revenue:<utility>
+//!   adjustment ─────────Opening──►        │
+//!                                         └── Reversal: any of these, every leg negated, once
+//! ```
+//!
+//! * Money moves from one account to another and nowhere else: every transfer is made by one of the constructors
+//!   here from one amount, so its legs sum to zero; [`Transfer::check`] proves it again for rows that come from a
+//!   store. Credits are positive, so a wallet's balance is the plain sum of its postings.
+//! * Nothing is changed or deleted. A mistake is taken back by [`Transfer::reversal`], once; the store's unique
+//!   index on `reverses` sees to the "once".
+//! * A top-up is owed to the wallet of its service point and to nothing else. No transfer leads from a wallet
+//!   to any debt but its own use of the utility, so a payment cannot be set off against another debt.
+//! * What a power cut may cost is the store's promise: nothing here is acted upon before it is written.
 
 use std::fmt;
 
@@ -7,6 +22,14 @@ use uuid::Uuid;
 
 use crate::time::Timestamp;
 use crate::units::{ExactCharge, Fen, Hao, Quantity, Utility};
+
+mod request;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+pub use request::{ID_CHARS_MAX, KEY_CHARS_MAX, TopUpRefusal};
+pub use transfer::{ReversalRefusal, Unbalanced};
 
 /// An account of the chart, as the text that lies in the rows.
 ///
@@ -166,6 +189,19 @@ pub enum UsageQuality {
     Measured,
     /// From two good readings between which the register rolled over to zero.
     RolledOver,
+    /// A part of a longer measured interval, divided by time because the tariff changed inside it.
+    Estimated,
+}
+
+impl UsageQuality {
+    /// The word in the rows.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            UsageQuality::Measured => "measured",
+            UsageQuality::RolledOver => "rolled_over",
+            UsageQuality::Estimated => "estimated",
+        }
+    }
 }
 
 /// Where billing of one service point's register stands: the row that makes an interval impossible to post twice.
@@ -179,6 +215,14 @@ pub struct Baseline {
     pub exact: ExactCharge,
     /// What of it has been posted; always `exact` rounded, so that rounding never drifts.
     pub posted: Hao,
+}
+
+impl Baseline {
+    /// Where billing starts: the register as found, nothing charged yet. `raw` is in counts of
+    /// [`crate::usage::Register`].
+    pub fn opening(raw: u64, at: Timestamp) -> Self {
+        Self { raw, at, exact: ExactCharge(0), posted: Hao(0) }
+    }
 }
 
 /// One interval of usage: the register from, the register to, and what it costs.

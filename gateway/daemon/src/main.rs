@@ -1,1 +1,73 @@
-fn main() {}
+//! `guanjia`: the steward of a building.
+//!
+//! This file is the life of the process; everything it names lives in a module of its own.
+
+mod alarms;
+mod cli;
+mod clock;
+mod config;
+mod demo;
+mod forward;
+mod http;
+mod hub;
+mod live;
+mod logging;
+mod metrics;
+mod mqtt;
+mod notify;
+mod pager;
+mod prepaid;
+mod run;
+mod site;
+mod tasks;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+/// Exit code of a wrong configuration (`EX_USAGE` of sysexits.h, as linkers of service managers know it).
+pub const EXIT_CONFIG: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        Command::Check { site } => config::check(&site),
+        Command::Schema { what } => cli::print_schema(what),
+        Command::Run { site, log_format, until_stdin_closes } => {
+            logging::start(log_format);
+            let parent = if until_stdin_closes { run::Parent::HoldsStdin } else { run::Parent::None };
+            block_on(run::run(&site, parent))
+        }
+        Command::Demo(options) => {
+            logging::start(options.log_format);
+            block_on(demo::run(options))
+        }
+        Command::Story(options) => block_on(demo::story(options)),
+    }
+}
+
+fn block_on(life: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        eprintln!("error: another crypto provider is already installed in this process");
+        return ExitCode::FAILURE;
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the asynchronous runtime does not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(life);
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match code {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

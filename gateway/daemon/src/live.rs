@@ -1,0 +1,326 @@
+//! What is true right now, for everybody who only looks: pages, metrics, MQTT, the API.
+//!
+//! The tasks that decide (alarms, prepaid, lines) each publish what they know here; nobody reads it to decide
+//! anything. A lock is held for the copy of one row or one `Arc`, never across an await.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use guanjia_core::alarm::AlarmRecord;
+use guanjia_core::incident::IncidentRecord;
+use guanjia_core::reading::{BadReason, DeviceIx, PointIx, Quality, Reading, Value};
+use guanjia_core::supply::Supply;
+use guanjia_core::text::Bilingual;
+use guanjia_core::time::Timestamp;
+use guanjia_core::units::Hao;
+use guanjia_field::LineHandle;
+use guanjia_store::Store;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::metrics::Metrics;
+
+use crate::site::Site;
+
+/// What the web side is given. It outlives reloads of the configuration; each reload replaces what `live` holds.
+#[derive(Clone)]
+pub struct App {
+    /// The site that runs now.
+    pub live: watch::Receiver<Arc<Live>>,
+    /// Counters, which keep counting over reloads.
+    pub metrics: Arc<Metrics>,
+    /// Ends the server and every event stream.
+    pub stop: CancellationToken,
+}
+
+/// Everything of one configuration that can be looked at or asked.
+pub struct Live {
+    /// The configuration.
+    pub site: Arc<Site>,
+    /// The latest value of every point.
+    pub latest: Arc<LatestTable>,
+    /// The field lines, for their statistics.
+    pub lines: Vec<LineHandle>,
+    /// Alarms and incidents.
+    pub alarms: Arc<Board<AlarmBoard>>,
+    /// Supplies, one per service point.
+    pub supplies: Arc<Board<Vec<SupplyView>>>,
+    /// What is written down.
+    pub store: Store,
+    /// The way to the task that decides about incidents.
+    pub desk: mpsc::Sender<DeskCommand>,
+    /// Poked after a top-up, so that a supply comes back at once.
+    pub prepaid: Arc<Notify>,
+    /// What stands between the gateway and its work.
+    pub ready: Arc<Readiness>,
+    /// How phones reach the console; without a trailing slash.
+    pub public_url: String,
+}
+
+/// What a person asks of the task that decides about alarms and incidents. It answers after the change is durable.
+#[derive(Debug)]
+pub enum DeskCommand {
+    /// Accept an incident: its ladder stops.
+    AckIncident {
+        /// Which.
+        incident: Uuid,
+        /// The person, by the site file's id, or an API client's name.
+        who: String,
+        /// How: `console`, `link` or `api`.
+        via: &'static str,
+        /// The answer.
+        reply: oneshot::Sender<Result<(), DeskRefusal>>,
+    },
+    /// Close an incident that is over.
+    CloseIncident {
+        /// Which.
+        incident: Uuid,
+        /// As in `AckIncident`.
+        who: String,
+        /// How.
+        via: &'static str,
+        /// The answer.
+        reply: oneshot::Sender<Result<(), DeskRefusal>>,
+    },
+    /// Let go of a latched alarm whose condition has gone.
+    ResetAlarm {
+        /// `device/alarm`.
+        key: String,
+        /// As in `AckIncident`.
+        who: String,
+        /// How.
+        via: &'static str,
+        /// The answer.
+        reply: oneshot::Sender<Result<(), DeskRefusal>>,
+    },
+}
+
+/// Why nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeskRefusal {
+    /// No such incident or alarm is open.
+    #[error("no such open incident or alarm")]
+    Unknown,
+    /// The incident is closed; it is never opened again by a late answer.
+    #[error("the incident is closed already")]
+    Closed,
+    /// Somebody accepted it before; nothing changes.
+    #[error("accepted already by {by}")]
+    AlreadyAcknowledged {
+        /// Who.
+        by: String,
+    },
+    /// Its condition still holds, or an alarm of it does.
+    #[error("the condition still holds")]
+    StillActive,
+    /// The change could not be written down.
+    #[error("the store is not available: {0}")]
+    Store(String),
+}
+
+/// What stands between the gateway and its work, for `/readyz` and the console's first page.
+#[derive(Debug)]
+pub struct Readiness {
+    started: Timestamp,
+    problems: Mutex<BTreeMap<&'static str, Bilingual>>,
+}
+
+impl Readiness {
+    /// How long the first round of polls is waited for before the gateway counts as ready without it.
+    pub const FIRST_ROUND_MAX: Duration = Duration::from_secs(30);
+
+    /// Nothing is known to be wrong.
+    pub fn new(now: Timestamp) -> Self {
+        Self { started: now, problems: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// When the program (or this configuration) started.
+    pub fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// Says that part `what` has a problem only a person can settle, or (`None`) that it is settled.
+    pub fn set(&self, what: &'static str, problem: Option<Bilingual>) {
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        match problem {
+            Some(text) => problems.insert(what, text),
+            None => problems.remove(what),
+        };
+    }
+
+    /// Every problem there is.
+    pub fn problems(&self) -> Vec<(&'static str, Bilingual)> {
+        let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        problems.iter().map(|(what, text)| (*what, text.clone())).collect()
+    }
+}
+
+/// The latest word of one point.
+#[derive(Clone, Debug)]
+pub struct Latest {
+    /// The last value that was good or suspect, and when the device said it. It outlives bad quality, so that a
+    /// page can show "12.3 kW, 4 minutes ago" instead of nothing; `quality` says whether it still counts.
+    pub value: Option<(Value, Timestamp)>,
+    /// The quality now.
+    pub quality: Quality,
+    /// Since when it has been of that quality.
+    pub since: Timestamp,
+}
+
+/// The latest word of every point, by [`PointIx`].
+#[derive(Debug)]
+pub struct LatestTable {
+    rows: RwLock<Vec<Latest>>,
+    devices: RwLock<Vec<DeviceStatus>>,
+    generation: watch::Sender<u64>,
+}
+
+/// How one device is doing.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceStatus {
+    /// `None` while it answers; otherwise why it does not.
+    pub silent: Option<BadReason>,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it last answered.
+    pub last_success: Option<Timestamp>,
+}
+
+impl LatestTable {
+    /// A table for every point and device of the site, none read yet.
+    pub fn new(site: &Site, now: Timestamp) -> Self {
+        let never = Quality::Bad(BadReason::NeverRead);
+        let row = Latest { value: None, quality: never, since: now };
+        let status = DeviceStatus { silent: Some(BadReason::NeverRead), since: now, last_success: None };
+        Self {
+            rows: RwLock::new(vec![row; site.points.len()]),
+            devices: RwLock::new(vec![status; site.devices.len()]),
+            generation: watch::Sender::new(0),
+        }
+    }
+
+    /// Takes in one batch of readings. A reading older than what is known is ignored.
+    pub fn update(&self, readings: &[Reading]) {
+        {
+            let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+            for reading in readings {
+                let Some(row) = rows.get_mut(reading.point.0 as usize) else { continue };
+                if row.value.as_ref().is_some_and(|(_, at)| reading.at < *at) {
+                    continue;
+                }
+                if row.quality != reading.quality {
+                    row.quality = reading.quality;
+                    row.since = reading.at;
+                }
+                if let Some(value) = &reading.value {
+                    row.value = Some((value.clone(), reading.at));
+                }
+            }
+        }
+        self.generation.send_modify(|g| *g += 1);
+    }
+
+    /// Takes in a device's health.
+    pub fn set_device(&self, device: DeviceIx, silent: Option<BadReason>, at: Timestamp) {
+        {
+            let mut devices = self.devices.write().unwrap_or_else(PoisonError::into_inner);
+            let Some(status) = devices.get_mut(device.0 as usize) else { return };
+            if status.silent != silent {
+                status.silent = silent;
+                status.since = at;
+            }
+            if silent.is_none() {
+                status.last_success = Some(at);
+            }
+        }
+        self.generation.send_modify(|g| *g += 1);
+    }
+
+    /// The latest word of one point.
+    pub fn get(&self, point: PointIx) -> Option<Latest> {
+        self.rows.read().unwrap_or_else(PoisonError::into_inner).get(point.0 as usize).cloned()
+    }
+
+    /// The latest word of every point, in order.
+    pub fn all(&self) -> Vec<Latest> {
+        self.rows.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The status of every device, in order.
+    pub fn devices(&self) -> Vec<DeviceStatus> {
+        self.devices.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether every device has answered or failed to answer at least once.
+    pub fn first_round_done(&self) -> bool {
+        let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
+        devices.iter().all(|d| d.silent != Some(BadReason::NeverRead))
+    }
+
+    /// Changes whenever anything in the table does.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+}
+
+/// Alarms and incidents as of the last committed change.
+#[derive(Clone, Debug, Default)]
+pub struct AlarmBoard {
+    /// Every alarm that is not simply normal.
+    pub alarms: Vec<AlarmRecord>,
+    /// Every incident that is not closed, newest first.
+    pub incidents: Vec<IncidentRecord>,
+}
+
+/// One service point as people ask about it: what it has, whether it is on, and why not.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct SupplyView {
+    /// The site file's id.
+    pub service_point: Arc<str>,
+    /// The wallet's balance.
+    pub balance: Hao,
+    /// What the gateway wants.
+    pub desired: Supply,
+    /// What the relay says; `None` while it has not been read, or there is none.
+    pub reported: Option<Supply>,
+    /// Why it is wanted so, as stable words.
+    pub reasons: Vec<String>,
+    /// What stands between a used-up balance and a cut, as stable words.
+    pub blocked: Vec<String>,
+    /// How long the balance lasts at the use of the last days; `None` while unknown.
+    pub cover: Option<Duration>,
+    /// The warning level reached in this cycle.
+    pub warning: Option<String>,
+    /// The register, in Wh or mL, and when it was read.
+    pub register: Option<(i64, Timestamp)>,
+}
+
+/// A value that one task publishes and many look at.
+#[derive(Debug)]
+pub struct Board<T> {
+    value: watch::Sender<Arc<T>>,
+}
+
+impl<T> Board<T> {
+    /// Starts with `value`.
+    pub fn new(value: T) -> Self {
+        Self { value: watch::Sender::new(Arc::new(value)) }
+    }
+
+    /// Replaces it.
+    pub fn publish(&self, value: T) {
+        self.value.send_replace(Arc::new(value));
+    }
+
+    /// The value now.
+    pub fn get(&self) -> Arc<T> {
+        self.value.borrow().clone()
+    }
+
+    /// Changes whenever it is replaced.
+    pub fn watch(&self) -> watch::Receiver<Arc<T>> {
+        self.value.subscribe()
+    }
+}
