@@ -204,9 +204,9 @@ fn obey(room: &mut ControlRoom, command: DeskCommand, unwritten: &mut Batch) -> 
 
 fn refusal(error: IncidentError) -> DeskRefusal {
     match error {
-        IncidentError::Unknown => DeskRefusal::Unknown,
-        IncidentError::AlreadyAcked { by } => DeskRefusal::AlreadyAcknowledged { by },
-        IncidentError::StillActive { .. } => DeskRefusal::StillActive,
+        IncidentError::NotOpen => DeskRefusal::Unknown,
+        IncidentError::AlreadyAcknowledged { by } => DeskRefusal::AlreadyAcknowledged { by },
+        IncidentError::NotSettled { .. } => DeskRefusal::StillActive,
     }
 }
 

@@ -35,7 +35,7 @@ use crate::time::Timestamp;
 mod roots;
 
 /// Makes the ids of incidents: UUID v7 of the moment it is given.
-pub type IdSource = Box<dyn FnMut(Timestamp) -> Uuid + Send>;
+pub type IdSource = Box<dyn FnMut(Timestamp) -> Uuid + Send + Sync>;
 
 /// What the site file says.
 #[derive(Clone, Debug)]

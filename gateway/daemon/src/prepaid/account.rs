@@ -36,6 +36,8 @@ pub struct Account {
     pub(super) intents: Vec<RelayIntent>,
     pub(super) attempts: Attempts,
     pub(super) proved: Option<u64>,
+    /// When the last relay command ended.
+    settled_at: Option<Timestamp>,
     /// What a command compares its version with, right before its first byte.
     pub(super) version: Arc<AtomicU64>,
     pub(super) alerts: Vec<&'static str>,
@@ -63,12 +65,8 @@ struct Points {
 impl Points {
     fn of(site: &Site, sp: &ServicePoint) -> Self {
         let device = &site.devices[sp.device.0 as usize];
-        let find = |id: &str| site.find_point(&device.id, id);
-        let load = match sp.utility {
-            guanjia_core::units::Utility::Electricity => find("active_power_total"),
-            guanjia_core::units::Utility::Water => find("flow_rate"),
-        };
-        Self { register: sp.register_point, proof: device.profile.relay.as_ref().and_then(|relay| find(relay.proof())), load }
+        let proof = device.profile.relay.as_ref().and_then(|relay| site.find_point(&device.id, relay.proof()));
+        Self { register: sp.register_point, proof, load: sp.load.map(|load| load.point) }
     }
 }
 
@@ -99,6 +97,7 @@ impl Account {
             intents: past.into_iter().filter(|o| o.outcome.is_none()).map(|o| o.intent).collect(),
             attempts,
             proved,
+            settled_at: None,
             record,
             alerts: Vec::new(),
             balance: wallet.balance,
@@ -136,9 +135,9 @@ impl Account {
                 self.load = Some(reading.clone());
             }
         }
-        if let Contact::Seen(seen) = self.contact(site, guanjia_field::now())
-            && seen == self.record.desired
-        {
+        let seen_at = self.proof.as_ref().map_or(Timestamp::EPOCH, |proof| proof.at);
+        let contact = self.contact(site, guanjia_field::now());
+        if supply::proves(&self.record, contact, seen_at, &self.intents, self.settled_at) {
             self.proved = Some(self.record.version);
         }
     }
@@ -194,7 +193,9 @@ impl Account {
                 UsageOutcome::Posted { balance } => {
                     self.baseline = Some(to);
                     self.spent.push_back((now, charge));
-                    self.spent.truncate(SPENT_MAX);
+                    if self.spent.len() > SPENT_MAX {
+                        self.spent.pop_front();
+                    }
                     self.balance_is(prepaid, balance, now);
                     prepaid.forwarder.notify_one();
                 }
@@ -308,6 +309,7 @@ impl Account {
     /// A relay command has ended.
     pub fn settled(&mut self, outcome: &Settled) {
         self.intents.retain(|intent| intent.id != outcome.intent.id);
+        self.settled_at = Some(outcome.at);
         if outcome.word == "verified" {
             self.proved = self.proved.max(Some(outcome.intent.version));
         }
@@ -335,7 +337,9 @@ impl Account {
     pub fn load(&self, site: &Site, now: Timestamp) -> Load {
         let policy = &site.service_points[self.index].policy;
         let fresh = self.load.as_ref().filter(|r| r.quality.is_good() && now.since(r.at) <= policy.reading_max_age);
-        Load::judge(fresh.and_then(|r| r.value.as_ref()).and_then(|v| v.as_f64()), policy.bypass_above)
+        let value = fresh.and_then(|r| r.value.as_ref()).and_then(|v| v.as_f64());
+        let factor = site.service_points[self.index].load.map_or(1.0, |load| load.factor);
+        Load::judge(value.map(|value| value * factor), policy.bypass_above)
     }
 
     fn cover(&self, now: Timestamp) -> Option<Duration> {
