@@ -107,7 +107,7 @@ fn check(site: &Site, before: &Rows) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn no_order_of_events_breaks_a_promise(events in prop::collection::vec(any_event(), 1..60)) {
