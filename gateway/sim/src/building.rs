@@ -243,6 +243,11 @@ impl Building {
         &self.inner.inventory
     }
 
+    /// The gateway's site file for this building. Secrets are expected in `secrets/` beside it.
+    pub fn site_file(&self, options: &crate::SiteFileOptions) -> String {
+        crate::site_file::render(self.addresses(), self.inventory(), options)
+    }
+
     /// One line about what stands here.
     pub fn summary(&self) -> String {
         let count = |wanted: fn(&Device) -> bool| self.inner.inventory.iter().filter(|device| wanted(device)).count();
