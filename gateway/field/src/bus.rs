@@ -347,6 +347,3 @@ enum Severity {
     /// It was open and broke.
     Broke,
 }
-
-#[cfg(test)]
-mod tests;

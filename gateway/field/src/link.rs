@@ -152,21 +152,26 @@ pub(crate) enum Dial {
     Link(Link),
     /// A test hands out the streams itself; `None` is a refused connection.
     #[cfg(test)]
-    Script(Box<dyn FnMut() -> Option<Stream> + Send>),
+    Script(Box<dyn FnMut() -> Option<Stream> + Send + Sync>),
 }
 
 impl Dial {
     pub(crate) async fn open(&mut self) -> Result<Stream, LinkError> {
-        let link = match self {
-            Dial::Link(link) => link,
+        match self {
+            Dial::Link(link) => link.open().await,
             #[cfg(test)]
             Dial::Script(next) => {
                 let refused = || LinkError::Open { place: "script".into(), source: io::ErrorKind::NotFound.into() };
-                return next().ok_or_else(refused);
+                next().ok_or_else(refused)
             }
-        };
-        let place = link.place().to_owned();
-        match link {
+        }
+    }
+}
+
+impl Link {
+    async fn open(&self) -> Result<Stream, LinkError> {
+        let place = self.place().to_owned();
+        match self {
             Link::Serial { path, format } => match open_serial(path, format) {
                 Ok(port) => Ok(Stream::Serial(port)),
                 Err(source) => Err(LinkError::Open { place, source }),
@@ -269,7 +274,7 @@ mod tests {
         assert_eq!(format(9600, Parity::Even).char_time(), Duration::from_nanos(1_145_833));
         assert_eq!(format(9600, Parity::None).char_time(), Duration::from_nanos(1_041_666));
         assert_eq!(format(9600, Parity::Even).t35(), Duration::from_nanos(4_010_415));
-        assert_eq!(format(19_200, Parity::Even).t35(), Duration::from_nanos(2_005_205));
+        assert_eq!(format(19_200, Parity::Even).t35(), Duration::from_nanos(2_005_206));
         assert_eq!(format(115_200, Parity::Even).t35(), Duration::from_micros(1_750));
     }
 }
