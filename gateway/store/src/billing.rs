@@ -33,6 +33,8 @@ use crate::sql::Conn;
 
 mod append;
 mod read;
+#[cfg(test)]
+mod tests;
 
 pub use append::MAX_APPEND_ROWS;
 pub use read::{BillingCounts, Cursor, WalletSum};
