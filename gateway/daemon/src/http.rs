@@ -109,7 +109,8 @@ pub async fn serve(app: App, listener: TcpListener) -> io::Result<()> {
     let stop = app.stop.clone();
     info!(address = %listener.local_addr()?, "web side listening");
     let service = router(Web::new(app)).into_make_service_with_connect_info::<doors::ClientAddr>();
-    let serving = axum::serve(doors::Doors::new(listener), service).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let serving =
+        axum::serve(doors::Doors::new(listener), service).with_graceful_shutdown(stop.clone().cancelled_owned());
     let drained = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN_MAX).await;

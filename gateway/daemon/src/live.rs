@@ -19,7 +19,6 @@ use guanjia_store::Store;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use uuid::Uuid;
 
-
 use crate::site::Site;
 
 /// Everything of one configuration that can be looked at or asked.

@@ -41,15 +41,7 @@ pub use page::{account_state, alarm_state, bus_of, definitions, render};
 pub use points::{export_of, metric_of, to_base};
 
 /// The closed set of the `system` label, in the order of every table.
-pub const SYSTEMS: [&str; 7] = [
-    "electricity",
-    "water",
-    "fire",
-    "elevator",
-    "drainage",
-    "power",
-    "environment",
-];
+pub const SYSTEMS: [&str; 7] = ["electricity", "water", "fire", "elevator", "drainage", "power", "environment"];
 
 /// What became of a page for good; attempts that will be repeated are counted apart.
 const PAGE_RESULTS: [&str; 3] = ["delivered", "failed", "expired"];
@@ -74,8 +66,7 @@ const LEVEL_MAX: u32 = 9;
 const SINK: &str = "billing";
 
 /// Seconds from raised to accepted; 900 is the contract's 15 minutes and must be a bucket.
-const RESPONSE_BUCKETS: [f64; 11] =
-    [15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1_200.0, 1_800.0, 3_600.0, 7_200.0];
+const RESPONSE_BUCKETS: [f64; 11] = [15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1_200.0, 1_800.0, 3_600.0, 7_200.0];
 
 /// Seconds of one delivery, one forwarded batch, one relay command.
 const SECONDS_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
