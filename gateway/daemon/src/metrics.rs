@@ -41,15 +41,7 @@ pub use page::{account_state, alarm_state, bus_of, definitions, render};
 pub use points::{export_of, metric_of, to_base};
 
 /// The closed set of the `system` label, in the order of every table.
-pub const SYSTEMS: [&str; 7] = [
-    "electricity",
-    "water",
-    "fire",
-    "elevator",
-    "drainage",
-    "power",
-    "environment",
-];
+pub const SYSTEMS: [&str; 7] = ["electricity", "water", "fire", "elevator", "drainage", "power", "environment"];
 
 /// What became of a page for good; attempts that will be repeated are counted apart.
 const PAGE_RESULTS: [&str; 3] = ["delivered", "failed", "expired"];
@@ -61,7 +53,8 @@ const FORWARD_RESULTS: [&str; 3] = ["confirmed", "retried", "rejected"];
 const SWITCH_RESULTS: [&str; 7] = ["verified", "not_moved", "refused", "unknown", "expired", "superseded", "no_relay"];
 
 /// Why a sample was dropped.
-const DROP_REASONS: [&str; 5] = ["queue_full", "undecodable", "oversized", "unknown_topic", "out_of_order"];
+const DROP_REASONS: [&str; 6] =
+    ["queue_full", "prepaid_queue_full", "undecodable", "oversized", "unknown_topic", "out_of_order"];
 
 /// Payment channels with a label of their own; the word comes with a request, so any other is `other`.
 const PAYMENT_CHANNELS: [&str; 6] = ["cashier", "wechat", "alipay", "unionpay", "bank", "other"];
@@ -73,8 +66,7 @@ const LEVEL_MAX: u32 = 9;
 const SINK: &str = "billing";
 
 /// Seconds from raised to accepted; 900 is the contract's 15 minutes and must be a bucket.
-const RESPONSE_BUCKETS: [f64; 11] =
-    [15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1_200.0, 1_800.0, 3_600.0, 7_200.0];
+const RESPONSE_BUCKETS: [f64; 11] = [15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1_200.0, 1_800.0, 3_600.0, 7_200.0];
 
 /// Seconds of one delivery, one forwarded batch, one relay command.
 const SECONDS_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -114,15 +106,9 @@ pub struct Metrics {
     switch_seconds: HistogramVec,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Metrics {
-    /// Every metric whose labels need no configuration, at 0. [`Metrics::adopt`] adds the site's own labels.
-    pub fn new() -> Self {
+    /// Every metric at 0, for every label the site or this file knows.
+    pub fn new(site: &Site) -> Self {
         let registry = Registry::new();
         let r = &registry;
         let metrics = Self {
@@ -241,6 +227,9 @@ impl Metrics {
             registry,
         };
         metrics.initialise();
+        metrics.adopt(site);
+        // The program runs, so the configuration it started with could be used.
+        metrics.config_reload(true);
         metrics
     }
 
@@ -279,9 +268,9 @@ impl Metrics {
         }
     }
 
-    /// Creates the children whose labels come from the site. Called at the start and after every reload; children of
-    /// things that are gone stay, because a counter must not vanish while a rate is taken over it.
-    pub fn adopt(&self, site: &Site) {
+    /// Creates the children whose labels come from the site. Done at the start and at every scrape, since a
+    /// reload may bring new ones; children of things that are gone stay, because a counter must not vanish while a rate is taken over it.
+    fn adopt(&self, site: &Site) {
         let mut buildings: Vec<&str> = site.devices.iter().map(|d| d.building.as_str()).collect();
         buildings.push("");
         buildings.sort_unstable();
@@ -343,8 +332,8 @@ impl Metrics {
     }
 
     /// One command to a relay, by its outcome's word.
-    pub fn switch_command(&self, utility: Utility, action: RelayAction, result: &str, seconds: f64) {
-        self.switches.with_label_values(&[utility.as_str(), action_word(action), result]).inc();
+    pub fn switch_command(&self, utility: Utility, action: &str, result: &str, seconds: f64) {
+        self.switches.with_label_values(&[utility.as_str(), action, result]).inc();
         self.switch_seconds.with_label_values(&[utility.as_str()]).observe(seconds);
     }
 

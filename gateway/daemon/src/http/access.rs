@@ -104,7 +104,8 @@ pub fn host_is_ours(headers: &HeaderMap, public_url: &str) -> bool {
     if public_url.split_once("://").is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(host)) {
         return true;
     }
-    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(n, _)| n);
+    let name =
+        host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(n, _)| n);
     name == "localhost" || name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
 }
 

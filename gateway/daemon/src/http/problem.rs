@@ -46,9 +46,7 @@ impl Code {
             Code::Unauthorized => {
                 (StatusCode::UNAUTHORIZED, "unauthorized", "A valid bearer token is needed", "需要有效的访问令牌")
             }
-            Code::Forbidden => {
-                (StatusCode::FORBIDDEN, "forbidden", "This client may not do that", "该客户端无此权限")
-            }
+            Code::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "This client may not do that", "该客户端无此权限"),
             Code::CrossOrigin => {
                 (StatusCode::FORBIDDEN, "cross_origin", "The request came from another site", "请求来自其他站点")
             }
@@ -57,18 +55,14 @@ impl Code {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method", "不支持该方法")
             }
             Code::Conflict => (StatusCode::CONFLICT, "conflict", "Not in the present state", "当前状态下不可执行"),
-            Code::TooLarge => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The request is too large", "请求过大")
-            }
+            Code::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The request is too large", "请求过大"),
             Code::KeyReused => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency_key_reused",
                 "The idempotency key belongs to another request",
                 "幂等键已用于另一请求",
             ),
-            Code::TooMany => {
-                (StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Too many requests", "请求过于频繁")
-            }
+            Code::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Too many requests", "请求过于频繁"),
             Code::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",

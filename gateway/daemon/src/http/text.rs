@@ -179,6 +179,10 @@ texts! {
     ON = "供应中", "On";
     OFF = "已中断", "Off";
     SILENT_SINCE = "无应答", "silent since";
+    AT_ONCE = "立即", "at once";
+    WITHIN_SECONDS = "{n} 秒内", "within {n} s";
+    WITHIN_MINUTES = "{n} 分钟内", "within {n} min";
+    WITHIN_HOURS = "{n} 小时内", "within {n} h";
     JUST_NOW = "刚刚", "just now";
     SECONDS_AGO = "{n} 秒前", "{n} s ago";
     MINUTES_AGO = "{n} 分钟前", "{n} min ago";
@@ -235,6 +239,10 @@ const WORDS: &[(&str, T)] = &[
     ("incident_opened", T("事件开始", "incident opened")),
     ("opened", T("事件开始", "opened")),
     ("escalated", T("升级", "escalated")),
+    ("called_again", T("再次呼叫", "called again")),
+    ("priority_raised", T("级别提高", "priority raised")),
+    ("root_changed", T("根因更新", "root cause changed")),
+    ("step_empty", T("该级无人值班", "nobody on duty at this step")),
     ("reoccurred", T("再次发生", "came again")),
     ("page_delivered", T("通知送达", "page delivered")),
     ("page_failed", T("通知失败", "page failed")),
@@ -248,6 +256,39 @@ const WORDS: &[(&str, T)] = &[
     ("switching", T("切换中", "switching")),
     ("balance", T("余额不足", "balance used up")),
     ("topped_up", T("已充值", "topped up")),
+    ("in_credit", T("余额充足", "in credit")),
+    ("emergency_credit", T("使用应急透支", "on emergency credit")),
+    ("cut_blocked", T("有停供理由,但暂不允许", "there is a reason to cut, and it is not allowed now")),
+    ("dispute", T("争议处理中", "a dispute is open")),
+    ("safety", T("安全原因", "danger to people or property")),
+    ("owner_request", T("用户申请", "the tenant asked for it")),
+    ("court_order", T("司法或供能单位要求", "ordered by a court or the utility")),
+    // What stands between a reason to cut and the cut.
+    ("no_relay", T("表计无继电器", "the meter has no relay")),
+    ("no_reading", T("表底尚未读取", "the register was never read")),
+    ("bad_reading", T("表底读数无效", "the register's reading is not good")),
+    ("stale_reading", T("表底读数过期", "the register's reading is too old")),
+    ("register_held", T("表底读数待核实", "the register's reading waits for a check")),
+    ("clock_untrusted", T("时钟未经确认", "the clock is not trusted")),
+    ("store_unhealthy", T("本地数据库异常", "the journal is not healthy")),
+    ("payment_pending", T("有付款在途", "a payment is on its way")),
+    ("dispute_open", T("争议处理中", "a dispute is open")),
+    ("final_notice_not_sent", T("最后通知尚未发出", "the final notice was not sent yet")),
+    ("final_notice_not_delivered", T("最后通知尚未送达", "the final notice was not delivered yet")),
+    ("final_notice_expired", T("最后通知已失效", "the final notice is too old")),
+    ("notice_lead", T("通知期未满", "the notice period is not over")),
+    ("outside_window", T("不在允许停供时段", "outside the hours in which supply may be cut")),
+    ("breaker_open", T("批量停供保护已动作", "the mass-cut breaker is open")),
+    ("intent_open", T("上一条命令结果未知", "the last command's outcome is not known")),
+    // Exemptions.
+    ("fire-protection", T("消防用途", "fire protection")),
+    ("lift", T("电梯", "lift")),
+    ("emergency-lighting", T("应急照明", "emergency lighting")),
+    ("medical", T("医疗用途", "somebody's health depends on it")),
+    ("cold-store", T("冷库", "cold store")),
+    ("telecom", T("通信机房", "telecommunication room")),
+    ("shared", T("多户共用", "shared by several")),
+    ("not-prepaid", T("非预付费", "not prepaid")),
     ("notice1", T("第一次提醒", "first notice")),
     ("notice2", T("第二次提醒", "second notice")),
     ("final", T("最后通知", "final notice")),

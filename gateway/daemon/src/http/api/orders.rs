@@ -41,7 +41,8 @@ pub async fn close(
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Problem> {
     let incident = incident_id(&id)?;
-    order(&web, &headers, bytes, move |who, reply| DeskCommand::CloseIncident { incident, who, via: "api", reply }).await
+    order(&web, &headers, bytes, move |who, reply| DeskCommand::CloseIncident { incident, who, via: "api", reply })
+        .await
 }
 
 /// Lets go of a latched alarm.

@@ -70,11 +70,7 @@ pub async fn get(State(web): State<Web>, headers: HeaderMap, Path(key): Path<Str
     Ok(Json(receipt_json(&receipt)))
 }
 
-async fn credit(
-    web: &Web,
-    headers: &HeaderMap,
-    bytes: Result<Bytes, BytesRejection>,
-) -> Result<Response, Problem> {
+async fn credit(web: &Web, headers: &HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Result<Response, Problem> {
     let live = web.live();
     let client = access::client(&live.site, headers, Permission::TopUp)?;
     let place = Arc::clone(&web.shared.top_ups)
@@ -93,7 +89,8 @@ async fn credit(
 /// The request as the ledger knows it.
 fn request(client: String, headers: &HeaderMap, body: Body) -> Result<TopUpRequest, Problem> {
     let bad = |detail: String| Problem::new(Code::BadRequest, detail);
-    let visible = |text: &str, max: usize| (1..=max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    let visible =
+        |text: &str, max: usize| (1..=max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
     let mut keys = headers.get_all("idempotency-key").iter();
     let key = match (keys.next(), keys.next()) {
         (Some(key), None) => key.to_str().unwrap_or_default(),

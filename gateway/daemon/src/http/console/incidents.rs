@@ -18,8 +18,7 @@ const LIST_MAX: u32 = 200;
 /// Open incidents, standing alarms, and what is over.
 pub async fn list(ctx: &Ctx) -> Result<Rendered, StoreError> {
     let board = ctx.live.alarms.get();
-    let mut open: Vec<&IncidentRecord> =
-        board.incidents.iter().filter(|i| i.state != IncidentState::Closed).collect();
+    let mut open: Vec<&IncidentRecord> = board.incidents.iter().filter(|i| i.state != IncidentState::Closed).collect();
     open.sort_by_key(|i| (i.state != IncidentState::Open, i.priority, std::cmp::Reverse(i.opened_at)));
     let past = ctx.live.store.incidents(LIST_MAX).await?;
     let past: Vec<&IncidentRecord> = past.iter().filter(|i| i.state == IncidentState::Closed).collect();

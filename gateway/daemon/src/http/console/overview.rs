@@ -221,8 +221,7 @@ fn use_now(ctx: &Ctx) -> Markup {
 /// The sum in base units, how many meters it is of, and how many there are.
 fn sum_now(ctx: &Ctx, utility: Utility, metric: &str) -> (f64, usize, usize) {
     let site = &ctx.live.site;
-    let mut devices: Vec<_> =
-        site.service_points.iter().filter(|p| p.utility == utility).map(|p| p.device).collect();
+    let mut devices: Vec<_> = site.service_points.iter().filter(|p| p.utility == utility).map(|p| p.device).collect();
     devices.sort_unstable();
     devices.dedup();
     let (mut sum, mut fresh, mut meters) = (0.0, 0, 0);
@@ -278,8 +277,13 @@ fn accounts(ctx: &Ctx) -> Markup {
         let view = views.iter().find(|v| v.service_point == point.id);
         *counts.entry(account_state(&point.kind, view)).or_default() += 1;
     }
-    let states =
-        [("normal", Mark::Good), ("warned", Mark::Minor), ("cut", Mark::Off), ("pending", Mark::Info), ("exempt", Mark::Good)];
+    let states = [
+        ("normal", Mark::Good),
+        ("warned", Mark::Minor),
+        ("cut", Mark::Off),
+        ("pending", Mark::Info),
+        ("exempt", Mark::Good),
+    ];
     html! {
         @if !counts.is_empty() {
             section {

@@ -35,7 +35,7 @@ impl Ctx {
 
     /// A time on the site's clock: the day only if it is not today.
     pub fn time(&self, at: Timestamp) -> String {
-        let zoned = |at: Timestamp| at.to_jiff().map(|at| at.to_zoned(self.live.site.zone.clone()));
+        let zoned = |at: Timestamp| at.to_jiff().map(|at| at.to_zoned_datetime(self.live.site.zone.clone()));
         match (zoned(at), zoned(self.now)) {
             (Some(at), Some(now)) if at.date() == now.date() => at.strftime("%H:%M:%S").to_string(),
             (Some(at), _) => at.strftime("%Y-%m-%d %H:%M").to_string(),

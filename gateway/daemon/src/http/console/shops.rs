@@ -108,7 +108,7 @@ pub async fn one(ctx: &Ctx, id: &str) -> Result<Option<Rendered>, StoreError> {
         dl.facts {
             (fact(ctx.t(text::METER), &html! { a href={ "/devices/" (device.id) } { (device.name.get(ctx.lang)) } }))
             @if let ServiceKind::Exempt { why } = &point.kind {
-                (fact(ctx.t(text::EXEMPT), &html! { (ctx.word(&exemption(why))) }))
+                (fact(ctx.t(text::EXEMPT), &html! { (ctx.word(why.as_str())) }))
             }
         }
     };
@@ -215,8 +215,4 @@ fn statement_table(ctx: &Ctx, point: &ServicePoint, lines: &[StatementLine]) -> 
             }
         }
     }
-}
-
-fn exemption(why: &str) -> String {
-    why.to_owned()
 }
