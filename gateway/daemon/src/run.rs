@@ -174,7 +174,10 @@ async fn reload(path: &Path, running: &Site, old: Generation, process: &Process)
                 match Generation::start(Arc::clone(&previous), process).await {
                     Ok(generation) => return generation,
                     Err(failure) => {
-                        warn!(failure = format!("{failure:#}"), "the old configuration does not start either; trying again");
+                        warn!(
+                            failure = format!("{failure:#}"),
+                            "the old configuration does not start either; trying again"
+                        );
                         tokio::time::sleep(Duration::from_secs(1)).await;
                     }
                 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use guanjia_core::alarm::AlarmDef;
-use guanjia_core::inhibition::Topology;
 use guanjia_core::incident::Timings;
+use guanjia_core::inhibition::Topology;
 use guanjia_core::plan::PlanBook;
 use guanjia_core::profile::{PointDef, Profile};
 use guanjia_core::reading::{DeviceIx, PointIx};

@@ -116,7 +116,9 @@ impl Generation {
         deciders.tasks.spawn("prepaid", prepaid::run(works, accounts, breaker, prepaid_out, deciders.stop.clone()));
 
         let outputs = hub::Outputs { latest: Arc::clone(&latest), alarms: alarms_in, prepaid: prepaid_in };
-        intake.tasks.spawn("hub", hub::run(Arc::clone(&site), reports, outputs, Arc::clone(&metrics), intake.stop.clone()));
+        intake
+            .tasks
+            .spawn("hub", hub::run(Arc::clone(&site), reports, outputs, Arc::clone(&metrics), intake.stop.clone()));
 
         let live = Arc::new(Live {
             site: Arc::clone(&site),
@@ -131,17 +133,25 @@ impl Generation {
             public_url: public_url.clone(),
         });
         for index in 0..site.brokers.len() {
-            let name = format!("mqtt {}", site.brokers[index].name);
-            let stop = intake.stop.clone();
-            intake.tasks.spawn(name, mqtt::run(Arc::clone(&live), index, reports_in.clone(), Arc::clone(&metrics), stop));
+            intake.tasks.spawn(
+                format!("mqtt {}", site.brokers[index].name),
+                mqtt::run(
+                    Arc::clone(&site),
+                    index,
+                    reports_in.clone(),
+                    Arc::clone(&live.latest),
+                    Arc::clone(&live.alarms),
+                    Arc::clone(&metrics),
+                    intake.stop.clone(),
+                ),
+            );
         }
-        let stop = carriers.stop.clone();
-        carriers.tasks.spawn(
-            "pager",
-            pager::run(store.clone(), Arc::clone(&site), public_url, Arc::clone(&metrics), ring_pager, stop),
-        );
-        let stop = carriers.stop.clone();
-        carriers.tasks.spawn("forwarder", forward::run(store, Arc::clone(&live), metrics, ring_forwarder, stop));
+        let (channels, stop) = (site.channels.clone(), carriers.stop.clone());
+        carriers
+            .tasks
+            .spawn("pager", pager::run(store.clone(), channels, public_url, Arc::clone(&metrics), ring_pager, stop));
+        let (target, ready, stop) = (site.billing.target.clone(), Arc::clone(&live.ready), carriers.stop.clone());
+        carriers.tasks.spawn("forwarder", forward::run(store, target, metrics, ready, ring_forwarder, stop));
         Ok(Self { live, intake, deciders, carriers })
     }
 
@@ -159,11 +169,7 @@ impl Generation {
     }
 }
 
-fn start_lines(
-    site: &Site,
-    reports: &mpsc::Sender<guanjia_field::FieldReport>,
-    intake: &mut Stage,
-) -> Vec<LineHandle> {
+fn start_lines(site: &Site, reports: &mpsc::Sender<guanjia_field::FieldReport>, intake: &mut Stage) -> Vec<LineHandle> {
     let mut handles = Vec::with_capacity(site.lines.len());
     for (index, config) in site.lines.iter().enumerate() {
         let on_this_line = site.devices.iter().filter_map(|device| match device.attachment {

@@ -85,7 +85,8 @@ impl Account {
         };
         let verified = past.iter().filter(|o| o.outcome.as_deref() == Some("verified"));
         let proved = verified.map(|o| o.intent.version).max();
-        let cuts = past.iter().filter(|o| o.intent.action == guanjia_core::profile::RelayAction::Open).map(|o| o.intent.at);
+        let cuts =
+            past.iter().filter(|o| o.intent.action == guanjia_core::profile::RelayAction::Open).map(|o| o.intent.at);
         let cuts = cuts.filter(|at| now.since(*at) < Duration::from_secs(3600)).collect();
         let lines = store.statement(&sp.id, SPENT_MAX as u32).await?;
         let usage = lines.iter().rev().filter(|line| line.kind == TransferKind::Usage);
@@ -173,7 +174,9 @@ impl Account {
                 let metered = Metered { service_point: &sp.id, device: &device.id, register: &sp.register };
                 match rate(metered, from, &forward, &sp.tariff) {
                     Ok(intervals) => self.post(prepaid, intervals, now).await?,
-                    Err(failure) => warn!(service_point = %sp.id, %failure, "usage cannot be priced; nothing is billed"),
+                    Err(failure) => {
+                        warn!(service_point = %sp.id, %failure, "usage cannot be priced; nothing is billed")
+                    }
                 }
             }
             Step::Same | Step::Hold { .. } => {}
@@ -227,7 +230,11 @@ impl Account {
             match held {
                 HoldState::Clear => info!(service_point = id, "the register counts again"),
                 HoldState::Held { reason, .. } | HoldState::NeedsReview { reason, .. } => {
-                    warn!(service_point = id, reason = reason.as_str(), "the register is held; nothing is billed or cut by it");
+                    warn!(
+                        service_point = id,
+                        reason = reason.as_str(),
+                        "the register is held; nothing is billed or cut by it"
+                    );
                 }
             }
         }
@@ -235,7 +242,12 @@ impl Account {
     }
 
     /// Decides, and writes down what follows from it.
-    pub async fn decide(&mut self, prepaid: &Prepaid, breaker: &Breaker, now: Timestamp) -> Result<Decision, StoreError> {
+    pub async fn decide(
+        &mut self,
+        prepaid: &Prepaid,
+        breaker: &Breaker,
+        now: Timestamp,
+    ) -> Result<Decision, StoreError> {
         let sp = &prepaid.site.service_points[self.index];
         let notices = match self.ladder.given() {
             Some(_) => notice_marks(prepaid, &sp.id).await?,

@@ -123,7 +123,9 @@ fn words(outcome: &RelayOutcome) -> (&'static str, String) {
         RelayOutcome::NotMoved => ("not_moved", "accepted, and the contact did not move".to_owned()),
         RelayOutcome::Refused(code) => ("refused", format!("the meter answered with exception {code:#04x}")),
         RelayOutcome::Unknown(why) => ("unknown", why.clone()),
-        RelayOutcome::Expired => ("expired", "its time had passed before the line was free; nothing was sent".to_owned()),
+        RelayOutcome::Expired => {
+            ("expired", "its time had passed before the line was free; nothing was sent".to_owned())
+        }
         RelayOutcome::Superseded => ("superseded", "something newer was decided; nothing was sent".to_owned()),
         RelayOutcome::NoRelay => ("no_relay", "this meter has no relay that can be commanded".to_owned()),
     }
