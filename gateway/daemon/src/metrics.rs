@@ -270,7 +270,7 @@ impl Metrics {
 
     /// Creates the children whose labels come from the site. Done at the start and at every scrape, since a
     /// reload may bring new ones; children of things that are gone stay, because a counter must not vanish while a rate is taken over it.
-    fn adopt(&self, site: &Site) {
+    pub fn adopt(&self, site: &Site) {
         let mut buildings: Vec<&str> = site.devices.iter().map(|d| d.building.as_str()).collect();
         buildings.push("");
         buildings.sort_unstable();
