@@ -3,18 +3,145 @@
 //! The tasks that decide (alarms, prepaid, lines) each publish what they know here; nobody reads it to decide
 //! anything. A lock is held for the copy of one row or one `Arc`, never across an await.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use guanjia_core::alarm::AlarmRecord;
 use guanjia_core::incident::IncidentRecord;
 use guanjia_core::reading::{BadReason, DeviceIx, PointIx, Quality, Reading, Value};
 use guanjia_core::supply::Supply;
+use guanjia_core::text::Bilingual;
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::Hao;
-use tokio::sync::watch;
+use guanjia_field::LineHandle;
+use guanjia_store::Store;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use uuid::Uuid;
 
 use crate::site::Site;
+
+/// Everything of one configuration that can be looked at or asked.
+pub struct Live {
+    /// The configuration.
+    pub site: Arc<Site>,
+    /// The latest value of every point.
+    pub latest: Arc<LatestTable>,
+    /// The field lines, for their statistics.
+    pub lines: Vec<LineHandle>,
+    /// Alarms and incidents.
+    pub alarms: Arc<Board<AlarmBoard>>,
+    /// Supplies, one per service point.
+    pub supplies: Arc<Board<Vec<SupplyView>>>,
+    /// What is written down.
+    pub store: Store,
+    /// The way to the task that decides about incidents.
+    pub desk: mpsc::Sender<DeskCommand>,
+    /// Poked after a top-up, so that a supply comes back at once.
+    pub prepaid: Arc<Notify>,
+    /// What stands between the gateway and its work.
+    pub ready: Arc<Readiness>,
+    /// How phones reach the console; without a trailing slash.
+    pub public_url: String,
+}
+
+/// What a person asks of the task that decides about alarms and incidents. It answers after the change is durable.
+#[derive(Debug)]
+pub enum DeskCommand {
+    /// Accept an incident: its ladder stops.
+    AckIncident {
+        /// Which.
+        incident: Uuid,
+        /// The person, by the site file's id, or an API client's name.
+        who: String,
+        /// How: `console`, `link` or `api`.
+        via: &'static str,
+        /// The answer.
+        reply: oneshot::Sender<Result<(), DeskRefusal>>,
+    },
+    /// Close an incident that is over.
+    CloseIncident {
+        /// Which.
+        incident: Uuid,
+        /// As in `AckIncident`.
+        who: String,
+        /// How.
+        via: &'static str,
+        /// The answer.
+        reply: oneshot::Sender<Result<(), DeskRefusal>>,
+    },
+    /// Let go of a latched alarm whose condition has gone.
+    ResetAlarm {
+        /// `device/alarm`.
+        key: String,
+        /// As in `AckIncident`.
+        who: String,
+        /// How.
+        via: &'static str,
+        /// The answer.
+        reply: oneshot::Sender<Result<(), DeskRefusal>>,
+    },
+}
+
+/// Why nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeskRefusal {
+    /// No such incident or alarm is open.
+    #[error("no such open incident or alarm")]
+    Unknown,
+    /// The incident is closed; it is never opened again by a late answer.
+    #[error("the incident is closed already")]
+    Closed,
+    /// Somebody accepted it before; nothing changes.
+    #[error("accepted already by {by}")]
+    AlreadyAcknowledged {
+        /// Who.
+        by: String,
+    },
+    /// Its condition still holds, or an alarm of it does.
+    #[error("the condition still holds")]
+    StillActive,
+    /// The change could not be written down.
+    #[error("the store is not available: {0}")]
+    Store(String),
+}
+
+/// What stands between the gateway and its work, for `/readyz` and the console's first page.
+#[derive(Debug)]
+pub struct Readiness {
+    started: Timestamp,
+    problems: Mutex<BTreeMap<&'static str, Bilingual>>,
+}
+
+impl Readiness {
+    /// How long the first round of polls is waited for before the gateway counts as ready without it.
+    pub const FIRST_ROUND_MAX: Duration = Duration::from_secs(30);
+
+    /// Nothing is known to be wrong.
+    pub fn new(now: Timestamp) -> Self {
+        Self { started: now, problems: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// When the program (or this configuration) started.
+    pub fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// Says that part `what` has a problem only a person can settle, or (`None`) that it is settled.
+    pub fn set(&self, what: &'static str, problem: Option<Bilingual>) {
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        match problem {
+            Some(text) => problems.insert(what, text),
+            None => problems.remove(what),
+        };
+    }
+
+    /// Every problem there is.
+    pub fn problems(&self) -> Vec<(&'static str, Bilingual)> {
+        let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        problems.iter().map(|(what, text)| (*what, text.clone())).collect()
+    }
+}
 
 /// The latest word of one point.
 #[derive(Clone, Debug)]
@@ -110,6 +237,12 @@ impl LatestTable {
     /// The status of every device, in order.
     pub fn devices(&self) -> Vec<DeviceStatus> {
         self.devices.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether every device has answered or failed to answer at least once.
+    pub fn first_round_done(&self) -> bool {
+        let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
+        devices.iter().all(|d| d.silent != Some(BadReason::NeverRead))
     }
 
     /// Changes whenever anything in the table does.

@@ -1,0 +1,88 @@
+//! Orders about incidents and alarms. Each is answered after the change is durable.
+
+use axum::Json;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::http::problem::{Code, Problem};
+use crate::http::{Web, access, ask_desk, detached};
+use crate::live::DeskCommand;
+use crate::site::{Permission, Site};
+
+/// Who gives the order; a program may speak for a person of the site.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Who {
+    #[serde(default)]
+    person: Option<String>,
+}
+
+/// Accepts an incident.
+pub async fn acknowledge(
+    State(web): State<Web>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    let incident = incident_id(&id)?;
+    order(&web, &headers, bytes, move |who, reply| DeskCommand::AckIncident { incident, who, via: "api", reply }).await
+}
+
+/// Closes an incident that is over.
+pub async fn close(
+    State(web): State<Web>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    let incident = incident_id(&id)?;
+    order(&web, &headers, bytes, move |who, reply| DeskCommand::CloseIncident { incident, who, via: "api", reply })
+        .await
+}
+
+/// Lets go of a latched alarm.
+pub async fn reset(
+    State(web): State<Web>,
+    headers: HeaderMap,
+    Path((device, alarm)): Path<(String, String)>,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    let key = format!("{device}/{alarm}");
+    order(&web, &headers, bytes, move |who, reply| DeskCommand::ResetAlarm { key, who, via: "api", reply }).await
+}
+
+/// The id in a path.
+pub fn incident_id(text: &str) -> Result<Uuid, Problem> {
+    Uuid::try_parse(text).map_err(|_| Problem::new(Code::NotFound, format!("{text:?} is not an incident's id")))
+}
+
+type Reply = tokio::sync::oneshot::Sender<Result<(), crate::live::DeskRefusal>>;
+
+async fn order(
+    web: &Web,
+    headers: &HeaderMap,
+    bytes: Result<Bytes, BytesRejection>,
+    command: impl FnOnce(String, Reply) -> DeskCommand + Send + 'static,
+) -> Result<Json<Value>, Problem> {
+    let live = web.live();
+    let client = access::client(&live.site, headers, Permission::Acknowledge)?;
+    let bytes = bytes.map_err(|_| Problem::new(Code::BadRequest, "the body did not arrive whole"))?;
+    let who: Who = if bytes.is_empty() { Who::default() } else { super::body(Ok(bytes))? };
+    let who = speaker(&live.site, &client.name, who)?;
+    detached(async move { ask_desk(&live, |reply| command(who, reply)).await }).await??;
+    Ok(Json(json!({ "done": true })))
+}
+
+/// The person named, or the client itself.
+fn speaker(site: &Site, client: &str, who: Who) -> Result<String, Problem> {
+    match who.person {
+        None => Ok(client.to_owned()),
+        Some(person) if site.people.iter().any(|p| *p.id == *person) => Ok(person),
+        Some(person) => Err(Problem::new(Code::BadRequest, format!("the site has no person {person:?}"))),
+    }
+}

@@ -1,0 +1,123 @@
+//! What people order from the console: accept, close, reset. Each names a person of the site.
+
+use axum::extract::{Form, Path, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::html;
+use serde::Deserialize;
+use std::time::Instant;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{Ctx, notice, reader};
+use crate::http::text;
+use crate::http::{Web, ask_desk, detached};
+use crate::live::{DeskCommand, DeskRefusal};
+
+/// Who gives the order.
+#[derive(Deserialize)]
+pub struct Order {
+    #[serde(default)]
+    person: String,
+}
+
+type Reply = oneshot::Sender<Result<(), DeskRefusal>>;
+
+/// Accepts an incident.
+pub async fn acknowledge(
+    web: State<Web>,
+    uri: Uri,
+    headers: HeaderMap,
+    Path(incident): Path<Uuid>,
+    Form(order): Form<Order>,
+) -> Response {
+    let back = format!("/incidents/{incident}");
+    give(web, uri, headers, order, back, move |who, reply| DeskCommand::AckIncident {
+        incident,
+        who,
+        via: "console",
+        reply,
+    })
+    .await
+}
+
+/// Closes an incident that is over.
+pub async fn close(
+    web: State<Web>,
+    uri: Uri,
+    headers: HeaderMap,
+    Path(incident): Path<Uuid>,
+    Form(order): Form<Order>,
+) -> Response {
+    let back = format!("/incidents/{incident}");
+    give(web, uri, headers, order, back, move |who, reply| DeskCommand::CloseIncident {
+        incident,
+        who,
+        via: "console",
+        reply,
+    })
+    .await
+}
+
+/// Lets go of a latched alarm.
+pub async fn reset(
+    web: State<Web>,
+    uri: Uri,
+    headers: HeaderMap,
+    Path((device, alarm)): Path<(String, String)>,
+    Form(order): Form<Order>,
+) -> Response {
+    let key = format!("{device}/{alarm}");
+    give(web, uri, headers, order, "/incidents".to_owned(), move |who, reply| DeskCommand::ResetAlarm {
+        key,
+        who,
+        via: "console",
+        reply,
+    })
+    .await
+}
+
+async fn give(
+    State(web): State<Web>,
+    uri: Uri,
+    headers: HeaderMap,
+    order: Order,
+    back: String,
+    command: impl FnOnce(String, Reply) -> DeskCommand + Send + 'static,
+) -> Response {
+    let live = web.live();
+    let (ctx, _) = reader(&live, &uri, &headers);
+    if !web.shared.sessions.admits(&live.site, &headers, Instant::now()) {
+        return Redirect::to("/sign-in").into_response();
+    }
+    if !live.site.people.iter().any(|p| *p.id == *order.person) {
+        return sorry(&ctx, StatusCode::BAD_REQUEST, ctx.t(text::CHOOSE_A_PERSON), &back);
+    }
+    let who = order.person;
+    match detached(async move { ask_desk(&live, |reply| command(who, reply)).await }).await {
+        Ok(Ok(())) => Redirect::to(&back).into_response(),
+        Ok(Err(refusal)) => {
+            let (status, why) = explain(&ctx, &refusal);
+            sorry(&ctx, status, &why, &back)
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// A refusal in the reader's words.
+pub fn explain(ctx: &Ctx, refusal: &DeskRefusal) -> (StatusCode, String) {
+    match refusal {
+        DeskRefusal::Unknown => (StatusCode::NOT_FOUND, ctx.t(text::NO_SUCH_OPEN).to_owned()),
+        DeskRefusal::Closed => (StatusCode::CONFLICT, ctx.t(text::IS_CLOSED).to_owned()),
+        DeskRefusal::AlreadyAcknowledged { by } => {
+            (StatusCode::CONFLICT, ctx.t(text::ALREADY_ACCEPTED).replace("{who}", ctx.person(by)))
+        }
+        DeskRefusal::StillActive => (StatusCode::CONFLICT, ctx.t(text::STILL_ACTIVE).to_owned()),
+        DeskRefusal::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, ctx.t(text::NOT_WRITTEN).to_owned()),
+    }
+}
+
+fn sorry(ctx: &Ctx, status: StatusCode, why: &str, back: &str) -> Response {
+    let more = html! { p { a.button href=(back) { (ctx.t(text::BACK)) } } };
+    (status, notice(ctx, why, "", &more)).into_response()
+}

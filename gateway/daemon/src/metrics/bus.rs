@@ -1,0 +1,119 @@
+//! How the field lines are doing: utilisation, saturation, errors.
+//!
+//! The lines count for themselves; here their numbers only get their names.
+
+use guanjia_field::Link;
+use guanjia_field::stats::{DURATION_BUCKETS_MS, LineStats};
+
+use crate::live::Live;
+use crate::metrics::page::Page;
+
+/// One number of a line: the metric's name, its type, its help, and where it is.
+type LineNumber = (&'static str, &'static str, &'static str, fn(&LineStats) -> f64);
+
+/// The numbers every line has once.
+const NUMBERS: [LineNumber; 8] = [
+    (
+        "guanjia_bus_busy_seconds_total",
+        "counter",
+        "How long the line was occupied, silences included. Its rate is the bus load.",
+        |s| seconds(s.busy_nanos.get()),
+    ),
+    ("guanjia_bus_queue_requests", "gauge", "Commands that wait for the line.", |s| s.queue.get() as f64),
+    ("guanjia_bus_connected", "gauge", "1 while the port is open or the socket connected, else 0.", |s| {
+        s.connected.get() as f64
+    }),
+    ("guanjia_bus_connects_total", "counter", "Times the port was opened or the socket connected.", |s| {
+        s.connects.get() as f64
+    }),
+    ("guanjia_bus_stale_bytes_total", "counter", "Bytes found on the line before a request, thrown away.", |s| {
+        s.stale_bytes.get() as f64
+    }),
+    ("guanjia_bus_probes_total", "counter", "Extra reads to tell a late answer from the right one.", |s| {
+        s.probes.get() as f64
+    }),
+    ("guanjia_poll_cycle_overruns_total", "counter", "Polls left out because their turn had passed.", |s| {
+        s.overruns.get() as f64
+    }),
+    ("guanjia_bus_dropped_reports_total", "counter", "Reports of readings nobody was quick enough to take.", |s| {
+        s.dropped_reports.get() as f64
+    }),
+];
+
+/// Writes the statistics of every line.
+pub fn write(page: &mut Page, live: &Live) {
+    for (name, kind, help, number) in NUMBERS {
+        page.family(name, kind, help);
+        for (labels, stats) in lines(live) {
+            page.sample(name, &labels, number(stats));
+        }
+    }
+    let name = "guanjia_bus_discarded_replies_total";
+    page.family(name, "counter", "Answers thrown away because they were not the answer that was asked for.");
+    for ([bus, protocol], stats) in lines(live) {
+        for (reason, counter) in [
+            ("late", &stats.discarded_late),
+            ("foreign", &stats.discarded_foreign),
+            ("damaged", &stats.discarded_damaged),
+        ] {
+            page.sample(name, &[bus, protocol, ("reason", reason)], counter.get() as f64);
+        }
+    }
+    let name = "guanjia_poll_requests_total";
+    page.family(name, "counter", "Requests by what came of them.");
+    for ([bus, protocol], stats) in lines(live) {
+        for (result, counter) in [
+            ("ok", (|d| &d.ok) as fn(&guanjia_field::stats::DeviceStats) -> &guanjia_field::stats::Counter),
+            ("timeout", |d| &d.timeout),
+            ("crc_error", |d| &d.crc_error),
+            ("exception", |d| &d.exception),
+            ("link_error", |d| &d.link_error),
+        ] {
+            let total: u64 = stats.devices.iter().map(|d| counter(d).get()).sum();
+            page.sample(name, &[bus, protocol, ("result", result)], total as f64);
+        }
+    }
+    durations(page, live);
+}
+
+/// The histogram of transaction times; the lines keep their buckets apart, Prometheus wants them cumulative.
+fn durations(page: &mut Page, live: &Live) {
+    let name = "guanjia_poll_duration_seconds";
+    page.family(name, "histogram", "How long a transaction took.");
+    let (bucket, sum, count) = (format!("{name}_bucket"), format!("{name}_sum"), format!("{name}_count"));
+    for ([bus, protocol], stats) in lines(live) {
+        let total = stats.durations.count.get();
+        let mut below = 0;
+        for (bound, counter) in DURATION_BUCKETS_MS.iter().zip(&stats.durations.buckets) {
+            below += counter.get();
+            let le = (*bound as f64 / 1000.0).to_string();
+            // The counters are read one after the other; a bucket never exceeds the count it belongs to.
+            page.sample(&bucket, &[bus, protocol, ("le", &le)], below.min(total) as f64);
+        }
+        page.sample(&bucket, &[bus, protocol, ("le", "+Inf")], total as f64);
+        page.sample(&sum, &[bus, protocol], seconds(stats.durations.sum_nanos.get()));
+        page.sample(&count, &[bus, protocol], total as f64);
+    }
+}
+
+/// Every line with the labels it is known under.
+fn lines(live: &Live) -> impl Iterator<Item = ([(&'static str, &str); 2], &LineStats)> {
+    live.lines.iter().map(|line| {
+        let link = live.site.lines.iter().find(|config| config.name == *line.name()).map(|config| &config.link);
+        let protocol = link.map_or("unknown", protocol);
+        ([("bus", &**line.name()), ("protocol", protocol)], &**line.stats())
+    })
+}
+
+/// The closed set of the `protocol` label.
+fn protocol(link: &Link) -> &'static str {
+    match link {
+        Link::Serial { .. } => "modbus_rtu",
+        Link::RtuOverTcp { .. } => "rtu_over_tcp",
+        Link::ModbusTcp { .. } => "modbus_tcp",
+    }
+}
+
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}

@@ -1,0 +1,166 @@
+//! What people ask the ledger: balances, receipts, statements.
+
+use guanjia_core::ledger::{AccountId, Receipt, TransferKind};
+use guanjia_core::time::Timestamp;
+use guanjia_core::units::{Fen, Hao, Quantity, Utility};
+use uuid::Uuid;
+
+use super::{Store, list_limit};
+use crate::error::StoreError;
+use crate::sql::{Conn, Row};
+
+/// What a tenant has paid and not yet used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wallet {
+    /// Whose.
+    pub service_point: String,
+    /// For what.
+    pub utility: Utility,
+    /// In hao; negative when in debt.
+    pub balance: Hao,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+}
+
+/// One line of a tenant's statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatementLine {
+    /// The transfer behind it.
+    pub transfer: Uuid,
+    /// Why money moved.
+    pub kind: TransferKind,
+    /// When.
+    pub at: Timestamp,
+    /// What caused it.
+    pub cause: String,
+    /// How much; negative is use.
+    pub amount: Hao,
+    /// The balance right after.
+    pub balance: Hao,
+    /// The receipt, for a top-up.
+    pub receipt: Option<i64>,
+    /// How much was used, for usage; in Wh or mL.
+    pub quantity: Option<Quantity>,
+    /// The tariff, for usage.
+    pub tariff: Option<String>,
+}
+
+impl Store {
+    /// The answer that was given under a key, if it had an effect.
+    pub async fn top_up_by_key(&self, client: &str, key: &str) -> Result<Option<Receipt>, StoreError> {
+        let mut reader = self.reader().await?;
+        Ok(by_key(&mut reader.conn(), client, key).await?.map(|(_, receipt)| receipt))
+    }
+
+    /// One receipt.
+    pub async fn receipt(&self, number: i64) -> Result<Option<Receipt>, StoreError> {
+        let mut reader = self.reader().await?;
+        let sql = "SELECT number, transfer, service_point, amount, balance, channel, at
+                   FROM receipts WHERE number = $1";
+        reader.conn().row(sql, &[number.into()]).await?.as_ref().map(read_receipt).transpose()
+    }
+
+    /// The newest receipts of a service point, newest first.
+    pub async fn receipts(&self, service_point: &str, limit: u32) -> Result<Vec<Receipt>, StoreError> {
+        let mut reader = self.reader().await?;
+        let sql = "SELECT number, transfer, service_point, amount, balance, channel, at
+                   FROM receipts WHERE service_point = $1 ORDER BY number DESC LIMIT $2";
+        let args = [service_point.into(), list_limit(limit).into()];
+        reader.conn().rows(sql, &args).await?.iter().map(read_receipt).collect()
+    }
+
+    /// All wallets, by service point.
+    pub async fn wallets(&self) -> Result<Vec<Wallet>, StoreError> {
+        let mut reader = self.reader().await?;
+        let sql = "SELECT service_point, utility, balance, opened_at FROM wallets ORDER BY service_point";
+        reader.conn().rows(sql, &[]).await?.iter().map(read_wallet).collect()
+    }
+
+    /// One wallet.
+    pub async fn wallet(&self, service_point: &str) -> Result<Option<Wallet>, StoreError> {
+        let mut reader = self.reader().await?;
+        wallet(&mut reader.conn(), service_point).await
+    }
+
+    /// The newest movements of a wallet, newest first.
+    pub async fn statement(&self, service_point: &str, limit: u32) -> Result<Vec<StatementLine>, StoreError> {
+        let mut reader = self.reader().await?;
+        let sql = "SELECT transfers.id, transfers.kind, transfers.at, transfers.cause, postings.amount,
+                          postings.balance, receipts.number, usage_intervals.quantity, usage_intervals.tariff
+                   FROM postings
+                   JOIN transfers ON transfers.seq = postings.transfer
+                   LEFT JOIN receipts ON receipts.transfer = transfers.id
+                   LEFT JOIN usage_intervals ON usage_intervals.transfer = transfers.id
+                   WHERE postings.account = $1 ORDER BY postings.transfer DESC LIMIT $2";
+        let account = AccountId::wallet(service_point);
+        let args = [account.as_str().into(), list_limit(limit).into()];
+        reader.conn().rows(sql, &args).await?.iter().map(read_line).collect()
+    }
+}
+
+/// One wallet.
+pub(super) async fn wallet(conn: &mut Conn<'_>, service_point: &str) -> Result<Option<Wallet>, StoreError> {
+    let sql = "SELECT service_point, utility, balance, opened_at FROM wallets WHERE service_point = $1";
+    conn.row(sql, &[service_point.into()]).await?.as_ref().map(read_wallet).transpose()
+}
+
+/// The fingerprint and the receipt of a key.
+pub(super) async fn by_key(
+    conn: &mut Conn<'_>,
+    client: &str,
+    key: &str,
+) -> Result<Option<(String, Receipt)>, StoreError> {
+    let sql = "SELECT fingerprint, number, transfer, service_point, amount, balance, receipts.channel, at
+               FROM top_up_keys JOIN receipts ON receipts.number = top_up_keys.receipt
+               WHERE client = $1 AND key = $2";
+    let row = conn.row(sql, &[client.into(), key.into()]).await?;
+    row.map(|row| Ok((row.text("fingerprint")?, read_receipt(&row)?))).transpose()
+}
+
+/// The receipt of a channel's transaction.
+pub(super) async fn by_channel_txn(
+    conn: &mut Conn<'_>,
+    channel: &str,
+    txn: &str,
+) -> Result<Option<Receipt>, StoreError> {
+    let sql = "SELECT number, transfer, service_point, amount, balance, receipts.channel, at
+               FROM top_up_keys JOIN receipts ON receipts.number = top_up_keys.receipt
+               WHERE top_up_keys.channel = $1 AND channel_txn = $2";
+    conn.row(sql, &[channel.into(), txn.into()]).await?.as_ref().map(read_receipt).transpose()
+}
+
+/// A receipt as the row has it.
+pub(super) fn read_receipt(row: &Row) -> Result<Receipt, StoreError> {
+    Ok(Receipt {
+        number: row.int("number")?,
+        transfer: row.parsed("transfer")?,
+        service_point: row.text("service_point")?,
+        amount: Fen(row.int("amount")?),
+        balance: Hao(row.int("balance")?),
+        channel: row.text("channel")?,
+        at: row.time("at")?,
+    })
+}
+
+fn read_wallet(row: &Row) -> Result<Wallet, StoreError> {
+    Ok(Wallet {
+        service_point: row.text("service_point")?,
+        utility: row.word("utility")?,
+        balance: Hao(row.int("balance")?),
+        opened_at: row.time("opened_at")?,
+    })
+}
+
+fn read_line(row: &Row) -> Result<StatementLine, StoreError> {
+    Ok(StatementLine {
+        transfer: row.parsed("id")?,
+        kind: row.word("kind")?,
+        at: row.time("at")?,
+        cause: row.text("cause")?,
+        amount: Hao(row.int("amount")?),
+        balance: Hao(row.int("balance")?),
+        receipt: row.opt_int("number")?,
+        quantity: row.opt_int("quantity")?.map(Quantity),
+        tariff: row.opt_text("tariff")?,
+    })
+}

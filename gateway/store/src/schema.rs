@@ -1,0 +1,33 @@
+//! The schemas, brought up to date when a store is opened.
+//!
+//! A migration is never edited after it has been released: sqlx keeps its checksum and refuses to start.
+
+use std::borrow::Cow;
+
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+/// The journal's tables.
+pub(crate) fn journal() -> Migrator {
+    migrator("journal", include_str!("../migrations/sqlite/0001_journal.sql"))
+}
+
+/// The billing store's tables on SQLite.
+pub(crate) fn billing_sqlite() -> Migrator {
+    migrator("billing", include_str!("../migrations/sqlite/0001_billing.sql"))
+}
+
+/// The billing store's tables on PostgreSQL.
+pub(crate) fn billing_postgres() -> Migrator {
+    migrator("billing", include_str!("../migrations/postgres/0001_billing.sql"))
+}
+
+fn migrator(name: &'static str, first: &'static str) -> Migrator {
+    Migrator::with_migrations(vec![Migration::new(
+        1,
+        Cow::Borrowed(name),
+        MigrationType::Simple,
+        first.into_sql_str(),
+        false,
+    )])
+}
