@@ -25,11 +25,6 @@ impl<T> At<T> {
     pub fn span(&self) -> Range<usize> {
         self.0.span()
     }
-
-    /// The value alone.
-    pub fn into_inner(self) -> T {
-        self.0.into_inner()
-    }
 }
 
 impl<T> Deref for At<T> {
@@ -110,7 +105,9 @@ impl<'de> Deserialize<'de> for Span {
             }
 
             fn visit_i64<E: Error>(self, n: i64) -> Result<Span, E> {
-                Err(E::custom(format!("a duration needs a unit\nwrite \"{n}s\" for seconds or \"{n}ms\" for milliseconds")))
+                Err(E::custom(format!(
+                    "a duration needs a unit\nwrite \"{n}s\" for seconds or \"{n}ms\" for milliseconds"
+                )))
             }
 
             fn visit_f64<E: Error>(self, n: f64) -> Result<Span, E> {
