@@ -22,10 +22,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::fault::{LineFault, Noise, Server};
-use crate::inventory::LineId;
+use crate::inventory::{LineId, Parity, Serial};
 use crate::lock;
 use crate::modbus;
 use crate::world::World;
@@ -47,6 +48,25 @@ const NOISE_DAMAGED: u8 = 35;
 const NOISE_PREFIXED: u8 = 25;
 /// The longest MBAP length field: unit and a PDU of 253 bytes.
 const MBAP_LENGTH_MAX: usize = 254;
+
+/// How fast the serial buses are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wire {
+    /// As their baud rate and the devices' turnaround make them.
+    #[default]
+    Paced,
+    /// As fast as the machine, for tests that poll more often than a bus could bear.
+    Instant,
+}
+
+/// What a line is started with.
+pub(crate) struct Setup<'a> {
+    pub(crate) world: &'a Arc<Mutex<World>>,
+    pub(crate) wire: Wire,
+    pub(crate) seed: u64,
+    pub(crate) stop: &'a CancellationToken,
+    pub(crate) tasks: &'a TaskTracker,
+}
 
 /// Counters of a line, for the ground truth.
 #[derive(Debug, Default)]
@@ -85,71 +105,83 @@ struct Frame {
 type Connections = Arc<Mutex<Vec<Open>>>;
 
 impl Line {
-    /// Starts serving on a bound socket until `stop`.
-    pub(crate) fn start(
-        id: LineId,
-        listener: TcpListener,
-        world: Arc<Mutex<World>>,
-        seed: u64,
-        stop: &CancellationToken,
-        tasks: &tokio_util::task::TaskTracker,
-    ) -> Self {
+    /// Starts serving on a bound socket until it is told to stop.
+    pub(crate) fn start(id: LineId, listener: TcpListener, setup: &Setup<'_>) -> Self {
+        let Setup { world, wire, seed, stop, tasks } = *setup;
         let (fault, watched) = watch::channel(LineFault::default());
         let counters = Arc::new(LineCounters::default());
         let (sender, frames) = mpsc::channel(FRAMES_WAITING_MAX);
         let open = Connections::default();
         let bus = Bus {
             id,
-            world,
+            world: Arc::clone(world),
+            pace: id.serial().filter(|_| wire == Wire::Paced),
             fault: watched.clone(),
             counters: Arc::clone(&counters),
             open: Arc::clone(&open),
             rng: fastrand::Rng::with_seed(seed),
         };
         tasks.spawn(bus.run(frames, stop.clone()));
-        let accept = accept(id, listener, sender, open, watched, Arc::clone(&counters), stop.clone(), tasks.clone());
-        tasks.spawn(accept);
+        let gate = Gate {
+            id,
+            frames: sender,
+            open,
+            fault: watched,
+            counters: Arc::clone(&counters),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        };
+        tasks.spawn(gate.run(listener));
         Self { id, fault, counters }
     }
 }
 
-async fn accept(
+/// Takes connections in.
+struct Gate {
     id: LineId,
-    listener: TcpListener,
     frames: mpsc::Sender<Frame>,
     open: Connections,
     fault: watch::Receiver<LineFault>,
     counters: Arc<LineCounters>,
     stop: CancellationToken,
-    tasks: tokio_util::task::TaskTracker,
-) {
-    let mut connection = 0;
-    let room = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let socket = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => match accepted {
+    tasks: TaskTracker,
+}
+
+impl Gate {
+    async fn run(self, listener: TcpListener) {
+        let mut connection = 0;
+        let room = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let socket = match accepted {
                 Ok((socket, _)) => socket,
                 Err(error) => {
-                    debug!(line = id.name(), %error, "connection not accepted");
+                    debug!(line = self.id.name(), %error, "connection not accepted");
                     sleep(Duration::from_millis(50)).await;
                     continue;
                 }
-            },
-        };
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
-        if fault.borrow().server == Server::Down {
-            continue;
+            };
+            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
+            if self.fault.borrow().server == Server::Down {
+                continue;
+            }
+            // Small frames must not wait for each other in the kernel.
+            let _ = socket.set_nodelay(true);
+            connection += 1;
+            self.counters.connections.fetch_add(1, Ordering::Relaxed);
+            self.admit(socket, connection, permit);
         }
-        // Small frames must not wait for each other in the kernel.
-        let _ = socket.set_nodelay(true);
-        connection += 1;
-        counters.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn admit(&self, socket: TcpStream, connection: u64, permit: tokio::sync::OwnedSemaphorePermit) {
         let (replies, outgoing) = mpsc::channel(REPLIES_WAITING_MAX);
-        let close = stop.child_token();
-        lock(&open).push(Open { connection, replies, close: close.clone() });
-        let (frames, open) = (frames.clone(), Arc::clone(&open));
-        tasks.spawn(async move {
+        let close = self.stop.child_token();
+        lock(&self.open).push(Open { connection, replies, close: close.clone() });
+        let (id, frames, open) = (self.id, self.frames.clone(), Arc::clone(&self.open));
+        self.tasks.spawn(async move {
             serve(id, socket, connection, frames, outgoing, close).await;
             lock(&open).retain(|open| open.connection != connection);
             drop(permit);
@@ -255,6 +287,8 @@ struct Open {
 struct Bus {
     id: LineId,
     world: Arc<Mutex<World>>,
+    /// The format of a wire that takes its time.
+    pace: Option<Serial>,
     fault: watch::Receiver<LineFault>,
     counters: Arc<LineCounters>,
     open: Connections,
@@ -270,7 +304,10 @@ impl Bus {
             tokio::select! {
                 () = stop.cancelled() => return,
                 frame = frames.recv() => match frame {
-                    Some(frame) => self.exchange(frame).await,
+                    Some(frame) => tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = self.exchange(frame) => {}
+                    },
                     None => return,
                 },
                 _ = fault.changed() => {
@@ -315,8 +352,8 @@ impl Bus {
 
     /// Waits as long as so many characters and the device's turnaround take on a serial wire.
     async fn pace(&self, bytes: usize) {
-        if let Some(serial) = self.id.serial() {
-            let bits = if serial.parity == crate::inventory::Parity::None { 10 } else { 11 };
+        if let Some(serial) = self.pace {
+            let bits = if serial.parity == Parity::None { 10 } else { 11 };
             let micros = bytes as u64 * bits * 1_000_000 / u64::from(serial.baud);
             sleep(TURNAROUND / 2 + Duration::from_micros(micros)).await;
         }
