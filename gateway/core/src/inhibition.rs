@@ -17,7 +17,7 @@
 //!    [`CHILDREN_MIN`]: that node is the inferred root of one incident;
 //! 3. itself.
 //!
-//! Among several inferred roots the one with the largest share wins, then the one with more children: a dead floor
+//! Among several inferred roots the one wins whose silent children outnumber its answering ones the most: a dead floor
 //! explains 14 of 14, its line only 14 of 20. Two feeders of one parent that both fail point to the parent.
 //!
 //! Never hidden and never waiting: life-safety and process alarms, the evidence itself, and the silence of a fire
@@ -128,10 +128,10 @@ impl Silence {
         silent >= CHILDREN_MIN && (silent >= CHILDREN_MAX_UNEXPLAINED || silent * 100 >= watched * SHARE_PERCENT)
     }
 
-    /// Whether this is the larger share; more children decide a tie.
+    /// Whether this explains more: silent children speak for a node, answering ones against it.
     fn outweighs(self, other: Self) -> bool {
-        let (mine, theirs) = (self.silent * other.watched, other.silent * self.watched);
-        mine > theirs || (mine == theirs && self.silent > other.silent)
+        let weight = |silence: Self| (2 * silence.silent as i64 - silence.watched as i64, silence.silent);
+        weight(self) > weight(other)
     }
 }
 
@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn two_dead_floors_point_to_the_main_feeder() {
         assert_eq!(inferred(3, |_| true).as_deref(), Some("main"));
-        assert_eq!(inferred(3, |device| device < 14 || device > 22).as_deref(), Some("main"));
+        assert_eq!(inferred(3, |device| !(14..=22).contains(&device)).as_deref(), Some("main"));
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod control;
 mod decide;
 mod intent;
 mod policy;
+mod reason;
 #[cfg(test)]
 mod tests;
 mod warning;
@@ -48,11 +49,12 @@ mod window;
 
 pub use breaker::{Breaker, BreakerLimits, BreakerPass, BreakerState};
 pub use control::{Action, Attempts, Contact, ContactAlarm, Control, ControlInputs, Load, WaitReason, control};
-pub use control::{RETRY_FIRST, RETRY_MAX, STUCK_AFTER};
-pub use decide::{ClockTrust, CutBlock, CutPermit, CutReason, Decision, Dispute, Evidence, Inputs, Order, Payment};
-pub use decide::{READING_FUTURE_MAX, RECHECK_AFTER, ReadingMark, Reason, RegisterTrust, StoreHealth, decide};
+pub use control::{RETRY_FIRST, RETRY_MAX, STUCK_AFTER, proves};
+pub use decide::{ClockTrust, CutPermit, Decision, Dispute, Evidence, Inputs, Payment, ReadingMark, RegisterTrust};
+pub use decide::{READING_FUTURE_MAX, RECHECK_AFTER, StoreHealth, decide};
 pub use intent::{INTENT_VALIDITY, SendRefusal};
 pub use policy::{Exemption, Level, Policy, PolicyError, RawLevel, RawPolicy, Reconnect, ServiceKind};
+pub use reason::{CutBlock, CutReason, Order, Reason};
 pub use warning::{FINAL_VALIDITY, Ladder, NoticeMark, WarningLevel, cover};
 pub use window::{CutWindows, RawCutWindow, WINDOWS_MAX, Weekday};
 

@@ -70,7 +70,7 @@ pub async fn run(options: DemoOptions) -> anyhow::Result<ExitCode> {
     let webhook_key = secret(&data, "duty-phone.key")?;
     let site = data.join("site.toml");
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let text = building.site_file(&SiteFileOptions { listen, ..SiteFileOptions::default() });
+    let text = building.site_file(&SiteFileOptions { listen, speed: options.speed, ..SiteFileOptions::default() });
     fs::write(&site, text).with_context(|| format!("cannot write {}", site.display()))?;
     let console = format!("http://{listen}");
     building.set_gateway(&console, &token);
@@ -114,7 +114,10 @@ pub async fn story(options: StoryOptions) -> anyhow::Result<ExitCode> {
         Some(name) if options.clear => client.post(format!("{base}/story/{name}/clear")),
         Some(name) => client.post(format!("{base}/story/{name}")),
     };
-    let answer = request.send().await.with_context(|| format!("the demo at {} does not answer; is it still running?", addresses.control))?;
+    let answer = request
+        .send()
+        .await
+        .with_context(|| format!("the demo at {} does not answer; is it still running?", addresses.control))?;
     let known = answer.status().is_success();
     println!("{}", answer.text().await?.trim_end());
     Ok(if known { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -197,8 +200,9 @@ fn prepare(options: &DemoOptions) -> anyhow::Result<PathBuf> {
 
 /// The wanted port if it is free; otherwise says what to do.
 fn free_port(wanted: u16) -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))
-        .with_context(|| format!("port {wanted} on 127.0.0.1 is taken; choose another with --port, or --port 0 for any"))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).with_context(|| {
+        format!("port {wanted} on 127.0.0.1 is taken; choose another with --port, or --port 0 for any")
+    })?;
     Ok(listener.local_addr()?.port())
 }
 

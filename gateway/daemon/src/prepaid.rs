@@ -84,7 +84,8 @@ pub async fn resume(prepaid: &Prepaid) -> anyhow::Result<(Vec<Account>, Breaker)
     }
     cuts.sort_by_key(|(_, at)| *at);
     let prepaid_count = prepaid.site.service_points.iter().filter(|sp| sp.kind == ServiceKind::Prepaid).count();
-    let breaker = Breaker::resume(prepaid.site.breaker, prepaid_count, cuts, guanjia_core::supply::BreakerState::Closed);
+    let breaker =
+        Breaker::resume(prepaid.site.mass_cut, prepaid_count, cuts, guanjia_core::supply::BreakerState::Closed);
     Ok((accounts, breaker))
 }
 

@@ -28,7 +28,8 @@ use tracing::{error, info, warn};
 
 use crate::clock::{ClockTrust, ClockWatch};
 use crate::config;
-use crate::http::{self, App};
+use crate::http;
+use crate::live::App;
 use crate::metrics::Metrics;
 use crate::site::Site;
 use crate::tasks::Tasks;
@@ -67,7 +68,7 @@ pub async fn run(path: &Path, parent: Parent) -> anyhow::Result<ExitCode> {
     let address = listener.local_addr()?;
 
     let newest_row = store.newest_row().await.context("cannot read the journal")?;
-    let metrics = Arc::new(Metrics::new(&site));
+    let metrics = Arc::new(Metrics::new());
     let process = Process {
         store: store.clone(),
         metrics: Arc::clone(&metrics),
@@ -173,7 +174,10 @@ async fn reload(path: &Path, running: &Site, old: Generation, process: &Process)
                 match Generation::start(Arc::clone(&previous), process).await {
                     Ok(generation) => return generation,
                     Err(failure) => {
-                        warn!(failure = format!("{failure:#}"), "the old configuration does not start either; trying again");
+                        warn!(
+                            failure = format!("{failure:#}"),
+                            "the old configuration does not start either; trying again"
+                        );
                         tokio::time::sleep(Duration::from_secs(1)).await;
                     }
                 }

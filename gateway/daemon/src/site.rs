@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use guanjia_core::alarm::AlarmDef;
+use guanjia_core::incident::Timings;
 use guanjia_core::inhibition::Topology;
-use guanjia_core::plan::Plans;
+use guanjia_core::plan::PlanBook;
 use guanjia_core::profile::{PointDef, Profile};
 use guanjia_core::reading::{DeviceIx, PointIx};
 use guanjia_core::roster::Roster;
-use guanjia_core::supply::{Policy, ServiceKind};
+use guanjia_core::supply::{BreakerLimits, Policy, ServiceKind};
 use guanjia_core::tariff::TariffPlan;
 use guanjia_core::text::{Bilingual, Lang};
 use guanjia_core::units::{Hao, Utility};
@@ -75,10 +76,10 @@ pub struct Site {
     pub alarms: Vec<Arc<AlarmDef>>,
     /// Feeders and lines as causes of many alarms.
     pub topology: Topology,
-    /// How many cuts an hour are believed before a person must look.
-    pub breaker: guanjia_core::supply::BreakerLimits,
+    /// How long consequences wait for their cause, and the fallback for an answer.
+    pub timings: Timings,
     /// The emergency plans, their roles and ladders.
-    pub plans: Plans,
+    pub plans: PlanBook,
     /// Who is on duty.
     pub roster: Roster,
     /// People who can be paged.
@@ -89,6 +90,8 @@ pub struct Site {
     pub shops: Vec<Shop>,
     /// What each tenant is supplied with, metered and billed for.
     pub service_points: Vec<ServicePoint>,
+    /// How many cuts in an hour are believed.
+    pub mass_cut: BreakerLimits,
 }
 
 /// The HTTP side.
@@ -329,8 +332,20 @@ pub struct ServicePoint {
     pub kind: ServiceKind,
     /// When it is warned, cut and reconnected.
     pub policy: Arc<Policy>,
+    /// Where power, current or flow is read that must be near zero while the supply is off; `None` if the meter does
+    /// not tell.
+    pub load: Option<LoadPoint>,
     /// The balance its wallet is opened with.
     pub opening: Hao,
+}
+
+/// The point by which a bypass is recognised.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LoadPoint {
+    /// The point.
+    pub point: PointIx,
+    /// Its value times this is in the unit of [`Policy::bypass_above`].
+    pub factor: f64,
 }
 
 impl Site {

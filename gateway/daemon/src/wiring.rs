@@ -16,10 +16,11 @@ use anyhow::Context;
 use guanjia_field::{FieldDevice, LineHandle};
 use guanjia_store::Store;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::ClockTrust;
-use crate::live::{Attachments, Board, LatestTable, Live};
+use crate::live::{AlarmBoard, Board, LatestTable, Live, Readiness};
 use crate::metrics::Metrics;
 use crate::site::{Attachment, Site};
 use crate::tasks::Tasks;
@@ -40,14 +41,152 @@ pub struct Process {
     pub address: SocketAddr,
 }
 
+/// Tasks that are stopped together.
+#[derive(Default)]
+struct Stage {
+    stop: CancellationToken,
+    tasks: Tasks,
+}
+
+impl Stage {
+    async fn finish(self, within: Duration) {
+        self.stop.cancel();
+        self.tasks.finish(within).await;
+    }
+}
+
 /// Everything that runs under one configuration.
 pub struct Generation {
     /// What the looking side sees of it.
     pub live: Arc<Live>,
     /// Stopped first: whatever brings readings in.
-    intake: (CancellationToken, Tasks),
+    intake: Stage,
     /// Stopped second: whatever decides.
-    deciders: (CancellationToken, Tasks),
+    deciders: Stage,
     /// Stopped last: whatever carries decisions out.
-    carriers: (CancellationToken, Tasks),
+    carriers: Stage,
+}
+
+impl Generation {
+    /// Starts every task, the deciding ones before those that feed them.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or the billing store's settings cannot be used. Nothing runs then.
+    pub async fn start(site: Arc<Site>, process: &Process) -> anyhow::Result<Self> {
+        let now = guanjia_field::now();
+        let (store, metrics) = (process.store.clone(), Arc::clone(&process.metrics));
+        metrics.adopt(&site);
+        let latest = Arc::new(LatestTable::new(&site, now));
+        let board = Arc::new(Board::new(AlarmBoard::default()));
+        let supplies = Arc::new(Board::new(Vec::new()));
+        let ready = Arc::new(Readiness::new(now));
+        let (ring_pager, ring_forwarder, ring_prepaid) =
+            (Arc::new(Notify::new()), Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let public_url = site.http.public_url.clone().unwrap_or_else(|| format!("http://{}", process.address));
+        let (mut intake, mut deciders, mut carriers) = (Stage::default(), Stage::default(), Stage::default());
+
+        let (reports_in, reports) = mpsc::channel(hub::REPORTS_MAX);
+        let (alarms_in, alarms_out) = mpsc::channel(hub::OBSERVATIONS_MAX);
+        let (prepaid_in, prepaid_out) = mpsc::channel(hub::OBSERVATIONS_MAX);
+        let (desk, commands) = mpsc::channel(DESK_MAX);
+
+        let works = alarms::Alarms {
+            site: Arc::clone(&site),
+            store: store.clone(),
+            metrics: Arc::clone(&metrics),
+            board: Arc::clone(&board),
+            pager: Arc::clone(&ring_pager),
+        };
+        let room = alarms::resume(&works).await.context("the alarms cannot be resumed")?;
+        deciders.tasks.spawn("alarms", alarms::run(works, room, alarms_out, commands, deciders.stop.clone()));
+
+        let lines = start_lines(&site, &reports_in, &mut intake);
+        let works = prepaid::Prepaid {
+            site: Arc::clone(&site),
+            store: store.clone(),
+            lines: lines.clone(),
+            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&process.clock),
+            board: Arc::clone(&supplies),
+            poke: Arc::clone(&ring_prepaid),
+            pager: Arc::clone(&ring_pager),
+            forwarder: Arc::clone(&ring_forwarder),
+        };
+        let (accounts, breaker) = prepaid::resume(&works).await.context("the accounts cannot be resumed")?;
+        deciders.tasks.spawn("prepaid", prepaid::run(works, accounts, breaker, prepaid_out, deciders.stop.clone()));
+
+        let outputs = hub::Outputs { latest: Arc::clone(&latest), alarms: alarms_in, prepaid: prepaid_in };
+        intake
+            .tasks
+            .spawn("hub", hub::run(Arc::clone(&site), reports, outputs, Arc::clone(&metrics), intake.stop.clone()));
+
+        let live = Arc::new(Live {
+            site: Arc::clone(&site),
+            latest,
+            lines,
+            alarms: board,
+            supplies,
+            store: store.clone(),
+            desk,
+            prepaid: ring_prepaid,
+            ready,
+            public_url: public_url.clone(),
+        });
+        for index in 0..site.brokers.len() {
+            intake.tasks.spawn(
+                format!("mqtt {}", site.brokers[index].name),
+                mqtt::run(
+                    Arc::clone(&site),
+                    index,
+                    reports_in.clone(),
+                    Arc::clone(&live.latest),
+                    Arc::clone(&live.alarms),
+                    Arc::clone(&metrics),
+                    intake.stop.clone(),
+                ),
+            );
+        }
+        let (channels, stop) = (site.channels.clone(), carriers.stop.clone());
+        carriers
+            .tasks
+            .spawn("pager", pager::run(store.clone(), channels, public_url, Arc::clone(&metrics), ring_pager, stop));
+        let (target, ready, stop) = (site.billing.target.clone(), Arc::clone(&live.ready), carriers.stop.clone());
+        carriers.tasks.spawn("forwarder", forward::run(store, target, metrics, ready, ring_forwarder, stop));
+        Ok(Self { live, intake, deciders, carriers })
+    }
+
+    /// The name of a task that has ended although nobody stopped it.
+    pub fn ended(&self) -> Option<&str> {
+        [&self.intake, &self.deciders, &self.carriers].into_iter().find_map(|stage| stage.tasks.ended())
+    }
+
+    /// Ends everything in order: readings first, then decisions, then what carries them out.
+    pub async fn stop(self, within: Duration) {
+        let deadline = Instant::now() + within;
+        for stage in [self.intake, self.deciders, self.carriers] {
+            stage.finish(deadline.saturating_duration_since(Instant::now())).await;
+        }
+    }
+}
+
+fn start_lines(site: &Site, reports: &mpsc::Sender<guanjia_field::FieldReport>, intake: &mut Stage) -> Vec<LineHandle> {
+    let mut handles = Vec::with_capacity(site.lines.len());
+    for (index, config) in site.lines.iter().enumerate() {
+        let on_this_line = site.devices.iter().filter_map(|device| match device.attachment {
+            Attachment::Line { line, unit, periods } if line == index => Some(FieldDevice {
+                ix: device.ix,
+                id: Arc::clone(&device.id),
+                unit,
+                profile: Arc::clone(&device.profile),
+                first_point: device.first_point,
+                periods,
+            }),
+            Attachment::Line { .. } | Attachment::Mqtt { .. } => None,
+        });
+        let devices = on_this_line.collect();
+        let (handle, task) = guanjia_field::start_line(config.clone(), devices, reports.clone(), intake.stop.clone());
+        intake.tasks.adopt(format!("line {}", config.name), task);
+        handles.push(handle);
+    }
+    handles
 }

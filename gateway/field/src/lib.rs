@@ -1,1 +1,36 @@
-//! placeholder
+//! `guanjia-field`: everything that talks to a bus.
+//!
+//! One task owns one line: the port or socket, the order of requests, the silences, the deadlines. Nobody else touches
+//! the bytes, so there is exactly one conversation at a time and nobody can cancel it half way.
+//!
+//! # Layout
+//!
+//! * [`link`]: serial port, serial server, Modbus TCP; character timing; link errors
+//! * `frame`: requests to bytes, bytes to verdicts (pure)
+//! * `bus`: one transaction at a time, with every precaution against the answer to another question
+//! * [`plan`]: points to reads (pure)
+//! * [`line`]: the task: slots, health, back-off, relay commands
+//! * [`report`], [`stats`]: what others see of it
+//!
+//! # The one thing that must not happen
+//!
+//! A value must never appear under another point's name. Modbus RTU has no transaction number, so a late answer looks
+//! like the one that is waited for. What is done about it is written down in `bus`. There is no function in this
+//! crate's interface that writes to a register: only [`line::LineHandle::relay`], which can say nothing but what the
+//! device's profile allows.
+
+mod bus;
+pub mod clock;
+mod frame;
+pub mod line;
+pub mod link;
+pub mod plan;
+pub mod report;
+pub mod stats;
+
+pub use clock::now;
+pub use line::{FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, start_line};
+pub use link::{LineConfig, Link, LinkError, Parity, SerialFormat};
+pub use plan::{ReadRequest, plan};
+pub use report::{DeviceHealth, FieldReport};
+pub use stats::LineStats;

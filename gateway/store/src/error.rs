@@ -12,7 +12,7 @@ pub enum StoreError {
     /// The disk, the file or the server failed. Whether the request took effect is unknown: repeat it unchanged.
     #[error("store unavailable, check disk space and the server, then repeat the request unchanged: {0}")]
     Unavailable(String),
-    /// The queue stayed full for [`crate::journal::QUEUE_PATIENCE`]; nothing was done.
+    /// Too many others wanted the same at the same time; nothing was done.
     #[error("the store has been busy for too long, repeat the request unchanged")]
     Busy,
     /// The store was closed, or its writer is gone.
@@ -105,6 +105,10 @@ impl From<sqlx::Error> for StoreError {
         use sqlx::error::ErrorKind;
         match &error {
             sqlx::Error::PoolClosed => StoreError::Closed,
+            // PostgreSQL undid the transaction because of others: serialization failure, deadlock.
+            sqlx::Error::Database(database) if matches!(database.code().as_deref(), Some("40001" | "40P01")) => {
+                StoreError::Busy
+            }
             sqlx::Error::Database(database) => match database.kind() {
                 ErrorKind::UniqueViolation
                 | ErrorKind::ForeignKeyViolation

@@ -19,7 +19,7 @@
 //! Money is [`guanjia_core::units::Hao`] in `BIGINT`, exact charges are `i128` as `TEXT`, times are milliseconds of
 //! UTC in `BIGINT`. Neither schema has a floating-point column.
 
-
+mod billing;
 mod chain;
 mod error;
 mod journal;
@@ -27,7 +27,7 @@ mod payload;
 mod schema;
 mod sql;
 
-
+pub use billing::{BillingCounts, BillingStore, BillingTarget, Cursor, MAX_APPEND_ROWS, WalletSum};
 pub use error::StoreError;
 pub use journal::{
     AlarmBatch, Backlog, Notice, OutboxRow, PageResult, PageStatus, RelayOutcome, StatementLine, Store, Violation,

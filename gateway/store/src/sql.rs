@@ -206,8 +206,10 @@ impl Conn<'_> {
             let groups: Vec<String> = (0..chunk.len()).map(|row| placeholders(row * width, width)).collect();
             let sql = format!("INSERT INTO {into} VALUES {}", groups.join(", "));
             let args = chunk.iter().flatten();
+            // Statements of odd lengths would push the useful ones out of the driver's cache.
+            let keep = chunk.len() == ROWS_PER_INSERT || chunk.len() <= 2;
             on_driver!(self, AssertSqlSafe(sql), args, |query, conn, wrap| {
-                query.persistent(chunk.len() == ROWS_PER_INSERT).execute(&mut **conn).await?;
+                query.persistent(keep).execute(&mut **conn).await?;
             });
         }
         Ok(())

@@ -246,14 +246,16 @@ impl Desk {
         self.climb(id, now);
     }
 
-    /// Another cause turned out to be the root. Nobody is called for that.
-    pub fn set_root(&mut self, id: Uuid, root: &str, title: Bilingual, action: Bilingual, now: Timestamp) {
+    /// Another cause turned out to be the root. Its priority counts through [`Desk::raise_priority`] only, and nobody
+    /// is called for the change itself.
+    pub fn set_root(&mut self, id: Uuid, cause: Opening, now: Timestamp) {
         let Some(case) = self.open.get_mut(&id) else { return };
-        let detail = format!("{} -> {root}", case.record.root);
-        case.record.root = root.to_owned();
-        case.record.title = title;
-        case.action = action;
-        self.note(now, id, "root_changed", root, &detail);
+        let detail = format!("{} -> {}", case.record.root, cause.root);
+        case.record.root = cause.root.clone();
+        case.record.plan = cause.plan;
+        case.record.title = cause.title;
+        case.action = cause.action;
+        self.note(now, id, "root_changed", &cause.root, &detail);
     }
 
     /// A person accepts the incident; the ladder stops.

@@ -61,7 +61,7 @@ pub fn title(kind: PageKind, words: &Words<'_>) -> Bilingual {
             (Lang::En, _) => (". ", words.action.get(lang)),
         };
         let clock = format!(" {} ", words.clock);
-        let fixed = [&front, &clock, stop, &end].into_iter().map(|part| units(part)).sum();
+        let fixed = [front.as_str(), &clock, stop, &end].into_iter().map(units).sum();
         let room = TITLE_UNITS_MAX.saturating_sub(fixed);
         let action_room = ACTION_UNITS_MIN.max(room.saturating_sub(units(words.record.title.get(lang))));
         let action = shorten(action.trim_end_matches(['。', '.']), action_room.min(room));
@@ -154,7 +154,7 @@ mod tests {
         let words = Words { record: &record, plan, action: &action, clock: "09:58", standing: Standing::Present };
         let alert = title(PageKind::Alert, &words);
         assert_eq!(alert.zh, "【火警】B2-3区感烟(10/2)首警 09:58 3分钟内到场确认。回1234=收到");
-        assert_eq!(alert.en, "[FIRE] B2 zone 3 smoke (10/2) 09:58 Go there within 3 m…. Reply 1234");
+        assert_eq!(alert.en, "[FIRE] B2 zone 3 smoke (10/2) 09:58 Go there within 3 min. Reply 1234");
         let gone = title(PageKind::Alert, &Words { standing: Standing::Gone, ..words });
         assert!(gone.zh.starts_with("【火警】已恢复待确认"), "{}", gone.zh);
         let recovery = title(PageKind::Recovery, &Words { clock: "10:20", ..words });

@@ -13,8 +13,6 @@
 //! back is noticed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -28,89 +26,17 @@ use crate::alarm::{
 use crate::inhibition::{NodeIx, Topology};
 use crate::plan::PlanBook;
 use crate::reading::{DeviceIx, Reading};
-use crate::roster::{PersonId, Roster};
+use crate::roster::Roster;
 use crate::text::Bilingual;
 use crate::time::Timestamp;
 
+mod plant;
 mod roots;
 
+pub use plant::{Plant, RoomError, Saved, Timings};
+
 /// Makes the ids of incidents: UUID v7 of the moment it is given.
-pub type IdSource = Box<dyn FnMut(Timestamp) -> Uuid + Send>;
-
-/// What the site file says.
-#[derive(Clone, Debug)]
-pub struct Plant {
-    /// All alarms.
-    pub alarms: Vec<Arc<AlarmDef>>,
-    /// Feeders, lines, and every device of those alarms.
-    pub topology: Topology,
-    /// The emergency plans.
-    pub plans: PlanBook,
-    /// Who is on duty.
-    pub roster: Roster,
-    /// The holds.
-    pub timings: Timings,
-}
-
-/// The times this machine waits by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timings {
-    /// H: how long a silent child waits for a root cause. Poll period times retries of the slowest line, plus 15 s.
-    pub child_hold: Duration,
-    /// R: how long children may take to answer after their root has recovered. Two poll periods.
-    pub recovery_hold: Duration,
-    /// How long after a ladder's last step the fallback person is called.
-    pub fallback_after: Duration,
-}
-
-impl Default for Timings {
-    fn default() -> Self {
-        Self {
-            child_hold: Duration::from_secs(20),
-            recovery_hold: Duration::from_secs(20),
-            fallback_after: Duration::from_secs(300),
-        }
-    }
-}
-
-/// What the store remembers.
-#[derive(Clone, Debug, Default)]
-pub struct Saved {
-    /// Every alarm record.
-    pub alarms: Vec<AlarmRecord>,
-    /// The incidents that are not closed.
-    pub incidents: Vec<IncidentRecord>,
-    /// Who has an alert page of which of them: incident and person.
-    pub alerted: Vec<(Uuid, PersonId)>,
-}
-
-/// Why the site's alarms cannot be watched.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RoomError {
-    /// Two alarms of one key.
-    #[error("two alarms have the key {0:?}; rename one of them")]
-    DuplicateAlarm(String),
-    /// An alarm runs a plan that does not exist.
-    #[error("the alarm {alarm:?} runs the plan {plan:?}, which does not exist; add it or correct the name")]
-    UnknownPlan {
-        /// The alarm.
-        alarm: String,
-        /// The plan.
-        plan: String,
-    },
-    /// An alarm of a device the topology does not know.
-    #[error("the device of the alarm {0:?} is not part of the topology; add it, if only with its name")]
-    UnknownDevice(String),
-    /// Evidence that is no alarm.
-    #[error("{0:?} is named as evidence but is no alarm of the site; correct the key")]
-    UnknownEvidence(String),
-    /// A life-safety alarm that would call nobody.
-    #[error("the life-safety alarm {0:?} would call nobody; give it a plan and a priority of P1 to P3")]
-    MuteLifeSafety(String),
-    /// A life-safety alarm as evidence: its incident must stay its own.
-    #[error("the life-safety alarm {0:?} cannot be evidence for a node; use the alarm of the supply itself")]
-    LifeSafetyEvidence(String),
-}
+pub type IdSource = Box<dyn FnMut(Timestamp) -> Uuid + Send + Sync>;
 
 /// Why a person's command was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -172,6 +98,8 @@ pub struct ControlRoom {
     roots: BTreeMap<NodeIx, Uuid>,
     /// Those of them whose cause has gone, and when their children must have answered.
     recovering: BTreeMap<NodeIx, Timestamp>,
+    /// Whether a device fell silent since the guesses were last compared.
+    silences_changed: bool,
     dirty: BTreeSet<AlarmIx>,
     timeline: Vec<TimelineEntry>,
 }
@@ -183,7 +111,7 @@ impl ControlRoom {
     /// # Errors
     /// The first [`RoomError`] found in the site file.
     pub fn new(plant: Plant, saved: Saved, ids: IdSource, now: Timestamp) -> Result<Self, RoomError> {
-        check(&plant)?;
+        plant::check(&plant)?;
         let alarms = AlarmSet::new(plant.alarms, saved.alarms);
         let alarms = alarms.map_err(|twin| RoomError::DuplicateAlarm(twin.0.to_string()))?;
         let mut room = Self {
@@ -195,6 +123,7 @@ impl ControlRoom {
             waiting: BTreeMap::new(),
             roots: BTreeMap::new(),
             recovering: BTreeMap::new(),
+            silences_changed: true,
             dirty: BTreeSet::new(),
             timeline: Vec::new(),
         };
@@ -405,19 +334,19 @@ impl ControlRoom {
             }
             return;
         }
-        let Some(plan) = def.plan.as_deref() else {
-            self.attach(ix, None);
-            return;
-        };
-        let opening = Opening {
+        let id = self.opening_of(&def).map(|opening| self.open(opening, now));
+        self.attach(ix, id);
+    }
+
+    /// The incident the alarm would open; `None` if it is one that opens none.
+    fn opening_of(&self, def: &AlarmDef) -> Option<Opening> {
+        Some(Opening {
             root: def.key.to_string(),
-            plan: plan.to_owned(),
+            plan: def.plan.as_deref()?.to_owned(),
             priority: def.priority,
-            title: self.title_of(&def),
+            title: self.title_of(def),
             action: def.action.clone(),
-        };
-        let id = self.open(opening, now);
-        self.attach(ix, Some(id));
+        })
     }
 
     fn open(&mut self, opening: Opening, now: Timestamp) -> Uuid {
@@ -494,28 +423,5 @@ impl ControlRoom {
         let dirty = std::mem::take(&mut self.dirty);
         let alarms = dirty.into_iter().map(|ix| self.alarms.get(ix).record().clone()).collect();
         Batch { alarms, incidents, pages, timeline: lines }
-    }
-}
-
-fn check(plant: &Plant) -> Result<(), RoomError> {
-    for def in &plant.alarms {
-        let key = def.key.to_string();
-        if let Some(plan) = def.plan.as_deref().filter(|plan| plant.plans.get(plan).is_none()) {
-            return Err(RoomError::UnknownPlan { alarm: key, plan: plan.to_owned() });
-        }
-        if plant.topology.device(def.device).is_none() {
-            return Err(RoomError::UnknownDevice(key));
-        }
-        if def.class == AlarmClass::LifeSafety && (def.plan.is_none() || def.priority == Priority::P4) {
-            return Err(RoomError::MuteLifeSafety(key));
-        }
-        if def.class == AlarmClass::LifeSafety && plant.topology.evidence_for(&key).is_some() {
-            return Err(RoomError::LifeSafetyEvidence(key));
-        }
-    }
-    let known: BTreeSet<&str> = plant.alarms.iter().map(|def| &*def.key).collect();
-    match plant.topology.evidence().find(|key| !known.contains(key)) {
-        Some(key) => Err(RoomError::UnknownEvidence(key.to_owned())),
-        None => Ok(()),
     }
 }

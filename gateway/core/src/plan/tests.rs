@@ -98,3 +98,18 @@ fn plans_that_do_not_fit_together_are_refused_with_the_reason() {
     assert_eq!(refuse(|_, plans| plans[5].ladder = Some(Vec::new())), PlanError::Ladder("EP-06".into()));
     assert_eq!(refuse(|_, plans| drop(plans.remove(10))), PlanError::Missing("EP-11"));
 }
+
+#[test]
+fn the_schema_of_a_plan_knows_its_fields_and_its_times() {
+    let schema = serde_json::to_value(schemars::schema_for!(Plan)).unwrap();
+    assert_eq!(schema["additionalProperties"], false);
+    let pattern = &schema["$defs"]["After"]["pattern"];
+    assert!(pattern.as_str().is_some_and(|pattern| pattern.contains("[0-9]+m")), "{schema}");
+}
+
+#[test]
+fn a_misspelt_key_is_refused() {
+    let text = include_str!("../../../../config/plans/ep-06.toml").replace("on_scene", "onscene");
+    let refused = toml::from_str::<Plan>(&text).unwrap_err();
+    assert!(refused.to_string().contains("onscene"), "{refused}");
+}

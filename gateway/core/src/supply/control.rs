@@ -142,6 +142,23 @@ pub struct Control {
     pub alarms: Vec<ContactAlarm>,
 }
 
+/// Whether a look at the contact proves the record, so that any later move of it was not ours: see
+/// [`super::Inputs::proved`]. `unsettled` are the commands whose outcome is not known, `settled_at` is when the last
+/// one's became known. A contact that was seen before that may still be moved by a command that left before the
+/// record changed, and a tenant who paid in that moment would be taken for one whose contact was opened by hand.
+pub fn proves(
+    record: &SupplyRecord,
+    contact: Contact,
+    seen_at: Timestamp,
+    unsettled: &[RelayIntent],
+    settled_at: Option<Timestamp>,
+) -> bool {
+    contact == Contact::Seen(record.desired)
+        && unsettled.is_empty()
+        && seen_at > record.changed_at
+        && settled_at.is_none_or(|at| seen_at > at)
+}
+
 /// One pass of the controller.
 pub fn control(inputs: &ControlInputs<'_>, decision: &Decision, now: Timestamp) -> Control {
     let record = inputs.record;
@@ -151,7 +168,9 @@ pub fn control(inputs: &ControlInputs<'_>, decision: &Decision, now: Timestamp) 
     }
     let seen_elsewhere = matches!(inputs.contact, Contact::Seen(seen) if seen != record.desired);
     // Under version 0 nothing was ever commanded, so the contact is where somebody else put it.
-    let moved_by_hand = seen_elsewhere && (record.version == 0 || inputs.proved == Some(record.version));
+    // And as long as any command is not settled, even one of an older version, it may be that command's doing.
+    let not_ours = record.version == 0 || inputs.proved == Some(record.version);
+    let moved_by_hand = seen_elsewhere && not_ours && inputs.intents.is_empty();
     if moved_by_hand {
         alarms.push(match record.desired {
             Supply::On => ContactAlarm::FoundOpen,

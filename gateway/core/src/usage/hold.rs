@@ -19,7 +19,7 @@ pub enum HoldState {
         since: Timestamp,
     },
     /// [`REVIEW_AFTER`] readings in a row were held and agree with each other: the meter was swapped, reset or moved
-    /// on while nobody read it. A person must look; nothing is billed until then.
+    /// on while nobody read it, or its profile is wrong. A person must look; nothing is billed until then.
     NeedsReview {
         /// Why the last one was held.
         reason: HoldReason,
@@ -40,6 +40,8 @@ struct Run {
     since: Timestamp,
     reason: HoldReason,
     last: Option<(u64, Timestamp)>,
+    /// When the last counted reading was taken: the same one, looked at again, agrees with nothing.
+    last_at: Option<Timestamp>,
     agreeing: u32,
 }
 
@@ -50,14 +52,24 @@ impl HoldWatch {
             self.run = None;
             return HoldState::Clear;
         };
+        let mut run = self.run.unwrap_or(Run { since: at, reason, last: None, last_at: None, agreeing: 0 });
+        if reason == HoldReason::Quality {
+            // Silence says nothing about the register, neither for nor against, and is an alarm of its own.
+            self.run = Some(run);
+            return HoldState::Held { reason, since: run.since };
+        }
         let seen = raw.map(|raw| (raw, at));
-        let mut run = self.run.unwrap_or(Run { since: at, reason, last: None, agreeing: 0 });
-        run.agreeing = match (run.last, seen) {
-            // Without a count nothing can agree: bad quality and damaged values are alarms of their own.
-            (_, None) => 0,
-            (Some(before), Some(now)) if run.reason == reason && agree(register, before, now) => run.agreeing + 1,
-            (_, Some(_)) => 1,
-        };
+        let agrees = run.reason == reason
+            && match (run.last, seen) {
+                (Some(before), Some(now)) => agree(register, before, now),
+                // Two values in a row that cannot be read as counts agree that the profile, or the meter, is wrong.
+                (None, None) => true,
+                _ => false,
+            };
+        if run.last_at != Some(at) || run.reason != reason {
+            run.agreeing = if agrees { run.agreeing + 1 } else { 1 };
+        }
+        run.last_at = Some(at);
         (run.reason, run.last) = (reason, seen);
         self.run = Some(run);
         if run.agreeing >= REVIEW_AFTER {

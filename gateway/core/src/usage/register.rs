@@ -169,6 +169,12 @@ impl Register {
         counts.checked_mul(self.base_per_count).and_then(|base| i64::try_from(base).ok()).map(Quantity)
     }
 
+    /// What a value of the register stands for in Wh or mL, transformer ratio included, for showing. `None` if it
+    /// cannot be billed by.
+    pub fn base_units(&self, value: &Value) -> Option<i64> {
+        self.quantity(self.count(value).ok()?.raw).map(|quantity| quantity.0)
+    }
+
     /// The register `counts` after `raw`, round zero if it rolls over.
     pub(crate) fn advance(&self, raw: u64, counts: u64) -> u64 {
         match self.modulus {

@@ -157,6 +157,43 @@ fn a_swapped_meter_is_reported_and_never_accepted_by_itself() {
 }
 
 #[test]
+fn silence_between_neither_hides_a_swapped_meter_nor_makes_one() {
+    let mut watch = HoldWatch::default();
+    let baseline = Baseline::opening(12_345_678, at(0));
+    let mut observe = |reading: &Reading, now| {
+        let state = watch.observe(&register(), &register().step(Some(&baseline), reading, now));
+        matches!(state, HoldState::NeedsReview { .. })
+    };
+    for poll in 0..u64::from(REVIEW_AFTER) - 1 {
+        let minutes = 10 + poll * 20;
+        assert!(!observe(&Reading::bad(PointIx(0), BadReason::NoAnswer, at(minutes)), at(minutes)));
+        assert!(!observe(&counts(500 + poll, minutes + 10), at(minutes + 10)));
+    }
+    assert!(!observe(&Reading::bad(PointIx(0), BadReason::NoAnswer, at(500)), at(500)));
+    assert!(observe(&counts(600, 510), at(510)));
+}
+
+#[test]
+fn one_held_reading_looked_at_often_is_still_one() {
+    let mut watch = HoldWatch::default();
+    let step = register().step(Some(&Baseline::opening(12_345_678, at(0))), &counts(0, 15), at(15));
+    for _ in 0..100 {
+        assert!(matches!(watch.observe(&register(), &step), HoldState::Held { .. }));
+    }
+}
+
+#[test]
+fn values_that_are_never_counts_are_reported() {
+    let mut watch = HoldWatch::default();
+    let wrong_scale = |poll: u64| Reading::good(PointIx(0), Value::Decimal(Decimal::new(12_345, -3)), at(poll));
+    for poll in 1..=u64::from(REVIEW_AFTER) {
+        let state = watch.observe(&register(), &register().step(None, &wrong_scale(poll), at(poll)));
+        let review = HoldState::NeedsReview { reason: HoldReason::Unscaled, since: at(1) };
+        assert_eq!(state == review, poll == u64::from(REVIEW_AFTER), "{state:?}");
+    }
+}
+
+#[test]
 fn wild_readings_and_silence_are_no_meter_swap() {
     let mut watch = HoldWatch::default();
     let baseline = Baseline::opening(12_345_678, at(0));
@@ -228,6 +265,16 @@ fn a_message_with_any_number_of_decimals_is_counted_in_millilitres() {
     assert_eq!(raw(Value::Decimal(Decimal::new(12_345_678, -4))), Ok(1_234_568));
     assert_eq!(raw(Value::Float(1234.5)), Ok(1_234_500));
     assert_eq!(raw(Value::Decimal(Decimal::new(-1, 0))), Err(HoldReason::Unscaled));
+}
+
+#[test]
+fn a_register_is_shown_in_base_units() {
+    let ratio = Ratio::External(NonZeroU32::new(40).unwrap());
+    let through_ct = Register::new(RegisterSpec { ratio, ..spec() }).unwrap();
+    let value = Value::Decimal(Decimal::new(12_345, -2));
+    assert_eq!(register().base_units(&value), Some(123_450));
+    assert_eq!(through_ct.base_units(&value), Some(4_938_000));
+    assert_eq!(register().base_units(&Value::Float(1.0)), None);
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub struct Account {
     pub(super) intents: Vec<RelayIntent>,
     pub(super) attempts: Attempts,
     pub(super) proved: Option<u64>,
+    /// When the last relay command ended.
+    settled_at: Option<Timestamp>,
     /// What a command compares its version with, right before its first byte.
     pub(super) version: Arc<AtomicU64>,
     pub(super) alerts: Vec<&'static str>,
@@ -63,12 +65,8 @@ struct Points {
 impl Points {
     fn of(site: &Site, sp: &ServicePoint) -> Self {
         let device = &site.devices[sp.device.0 as usize];
-        let find = |id: &str| site.find_point(&device.id, id);
-        let load = match sp.utility {
-            guanjia_core::units::Utility::Electricity => find("active_power_total"),
-            guanjia_core::units::Utility::Water => find("flow_rate"),
-        };
-        Self { register: sp.register_point, proof: device.profile.relay.as_ref().and_then(|relay| find(relay.proof())), load }
+        let proof = device.profile.relay.as_ref().and_then(|relay| site.find_point(&device.id, relay.proof()));
+        Self { register: sp.register_point, proof, load: sp.load.map(|load| load.point) }
     }
 }
 
@@ -87,7 +85,8 @@ impl Account {
         };
         let verified = past.iter().filter(|o| o.outcome.as_deref() == Some("verified"));
         let proved = verified.map(|o| o.intent.version).max();
-        let cuts = past.iter().filter(|o| o.intent.action == guanjia_core::profile::RelayAction::Open).map(|o| o.intent.at);
+        let cuts =
+            past.iter().filter(|o| o.intent.action == guanjia_core::profile::RelayAction::Open).map(|o| o.intent.at);
         let cuts = cuts.filter(|at| now.since(*at) < Duration::from_secs(3600)).collect();
         let lines = store.statement(&sp.id, SPENT_MAX as u32).await?;
         let usage = lines.iter().rev().filter(|line| line.kind == TransferKind::Usage);
@@ -99,6 +98,7 @@ impl Account {
             intents: past.into_iter().filter(|o| o.outcome.is_none()).map(|o| o.intent).collect(),
             attempts,
             proved,
+            settled_at: None,
             record,
             alerts: Vec::new(),
             balance: wallet.balance,
@@ -136,9 +136,9 @@ impl Account {
                 self.load = Some(reading.clone());
             }
         }
-        if let Contact::Seen(seen) = self.contact(site, guanjia_field::now())
-            && seen == self.record.desired
-        {
+        let seen_at = self.proof.as_ref().map_or(Timestamp::EPOCH, |proof| proof.at);
+        let contact = self.contact(site, guanjia_field::now());
+        if supply::proves(&self.record, contact, seen_at, &self.intents, self.settled_at) {
             self.proved = Some(self.record.version);
         }
     }
@@ -174,7 +174,9 @@ impl Account {
                 let metered = Metered { service_point: &sp.id, device: &device.id, register: &sp.register };
                 match rate(metered, from, &forward, &sp.tariff) {
                     Ok(intervals) => self.post(prepaid, intervals, now).await?,
-                    Err(failure) => warn!(service_point = %sp.id, %failure, "usage cannot be priced; nothing is billed"),
+                    Err(failure) => {
+                        warn!(service_point = %sp.id, %failure, "usage cannot be priced; nothing is billed")
+                    }
                 }
             }
             Step::Same | Step::Hold { .. } => {}
@@ -194,7 +196,9 @@ impl Account {
                 UsageOutcome::Posted { balance } => {
                     self.baseline = Some(to);
                     self.spent.push_back((now, charge));
-                    self.spent.truncate(SPENT_MAX);
+                    if self.spent.len() > SPENT_MAX {
+                        self.spent.pop_front();
+                    }
                     self.balance_is(prepaid, balance, now);
                     prepaid.forwarder.notify_one();
                 }
@@ -226,7 +230,11 @@ impl Account {
             match held {
                 HoldState::Clear => info!(service_point = id, "the register counts again"),
                 HoldState::Held { reason, .. } | HoldState::NeedsReview { reason, .. } => {
-                    warn!(service_point = id, reason = reason.as_str(), "the register is held; nothing is billed or cut by it");
+                    warn!(
+                        service_point = id,
+                        reason = reason.as_str(),
+                        "the register is held; nothing is billed or cut by it"
+                    );
                 }
             }
         }
@@ -234,7 +242,12 @@ impl Account {
     }
 
     /// Decides, and writes down what follows from it.
-    pub async fn decide(&mut self, prepaid: &Prepaid, breaker: &Breaker, now: Timestamp) -> Result<Decision, StoreError> {
+    pub async fn decide(
+        &mut self,
+        prepaid: &Prepaid,
+        breaker: &Breaker,
+        now: Timestamp,
+    ) -> Result<Decision, StoreError> {
         let sp = &prepaid.site.service_points[self.index];
         let notices = match self.ladder.given() {
             Some(_) => notice_marks(prepaid, &sp.id).await?,
@@ -308,6 +321,7 @@ impl Account {
     /// A relay command has ended.
     pub fn settled(&mut self, outcome: &Settled) {
         self.intents.retain(|intent| intent.id != outcome.intent.id);
+        self.settled_at = Some(outcome.at);
         if outcome.word == "verified" {
             self.proved = self.proved.max(Some(outcome.intent.version));
         }
@@ -335,7 +349,9 @@ impl Account {
     pub fn load(&self, site: &Site, now: Timestamp) -> Load {
         let policy = &site.service_points[self.index].policy;
         let fresh = self.load.as_ref().filter(|r| r.quality.is_good() && now.since(r.at) <= policy.reading_max_age);
-        Load::judge(fresh.and_then(|r| r.value.as_ref()).and_then(|v| v.as_f64()), policy.bypass_above)
+        let value = fresh.and_then(|r| r.value.as_ref()).and_then(|v| v.as_f64());
+        let factor = site.service_points[self.index].load.map_or(1.0, |load| load.factor);
+        Load::judge(value.map(|value| value * factor), policy.bypass_above)
     }
 
     fn cover(&self, now: Timestamp) -> Option<Duration> {

@@ -110,11 +110,7 @@ fn send(prepaid: &Prepaid, account: &Account, intent: RelayIntent, settled: mpsc
             None => RelayOutcome::NoRelay,
         };
         let (word, detail) = words(&outcome);
-        let action = match intent.action {
-            RelayAction::Open => "open",
-            RelayAction::Close => "close",
-        };
-        metrics.switch_command(utility, action, word, begin.elapsed().as_secs_f64());
+        metrics.switch_command(utility, intent.action, word, begin.elapsed().as_secs_f64());
         let outcome = Settled { account: index, intent, word, detail, at: guanjia_field::now() };
         // The task that waits for it can only be gone when the whole generation is.
         let _ = settled.send(outcome).await;
@@ -127,7 +123,9 @@ fn words(outcome: &RelayOutcome) -> (&'static str, String) {
         RelayOutcome::NotMoved => ("not_moved", "accepted, and the contact did not move".to_owned()),
         RelayOutcome::Refused(code) => ("refused", format!("the meter answered with exception {code:#04x}")),
         RelayOutcome::Unknown(why) => ("unknown", why.clone()),
-        RelayOutcome::Expired => ("expired", "its time had passed before the line was free; nothing was sent".to_owned()),
+        RelayOutcome::Expired => {
+            ("expired", "its time had passed before the line was free; nothing was sent".to_owned())
+        }
         RelayOutcome::Superseded => ("superseded", "something newer was decided; nothing was sent".to_owned()),
         RelayOutcome::NoRelay => ("no_relay", "this meter has no relay that can be commanded".to_owned()),
     }

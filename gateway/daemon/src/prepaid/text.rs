@@ -62,7 +62,10 @@ fn wording(site: &Site, sp: &ServicePoint, level: WarningLevel, balance: Hao) ->
             ),
         ),
         WarningLevel::Final => (
-            Bilingual::new(format!("【停供通知】{}{zh}余额已用完", shop.zh), format!("[{en}] {}: supply will be cut", shop.en)),
+            Bilingual::new(
+                format!("【停供通知】{}{zh}余额已用完", shop.zh),
+                format!("[{en}] {}: supply will be cut", shop.en),
+            ),
             Bilingual::new(
                 format!(
                     "{}({})预付{zh}余额 {balance} 元,已用完。{} 后将停供,充值后自动恢复。",

@@ -35,7 +35,7 @@ CREATE TABLE pages (
     dedupe_key TEXT NOT NULL UNIQUE,
     incident   TEXT,
     priority   TEXT NOT NULL,
-    ack_token  TEXT UNIQUE,
+    ack_token  TEXT,
     record     TEXT NOT NULL,
     state      TEXT NOT NULL,
     run        INTEGER NOT NULL,
@@ -46,6 +46,7 @@ CREATE TABLE pages (
 ) STRICT;
 CREATE INDEX pages_due ON pages (priority, next_at) WHERE state IN ('pending', 'sending');
 CREATE INDEX pages_by_incident ON pages (incident);
+CREATE INDEX pages_by_token ON pages (ack_token);
 
 CREATE TABLE page_attempts (
     seq     INTEGER PRIMARY KEY,

@@ -142,7 +142,11 @@ async fn commit_incident(
 fn happened_at(batch: &AlarmBatch, incident: &IncidentRecord) -> Timestamp {
     let entries = batch.timeline.iter().filter(|entry| entry.incident == Some(incident.id)).map(|entry| entry.at);
     entries.max().unwrap_or_else(|| {
-        [Some(incident.opened_at), incident.acked_at, incident.closed_at].into_iter().flatten().max().unwrap_or_default()
+        [Some(incident.opened_at), incident.acked_at, incident.closed_at]
+            .into_iter()
+            .flatten()
+            .max()
+            .unwrap_or_default()
     })
 }
 

@@ -295,7 +295,14 @@ pub(super) async fn read_transfer(conn: &mut Conn<'_>, id: uuid::Uuid) -> Result
     }
     let reverses = row.opt_text("reverses")?.map(|text| text.parse()).transpose();
     let reverses = reverses.map_err(|error| StoreError::corrupt("transfers", id, error))?;
-    Ok(Some(Transfer { id, kind: row.word("kind")?, at: row.time("at")?, cause: row.text("cause")?, reverses, postings }))
+    Ok(Some(Transfer {
+        id,
+        kind: row.word("kind")?,
+        at: row.time("at")?,
+        cause: row.text("cause")?,
+        reverses,
+        postings,
+    }))
 }
 
 /// The word of a transfer's kind agrees with serde's, which reads it back.

@@ -78,6 +78,13 @@ impl Store {
         unsigned("progress", row.map_or(Ok(0), |row| row.int("confirmed"))?)
     }
 
+    /// The time of the newest row: a clock that lies before it cannot be right.
+    pub async fn newest_row(&self) -> Result<Option<Timestamp>, StoreError> {
+        let mut reader = self.reader().await?;
+        let row = reader.conn().row("SELECT at FROM outbox ORDER BY seq DESC LIMIT 1", &[]).await?;
+        row.map(|row| row.time("at")).transpose()
+    }
+
     /// How much waits, and since when.
     pub async fn backlog(&self) -> Result<Backlog, StoreError> {
         let mut reader = self.reader().await?;
@@ -85,7 +92,9 @@ impl Store {
                           (SELECT at FROM outbox WHERE seq = confirmed + 1) AS oldest
                    FROM progress";
         match reader.conn().row(sql, &[]).await? {
-            Some(row) => Ok(Backlog { count: unsigned("progress", row.int("waiting")?)?, oldest_at: row.opt_time("oldest")? }),
+            Some(row) => {
+                Ok(Backlog { count: unsigned("progress", row.int("waiting")?)?, oldest_at: row.opt_time("oldest")? })
+            }
             None => Err(StoreError::Corrupt("progress is empty".to_owned())),
         }
     }

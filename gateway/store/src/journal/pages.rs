@@ -100,10 +100,13 @@ impl Store {
         reader.conn().rows(sql, &args).await?.iter().map(read).collect()
     }
 
-    /// The page whose acknowledgement link carries `token`.
+    /// The (first) page whose acknowledgement link carries `token`.
     pub async fn page_by_token(&self, token: &str) -> Result<Option<PageRecord>, StoreError> {
         let mut reader = self.reader().await?;
-        let row = reader.conn().row("SELECT record FROM pages WHERE ack_token = $1", &[token.into()]).await?;
+        let row = reader
+            .conn()
+            .row("SELECT record FROM pages WHERE ack_token = $1 ORDER BY id LIMIT 1", &[token.into()])
+            .await?;
         row.map(|row| row.json("record")).transpose()
     }
 }
@@ -114,7 +117,7 @@ pub(super) async fn add(conn: &mut Conn<'_>, page: &PageRecord) -> Result<Uuid, 
         .execute(
             "INSERT INTO pages (id, dedupe_key, incident, priority, ack_token, record, state, run, next_at, attempts)
              VALUES ($1, $2, $3, $4, $5, $6, 'pending', 0, $7, 0)
-             ON CONFLICT (dedupe_key) DO NOTHING",
+             ON CONFLICT DO NOTHING",
             &[
                 page.id.into(),
                 page.dedupe_key.as_str().into(),
@@ -130,7 +133,7 @@ pub(super) async fn add(conn: &mut Conn<'_>, page: &PageRecord) -> Result<Uuid, 
         return Ok(page.id);
     }
     let row = conn.row("SELECT id FROM pages WHERE dedupe_key = $1", &[page.dedupe_key.as_str().into()]).await?;
-    row.ok_or_else(|| StoreError::Conflict(format!("page {} was not added", page.id)))?.parsed("id")
+    row.ok_or_else(|| StoreError::Conflict(format!("page {} exists under another dedupe key", page.id)))?.parsed("id")
 }
 
 /// Marks a page as handed over by this start of the program.

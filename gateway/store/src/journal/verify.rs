@@ -100,8 +100,8 @@ const QUERIES: [(&str, &str); 11] = [
                UNION ALL SELECT 'usage_intervals', (SELECT COUNT(*) FROM usage_intervals),
                       (SELECT COUNT(*) FROM outbox WHERE kind = 'usage')
                UNION ALL SELECT 'transfers', (SELECT COUNT(*) FROM transfers),
-                      (SELECT COUNT(*) FROM outbox WHERE json_extract(payload, '$.transfer.id') IS NOT NULL
-                          OR json_extract(payload, '$.opening.id') IS NOT NULL))
+                      (SELECT COUNT(*) FROM outbox WHERE payload -> 'transfer' ->> 'id' IS NOT NULL
+                          OR payload -> 'opening' ->> 'id' IS NOT NULL))
          WHERE rows <> sent LIMIT $1",
     ),
     (

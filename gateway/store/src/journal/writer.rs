@@ -49,14 +49,31 @@ const PROBE: Duration = Duration::from_secs(1);
 pub(super) enum Command {
     Alarms(Box<AlarmBatch>),
     PageSending(Uuid),
-    PageResult { id: Uuid, result: PageResult, at: Timestamp },
-    OpenWallet { service_point: String, utility: Utility, opening: Hao, at: Timestamp },
+    PageResult {
+        id: Uuid,
+        result: PageResult,
+        at: Timestamp,
+    },
+    OpenWallet {
+        service_point: String,
+        utility: Utility,
+        opening: Hao,
+        at: Timestamp,
+    },
     TopUp(Box<TopUpRequest>),
-    FirstBaseline { service_point: String, baseline: Baseline },
+    FirstBaseline {
+        service_point: String,
+        baseline: Baseline,
+    },
     Usage(Box<UsageInterval>),
     SaveSupply(Box<SupplyRecord>),
     IntendRelay(Box<RelayIntent>),
-    SettleRelay { id: Uuid, outcome: String, detail: String, at: Timestamp },
+    SettleRelay {
+        id: Uuid,
+        outcome: String,
+        detail: String,
+        at: Timestamp,
+    },
     Notice(Box<NewNotice>),
     Confirm(u64),
     /// Writes nothing; finds out whether writing works.

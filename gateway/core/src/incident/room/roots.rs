@@ -20,7 +20,6 @@ const UNRESTORED: &str = "/unrestored";
 impl ControlRoom {
     /// A proof that a node is lost.
     pub(super) fn evidence_rose(&mut self, ix: AlarmIx, node: NodeIx, now: Timestamp) {
-        let key = self.alarms.get(ix).def().key.to_string();
         let own = self.alarms.get(ix).record().incident.filter(|id| self.desk.get(*id).is_some());
         let covering = self.topology.upwards(node).find_map(|node| self.roots.get(&node).map(|id| (node, *id)));
         if let Some((covering, id)) = covering.filter(|(_, id)| own.is_none_or(|own| own == *id)) {
@@ -31,13 +30,13 @@ impl ControlRoom {
                 self.join_evidence(ix, id, now);
             }
             if covering == node && self.is_inferred(node, id) {
-                self.become_root(ix, &key, id, now);
+                self.become_root(ix, node, id, now);
             }
-        } else if let Some((below, id)) = self.root_below(node) {
+        } else if let (None, Some((below, id))) = (own, self.root_below(node)) {
             self.join_evidence(ix, id, now);
             self.roots.remove(&below);
             self.recovering.remove(&below);
-            self.become_root(ix, &key, id, now);
+            self.become_root(ix, node, id, now);
             self.take_root(node, id, now);
         } else {
             self.open_or_repeat(ix, now);
@@ -56,14 +55,18 @@ impl ControlRoom {
         self.desk.raise_priority(id, priority, now);
     }
 
-    fn become_root(&mut self, ix: AlarmIx, key: &str, id: Uuid, now: Timestamp) {
+    fn become_root(&mut self, ix: AlarmIx, node: NodeIx, id: Uuid, now: Timestamp) {
         let def = self.alarms.get(ix).def().clone();
-        let title = self.title_of(&def);
-        self.desk.set_root(id, key, title, def.action.clone(), now);
+        let cause = self.opening_of(&def).unwrap_or_else(|| {
+            let (root, guess) = (def.key.to_string(), self.suspicion(node));
+            Opening { root, title: self.title_of(&def), ..guess }
+        });
+        self.desk.set_root(id, cause, now);
     }
 
     /// A device fell silent.
     pub(super) fn child_fell_silent(&mut self, ix: AlarmIx, now: Timestamp) {
+        self.silences_changed = true;
         let record = self.alarms.get(ix).record();
         if let Some(node) = self.explaining(self.alarms.get(ix).def().device) {
             self.hide(ix, node, now);
@@ -89,6 +92,7 @@ impl ControlRoom {
                 self.decide(ix, now);
             }
         }
+        self.regroup(now);
         let ripe: Vec<NodeIx> = self.recovering.iter().filter(|(_, end)| **end <= now).map(|(node, _)| *node).collect();
         for node in ripe {
             self.release(node, now);
@@ -99,7 +103,7 @@ impl ControlRoom {
     /// The hold of a silent child has ended.
     fn decide(&mut self, ix: AlarmIx, now: Timestamp) {
         let device = self.alarms.get(ix).def().device;
-        let inferred = self.topology.infer(device, &|device| self.is_silent(device));
+        let inferred = self.topology.infer(device, &|device| self.speaks_for_a_guess(device));
         match (self.explaining(device), inferred) {
             (Some(node), _) => self.hide(ix, node, now),
             (None, Some(node)) => {
@@ -110,15 +114,34 @@ impl ControlRoom {
         }
     }
 
+    /// More devices have fallen silent under a guess: perhaps a node further up explains them all.
+    fn regroup(&mut self, now: Timestamp) {
+        if !std::mem::take(&mut self.silences_changed) {
+            return;
+        }
+        // Every round joins guesses into one further up, so there are fewer rounds than guesses.
+        for _ in 0..self.roots.len() {
+            let better = self.roots.iter().filter(|(node, id)| self.is_inferred(**node, **id)).find_map(|(node, _)| {
+                let below = self.topology.below(*node).iter().filter(|device| self.is_silent(**device) == Some(true));
+                let speaks = |device| self.speaks_for_a_guess(device);
+                let mut found = below.filter_map(|device| self.topology.infer(*device, &speaks));
+                found.find(|better| self.roots_below(*better).any(|(other, _)| other == *node))
+            });
+            match better {
+                Some(node) => self.infer(node, now),
+                None => return,
+            }
+        }
+    }
+
     /// A node is suspected: the incidents of what lies below it become one.
     fn infer(&mut self, node: NodeIx, now: Timestamp) {
-        let (title, action) = self.suspicion(node);
         let id = match self.root_below(node) {
             Some((below, id)) => {
                 self.roots.remove(&below);
                 self.recovering.remove(&below);
-                let root = self.topology.node(node).id.clone();
-                self.desk.set_root(id, &root, title, action, now);
+                let guess = self.suspicion(node);
+                self.desk.set_root(id, guess, now);
                 id
             }
             None => self.open_node(node, now),
@@ -140,9 +163,8 @@ impl ControlRoom {
     }
 
     fn open_node(&mut self, node: NodeIx, now: Timestamp) -> Uuid {
-        let (title, action) = self.suspicion(node);
-        let root = self.topology.node(node).id.clone();
-        self.open(Opening { root, plan: self.plan_of(node), priority: Priority::P2, title, action }, now)
+        let guess = self.suspicion(node);
+        self.open(guess, now)
     }
 
     /// Makes `id` the incident of the node. Guesses and lone children below it are the same trouble and join it.
@@ -234,8 +256,17 @@ impl ControlRoom {
     fn release(&mut self, node: NodeIx, now: Timestamp) {
         self.recovering.remove(&node);
         let Some(id) = self.roots.remove(&node) else { return };
+        let heir = self.standing_evidence(id);
+        if let Some((ix, heir)) = heir {
+            self.become_root(ix, heir, id, now);
+            self.take_root(heir, id, now);
+        }
         let hidden = self.members(id).filter(|(_, record)| record.active && record.suppressed_by.is_some());
         let mut rest: Vec<AlarmIx> = hidden.map(|(ix, _)| ix).collect();
+        rest.retain(|ix| {
+            let device = self.alarms.get(*ix).def().device;
+            heir.is_none_or(|(_, heir)| !self.topology.below(heir).contains(&device))
+        });
         for ix in &rest {
             self.alarms.record_mut(*ix).suppressed_by = None;
             self.attach(*ix, None);
@@ -254,6 +285,14 @@ impl ControlRoom {
             [one] => self.open_or_repeat(*one, now),
             many => self.open_unrestored(node, many, now),
         }
+    }
+
+    /// Evidence in the incident that still stands, and the node it is for: the floor that stays dark when the main is
+    /// back. The highest one, if there are several.
+    fn standing_evidence(&self, id: Uuid) -> Option<(AlarmIx, NodeIx)> {
+        let standing = self.members(id).filter(|(_, record)| record.active);
+        let proved = standing.filter_map(|(ix, record)| Some((ix, self.topology.evidence_for(&record.key)?)));
+        proved.min_by_key(|(_, node)| self.topology.upwards(*node).count())
     }
 
     /// Several children did not come back with their node: one incident for all of them.
@@ -355,6 +394,16 @@ impl ControlRoom {
         (!watchers.is_empty()).then(|| watchers.iter().any(|ix| self.alarms.get(*ix).record().active))
     }
 
+    /// As [`Self::is_silent`], but a silence whose cause is proved says nothing about any other node.
+    fn speaks_for_a_guess(&self, device: DeviceIx) -> Option<bool> {
+        let proved = |ix: &AlarmIx| {
+            let root = self.alarms.get(*ix).record().suppressed_by.as_deref();
+            let node = root.and_then(|root| self.topology.find(root));
+            node.is_some_and(|node| self.roots.get(&node).is_some_and(|id| !self.is_inferred(node, *id)))
+        };
+        if self.alarms.silence_of(device).iter().any(proved) { None } else { self.is_silent(device) }
+    }
+
     fn silence_below(&self, node: NodeIx) -> Silence {
         self.topology.silence(node, &|device| self.is_silent(device))
     }
@@ -366,14 +415,16 @@ impl ControlRoom {
         }
     }
 
-    /// What is said about a node that is only suspected, with the exceptions counted.
-    fn suspicion(&self, node: NodeIx) -> (Bilingual, Bilingual) {
+    /// The incident of a node that is only suspected, with the exceptions counted.
+    fn suspicion(&self, node: NodeIx) -> Opening {
         let (Silence { silent, watched }, name) = (self.silence_below(node), &self.topology.node(node).name);
         let title = Bilingual::new(
             format!("疑似{}故障 {silent}/{watched}台失联", name.zh),
             format!("{} suspected lost, {silent}/{watched} silent", name.en),
         );
-        (title, self.action_of(&self.topology.node(node).id))
+        let root = self.topology.node(node).id.clone();
+        let action = self.action_of(&root);
+        Opening { root, plan: self.plan_of(node), priority: Priority::P2, title, action }
     }
 
     /// What to do about a root: the alarm's own action, or what its kind of node needs.

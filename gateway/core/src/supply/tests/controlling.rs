@@ -19,6 +19,28 @@ fn a_trip_decided_before_a_top_up_does_not_fire_after_it() {
 }
 
 #[test]
+fn a_trip_that_had_left_before_the_top_up_does_not_look_like_a_hand() {
+    let mut world = World::ripe();
+    let trip = world.trip();
+    world.intents = vec![trip.clone()];
+    world.balance = yuan(30);
+    world.now = world.now + Duration::from_secs(1);
+    // The contact is still closed, as it should be by now; but the trip is on the wire.
+    assert_eq!(world.pass(), Action::None);
+    let (seen_at, settled_at) = (world.now + Duration::from_secs(1), world.now + Duration::from_secs(2));
+    assert!(!proves(&world.record, world.contact, seen_at, &world.intents, None));
+    assert!(!proves(&world.record, world.contact, seen_at, &[], Some(settled_at)), "seen before the trip was done");
+    assert!(!proves(&world.record, world.contact, world.record.changed_at, &[], None), "seen before the decision");
+    assert!(proves(&world.record, world.contact, settled_at + MINUTE, &[], Some(settled_at)));
+    assert!(!proves(&world.record, Contact::Seen(Supply::Off), settled_at + MINUTE, &[], Some(settled_at)));
+    // Even if it was taken for proved, the contact that opens now is closed again while the trip is not settled.
+    (world.contact, world.proved) = (Contact::Seen(Supply::Off), Some(world.record.version));
+    assert_eq!(world.pass(), Action::Send(RelayAction::Close));
+    (world.intents, world.proved) = (Vec::new(), Some(trip.version));
+    assert_eq!(world.pass(), Action::Send(RelayAction::Close));
+}
+
+#[test]
 fn a_command_does_not_outlive_its_minutes() {
     let mut world = World::ripe();
     let trip = world.trip();

@@ -123,7 +123,9 @@ async fn one_dedupe_key_is_one_page_and_one_change_is_one_outbox_row() {
     let journal = Journal::new().await;
     let store = &journal.store;
     store.commit_alarms(raised(vec![page(1, "a", Priority::P1, 0)])).await.unwrap();
-    store.commit_alarms(raised(vec![page(2, "a", Priority::P1, 0)])).await.unwrap();
+    for id in [2, 1] {
+        store.commit_alarms(raised(vec![page(id, "a", Priority::P1, 0)])).await.unwrap();
+    }
     assert_eq!(due(&journal, 0).await, [1]);
     assert_eq!(store.outbox_after(0, 10).await.unwrap().len(), 1, "the incident did not change");
     let closed = AlarmBatch { incidents: vec![incident(IncidentState::Closed)], ..AlarmBatch::default() };

@@ -167,10 +167,11 @@ async fn rounding_never_drifts_over_2880_intervals() {
         let next = interval(&baseline, 70);
         baseline = next.to.clone();
         let store = journal.store.clone();
-        pending.push(async move { store.post_usage(next).await });
+        // Spawned in order on one thread, they queue in order and are committed in groups.
+        pending.push(tokio::spawn(async move { store.post_usage(next).await }));
     }
     for posting in pending {
-        assert!(matches!(posting.await, Ok(UsageOutcome::Posted { .. })));
+        assert!(matches!(posting.await.unwrap(), Ok(UsageOutcome::Posted { .. })));
     }
     // 201.6 kWh at 0.5683 are 114.56928 yuan exactly.
     assert_eq!(journal.balance().await, Hao(2_000_000 - 1_145_693));

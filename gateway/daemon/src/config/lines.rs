@@ -1,0 +1,194 @@
+//! Lines and brokers.
+//!
+//! Two tables for one serial server or one port would put two masters on one bus, each taking the other's answers for
+//! its own; so an address may stand only once.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use guanjia_field::{LineConfig, Link, Parity, SerialFormat};
+
+use super::context::Context;
+use super::document::Entry;
+use super::profile::RawSerial;
+use super::raw::{RawModbusRtu, RawModbusTcp, RawMqtt, RawParity, RawRtuOverTcp};
+use super::value::{At, Span};
+use crate::site::Broker;
+
+/// How long a line waits for a late answer before it goes on.
+const LINGER: Duration = Duration::from_millis(250);
+/// The registered port of Modbus TCP.
+const MODBUS_PORT: u16 = 502;
+/// The registered port of MQTT without TLS.
+const MQTT_PORT: u16 = 1883;
+
+/// The four kinds of tables.
+pub struct RawLines {
+    /// `[rtu_over_tcp.…]`
+    pub rtu_over_tcp: Vec<Entry<RawRtuOverTcp>>,
+    /// `[modbus_tcp.…]`
+    pub modbus_tcp: Vec<Entry<RawModbusTcp>>,
+    /// `[modbus_rtu.…]`
+    pub modbus_rtu: Vec<Entry<RawModbusRtu>>,
+}
+
+/// One line, under the name of its table.
+pub struct Line {
+    /// What the field needs.
+    pub config: LineConfig,
+    /// The format of its bus; `None` on Modbus TCP.
+    pub format: Option<(SerialFormat, RawParity)>,
+}
+
+/// Checks every line. A line that is wrong keeps its place, so that its devices are not called dangling besides.
+pub fn lines(context: &mut Context, raw: &RawLines) -> Vec<Entry<Option<Line>>> {
+    let mut lines = Vec::new();
+    let mut taken = BTreeMap::new();
+    for entry in &raw.rtu_over_tcp {
+        let format = format(context, &entry.baud, &entry.data_bits, &entry.parity, &entry.stop_bits);
+        let address = address(context, &entry.address, None, &entry.key, &mut taken);
+        let line = address.zip(format).map(|(address, (format, parity))| Line {
+            config: line_config(entry.key.clone(), Link::RtuOverTcp { address, format }, &entry.response_max),
+            format: Some((format, parity)),
+        });
+        lines.push(Entry { key: entry.key.clone(), at: entry.at.clone(), value: line });
+    }
+    for entry in &raw.modbus_tcp {
+        let address = address(context, &entry.address, Some(MODBUS_PORT), &entry.key, &mut taken);
+        let line = address.map(|address| Line {
+            config: line_config(entry.key.clone(), Link::ModbusTcp { address }, &entry.response_max),
+            format: None,
+        });
+        lines.push(Entry { key: entry.key.clone(), at: entry.at.clone(), value: line });
+    }
+    for entry in &raw.modbus_rtu {
+        let format = format(context, &entry.baud, &entry.data_bits, &entry.parity, &entry.stop_bits);
+        let free = claim(context, entry.port.span(), (*entry.port).clone(), &entry.key, &mut taken);
+        let line = format.filter(|_| free).map(|(format, parity)| Line {
+            config: line_config(
+                entry.key.clone(),
+                Link::Serial { path: (*entry.port).clone(), format },
+                &entry.response_max,
+            ),
+            format: Some((format, parity)),
+        });
+        lines.push(Entry { key: entry.key.clone(), at: entry.at.clone(), value: line });
+    }
+    check_names(context, &lines);
+    lines
+}
+
+fn line_config(name: Arc<str>, link: Link, response_max: &Option<At<Span>>) -> LineConfig {
+    LineConfig { name, link, response_max: response_max.as_ref().map(|r| r.0), linger: LINGER }
+}
+
+fn address(
+    context: &mut Context,
+    raw: &At<String>,
+    default_port: Option<u16>,
+    name: &Arc<str>,
+    taken: &mut BTreeMap<String, Arc<str>>,
+) -> Option<String> {
+    let (host, port) = context.host_port(raw, default_port)?;
+    let address = format!("{host}:{port}");
+    claim(context, raw.span(), address.clone(), name, taken).then_some(address)
+}
+
+/// False, with an error, if another line has the address already.
+fn claim(
+    context: &mut Context,
+    at: Range<usize>,
+    address: String,
+    name: &Arc<str>,
+    taken: &mut BTreeMap<String, Arc<str>>,
+) -> bool {
+    if let Some(other) = taken.get(&address) {
+        let message = format!("`{address}` is the line `{other}` already");
+        context.error(at, message).help("put all devices of one bus on one line: two masters take each other's answers");
+        return false;
+    }
+    taken.insert(address, name.clone());
+    true
+}
+
+fn format(
+    context: &mut Context,
+    baud: &At<u32>,
+    data_bits: &Option<At<u8>>,
+    parity: &Option<At<RawParity>>,
+    stop_bits: &Option<At<u8>>,
+) -> Option<(SerialFormat, RawParity)> {
+    let mut right = true;
+    if !(300..=1_000_000).contains(&**baud) {
+        context.error(baud.span(), format!("{} is not a speed of a serial line", **baud)).help("write 9600");
+        right = false;
+    }
+    if let Some(bits) = data_bits.as_ref().filter(|b| ***b != 8) {
+        context.error(bits.span(), "Modbus RTU has 8 data bits").help("write 8, or leave `data_bits` out");
+        right = false;
+    }
+    if let Some(bits) = stop_bits.as_ref().filter(|b| !(1..=2).contains(&***b)) {
+        context.error(bits.span(), "there are 1 or 2 stop bits").help("write 1 or 2");
+        right = false;
+    }
+    let raw_parity = parity.as_ref().map_or(RawParity::None, |p| **p);
+    let parity = match raw_parity {
+        RawParity::None => Parity::None,
+        RawParity::Even => Parity::Even,
+        RawParity::Odd => Parity::Odd,
+    };
+    let stop_bits = stop_bits.as_ref().map_or(1, |b| **b);
+    right.then_some((SerialFormat { baud: **baud, data_bits: 8, parity, stop_bits }, raw_parity))
+}
+
+fn check_names(context: &mut Context, lines: &[Entry<Option<Line>>]) {
+    for (i, line) in lines.iter().enumerate() {
+        if lines[..i].iter().any(|other| other.key == line.key) {
+            context.error(line.at.clone(), format!("there are two lines `{}`", line.key)).help("rename one of them");
+        }
+    }
+}
+
+/// What a device of this serial setting cannot follow on the line; `None` if it can.
+pub fn format_conflict(line: &Line, serial: &RawSerial) -> Option<(String, String)> {
+    let (format, parity) = line.format.as_ref()?;
+    let fits = serial.baud.contains(&format.baud)
+        && serial.data_bits.contains(&format.data_bits)
+        && serial.parity.contains(parity)
+        && serial.stop_bits.contains(&format.stop_bits);
+    if fits {
+        return None;
+    }
+    let list = |items: Vec<String>| items.join(" or ");
+    let numbers = |items: &[u8]| items.iter().map(u8::to_string).collect::<Vec<_>>();
+    let can = format!(
+        "baud {}, parity {}, stop bits {}",
+        list(serial.baud.iter().map(u32::to_string).collect()),
+        list(serial.parity.iter().map(|p| p.as_str().to_owned()).collect()),
+        list(numbers(&serial.stop_bits)),
+    );
+    let is = format!("{} baud, parity {}, {} stop bits", format.baud, parity.as_str(), format.stop_bits);
+    Some((is, can))
+}
+
+/// Checks every broker.
+pub fn brokers(context: &mut Context, raw: &[Entry<RawMqtt>]) -> Vec<Broker> {
+    let mut brokers = Vec::new();
+    for entry in raw {
+        let login = context.login(entry.user.as_ref(), entry.password.as_ref());
+        if let Some(prefix) = entry.publish.as_ref().filter(|p| !is_topic(p)) {
+            context.error(prefix.span(), format!("`{}` is not a topic", **prefix)).help("write \"guanjia\"");
+        }
+        let Some((host, port)) = context.host_port(&entry.address, Some(MQTT_PORT)) else { continue };
+        let publish = entry.publish.as_ref().map(|p| (**p).clone());
+        brokers.push(Broker { name: entry.key.clone(), host, port, login, publish });
+    }
+    brokers
+}
+
+/// A topic name: not empty, no wildcards, no slash at either end.
+pub fn is_topic(text: &str) -> bool {
+    !text.is_empty() && !text.contains(['+', '#', '\0']) && !text.starts_with('/') && !text.ends_with('/')
+}

@@ -1,0 +1,349 @@
+//! One transaction at a time, and never the answer to another question.
+//!
+//! Modbus RTU has no transaction number: an answer that comes late looks like the one that is waited for. These are
+//! the rules that keep it away from the wrong point.
+//!
+//! ```text
+//!          ┌───────────── settle an ambiguity first: read something of another length ◄─┐
+//!          ▼                                                                            │ another question of this
+//!   closed ──open──► quiet ──send──► waiting ──answer──► quiet (t3.5 + device's silence) │ shape is unsettled
+//!     ▲  ▲             │ throws away      │                                              │
+//!     │  └─ refused    │ what still comes │ no answer, damaged, foreign, late            │
+//!     └── back-off     └──────────────────┴──► poisoned: new socket, or the same serial port; then linger
+//! ```
+//!
+//! * Every transaction ends by its own deadline, inside the task of its line. Nobody cancels it from outside.
+//! * Before the first byte of a request everything that lies on the line is thrown away and counted.
+//! * After a failure the socket is replaced (a serial port is not: it is the same wire) and an RTU line is listened to
+//!   for `linger` before anything else is asked. A serial server may send the late answer into the new socket.
+//! * Exactly the expected number of bytes is read, and checked: unit, function, byte count, check sum, echo, and over
+//!   TCP the transaction number and the header's length.
+//! * [`Unsettled`] remembers, per unit, the questions whose answers may still be under way. A unit answers in order, so
+//!   a question is only sent if none of those answers could be taken for its own; otherwise something else is asked
+//!   first, and its answer proves that the old ones are past.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, info, warn};
+
+use crate::frame::{FRAME_MAX, Framing, Reply, Request, Verdict, classify_rtu, encode, judge};
+use crate::link::{Dial, LinkError, Stream};
+use crate::stats::{Discard, LineStats, nanos};
+
+mod unsettled;
+use unsettled::Unsettled;
+
+/// The longest the line is listened to until it falls silent, beyond the silence itself.
+const NOISE_MAX: Duration = Duration::from_secs(1);
+
+/// Frames of other transactions that are passed over while waiting for one answer.
+const SKIPPED_MAX: u32 = 8;
+
+/// The first pause before a refused connection is tried again.
+const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+
+/// The longest such pause.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// What is asked, of whom, and how patient to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask<'a> {
+    pub unit: u8,
+    pub request: &'a Request,
+    /// Until the answer begins.
+    pub response_max: Duration,
+    /// Silence the device wants after its answer.
+    pub silence_min: Duration,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Miss {
+    /// Nothing was sent: the line cannot be opened. The error has been logged.
+    Down,
+    /// Nothing was sent: the line does not fall silent.
+    Noise,
+    /// Nobody answered in time.
+    Timeout,
+    /// Something came that is not the answer.
+    Discarded(Discard),
+    /// The connection broke after something was sent.
+    Link(LinkError),
+}
+
+/// How the bytes of a line are timed and framed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    pub framing: Framing,
+    /// Zero where no serial line is known of.
+    pub char_time: Duration,
+    pub t35: Duration,
+    pub linger: Duration,
+}
+
+/// The port or socket of one line and what is known about it.
+pub(crate) struct Bus {
+    name: Arc<str>,
+    dial: Dial,
+    timing: Timing,
+    stats: Arc<LineStats>,
+    stream: Option<Stream>,
+    /// Nothing is sent before.
+    quiet_at: Instant,
+    tid: u16,
+    unsettled: Unsettled,
+    /// Link errors since the last answer.
+    faults: u32,
+    /// While this lies ahead the line is down.
+    retry_at: Option<Instant>,
+}
+
+impl Bus {
+    pub(crate) fn new(name: Arc<str>, dial: Dial, timing: Timing, stats: Arc<LineStats>) -> Self {
+        Self {
+            name,
+            dial,
+            timing,
+            stats,
+            stream: None,
+            quiet_at: Instant::now(),
+            tid: fastrand::u16(..),
+            unsettled: Unsettled::default(),
+            faults: 0,
+            retry_at: None,
+        }
+    }
+
+    /// When to try again, while the line is down.
+    pub(crate) fn down_until(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Whether the answer to another question could be taken for the answer to this one.
+    pub(crate) fn is_ambiguous(&mut self, unit: u8, request: &Request) -> bool {
+        self.timing.framing == Framing::Rtu && self.unsettled.is_ambiguous(unit, request, Instant::now())
+    }
+
+    /// Opens the port or socket if it is not open, and waits until the line is silent.
+    pub(crate) async fn ready(&mut self) -> Result<(), Miss> {
+        let started = Instant::now();
+        let ready = self.open_and_quiet().await;
+        self.stats.busy_nanos.add(nanos(started.elapsed()));
+        ready
+    }
+
+    async fn open_and_quiet(&mut self) -> Result<(), Miss> {
+        // A peer may close an idle connection at any time; that is noticed here and costs one more attempt.
+        for _ in 0..2 {
+            let stream = match self.stream.take() {
+                Some(stream) => stream,
+                None => self.open().await?,
+            };
+            match self.quiet(stream).await {
+                Ok(()) => return Ok(()),
+                Err(Miss::Link(error)) => {
+                    debug!(line = %self.name, %error, "idle connection was closed");
+                    self.stats.connected.set(0);
+                }
+                Err(miss) => return Err(miss),
+            }
+        }
+        self.fault(&LinkError::Closed, Severity::CannotOpen);
+        Err(Miss::Down)
+    }
+
+    async fn open(&mut self) -> Result<Stream, Miss> {
+        match self.dial.open().await {
+            Ok(stream) => {
+                self.retry_at = None;
+                self.stats.connects.add(1);
+                self.stats.connected.set(1);
+                Ok(stream)
+            }
+            Err(error) => {
+                self.fault(&error, Severity::CannotOpen);
+                Err(Miss::Down)
+            }
+        }
+    }
+
+    /// Throws away what lies on the line until it has been silent long enough, then keeps the stream.
+    async fn quiet(&mut self, mut stream: Stream) -> Result<(), Miss> {
+        let mut scrap = [0; 512];
+        let give_up = self.quiet_at.max(Instant::now()) + NOISE_MAX;
+        let mut stale_bytes = 0;
+        let outcome = loop {
+            let read = if Instant::now() < self.quiet_at {
+                match timeout_at(self.quiet_at, stream.read(&mut scrap)).await {
+                    Ok(read) => read.map(Some),
+                    // The silence is over; look once more without waiting.
+                    Err(_) => Ok(Some(0)),
+                }
+            } else {
+                stream.read_now(&mut scrap).await
+            };
+            match read {
+                Ok(None) => break Ok(()),
+                Ok(Some(read)) => {
+                    stale_bytes += read;
+                    if read > 0 {
+                        self.quiet_at = self.quiet_at.max(Instant::now() + self.timing.t35);
+                    }
+                }
+                Err(error) => break Err(Miss::Link(error)),
+            }
+            if Instant::now() >= give_up {
+                break Err(Miss::Noise);
+            }
+        };
+        if stale_bytes > 0 {
+            warn!(line = %self.name, stale_bytes, "bytes nobody asked for discarded");
+            self.stats.stale_bytes.add(stale_bytes as u64);
+        }
+        if !matches!(outcome, Err(Miss::Link(_))) {
+            self.stream = Some(stream);
+        }
+        outcome
+    }
+
+    /// Sends the request and waits for its answer. [`Bus::ready`] comes first, and nothing between the two may wait.
+    pub(crate) async fn exchange(&mut self, ask: Ask<'_>) -> Result<Reply, Miss> {
+        let Some(mut stream) = self.stream.take() else { return Err(Miss::Link(LinkError::Closed)) };
+        self.tid = self.tid.wrapping_add(1);
+        let started = Instant::now();
+        self.unsettled.sent(ask.unit, ask.request, started);
+        let answer = self.talk(&mut stream, ask, started).await;
+        let now = Instant::now();
+        self.stats.durations.observe(now - started);
+        self.stats.busy_nanos.add(nanos(now - started));
+        let silence = self.timing.t35.max(ask.silence_min);
+        match answer {
+            Ok(reply) => {
+                self.unsettled.answered(ask.unit, ask.request, &reply, now);
+                self.faults = 0;
+                self.quiet_at = now + silence;
+                self.stream = Some(stream);
+                Ok(reply)
+            }
+            Err(miss) => {
+                let linger = if self.timing.framing == Framing::Rtu { self.timing.linger } else { Duration::ZERO };
+                self.quiet_at = now + silence.max(linger);
+                Err(self.poison(stream, miss))
+            }
+        }
+    }
+
+    /// Nothing that was received on this stream after a failure may be believed.
+    fn poison(&mut self, stream: Stream, miss: Miss) -> Miss {
+        if let Miss::Discarded(why) = miss {
+            self.stats.discarded(why);
+        }
+        match miss {
+            Miss::Link(error) => {
+                self.fault(&error, Severity::Broke);
+                Miss::Link(error)
+            }
+            miss => {
+                if stream.is_replaceable() {
+                    self.stats.connected.set(0);
+                } else {
+                    self.stream = Some(stream);
+                }
+                miss
+            }
+        }
+    }
+
+    async fn talk(&mut self, stream: &mut Stream, ask: Ask<'_>, started: Instant) -> Result<Reply, Miss> {
+        let frame = encode(self.timing.framing, self.tid, ask.unit, ask.request);
+        // Twice the time of the characters: serial servers and USB adapters pass an answer on in pieces.
+        let characters = (frame.len() + 2 * ask.request.rtu_reply_len()) as u32;
+        let deadline = started + ask.response_max + self.timing.char_time * characters;
+        match timeout_at(deadline, stream.write_all(&frame)).await {
+            Err(_) => return Err(Miss::Timeout),
+            Ok(Err(error)) => return Err(Miss::Link(error)),
+            Ok(Ok(())) => {}
+        }
+        let mut buffer = [0; FRAME_MAX];
+        let (mut filled, mut skipped) = (0, 0);
+        loop {
+            match judge(self.timing.framing, self.tid, ask.unit, ask.request, &buffer[..filled]) {
+                Verdict::Reply(reply) => return Ok(reply),
+                Verdict::Need(total) => match timeout_at(deadline, stream.read(&mut buffer[filled..total])).await {
+                    Err(_) if filled == 0 && skipped == 0 => return Err(Miss::Timeout),
+                    Err(_) if filled == 0 => return Err(Miss::Discarded(Discard::Late)),
+                    Err(_) => return Err(Miss::Discarded(Discard::Damaged)),
+                    Ok(Err(error)) => return Err(Miss::Link(error)),
+                    Ok(Ok(read)) => filled += read,
+                },
+                Verdict::Skip(total) => {
+                    skipped += 1;
+                    if skipped > SKIPPED_MAX {
+                        return Err(Miss::Discarded(Discard::Late));
+                    }
+                    self.stats.discarded(Discard::Late);
+                    buffer.copy_within(total..filled, 0);
+                    filled -= total;
+                }
+                Verdict::Reject(why) => {
+                    return Err(Miss::Discarded(match self.timing.framing {
+                        Framing::Mbap => why,
+                        Framing::Rtu => self.identify(stream, &mut buffer, filled, deadline, ask).await,
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Hears the rest of a frame that is not the answer, to be able to say what it was.
+    async fn identify(
+        &self,
+        stream: &mut Stream,
+        buffer: &mut [u8; FRAME_MAX],
+        mut filled: usize,
+        deadline: Instant,
+        ask: Ask<'_>,
+    ) -> Discard {
+        while filled < FRAME_MAX && classify_rtu(&buffer[..filled]).is_none() {
+            let pause = Instant::now() + self.timing.t35;
+            match timeout_at(deadline.min(pause), stream.read(&mut buffer[filled..])).await {
+                Ok(Ok(read)) => filled += read,
+                _ => break,
+            }
+        }
+        match classify_rtu(&buffer[..filled]) {
+            None => Discard::Damaged,
+            Some((unit, function, length)) if self.unsettled.awaits(unit, function, length, ask) => Discard::Late,
+            Some(_) => Discard::Foreign,
+        }
+    }
+
+    /// Counts a link error and decides how long the line rests. The first break of a connection that worked costs no
+    /// pause; a line that cannot be opened, or breaks again before it answered, is down.
+    fn fault(&mut self, error: &LinkError, severity: Severity) {
+        self.faults = self.faults.saturating_add(1);
+        let pauses = match severity {
+            Severity::CannotOpen => self.faults,
+            Severity::Broke => self.faults - 1,
+        };
+        self.stats.connected.set(0);
+        if pauses > 0 {
+            // The jitter keeps the lines of one serial server from knocking at the same moment.
+            let pause = BACKOFF_FIRST * 2u32.saturating_pow((pauses - 1).min(8));
+            let pause = pause.mul_f64(0.8 + 0.4 * fastrand::f64()).clamp(BACKOFF_FIRST, BACKOFF_MAX);
+            self.retry_at = Some(Instant::now() + pause);
+            info!(line = %self.name, %error, pause_ms = pause.as_millis() as u64, "line is down");
+        }
+    }
+}
+
+/// What a link error says about the line.
+#[derive(Clone, Copy)]
+enum Severity {
+    /// It could not be opened.
+    CannotOpen,
+    /// It was open and broke.
+    Broke,
+}

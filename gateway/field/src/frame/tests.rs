@@ -1,0 +1,109 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const UNIT: u8 = 1;
+
+fn read(address: u16, count: u16) -> Request {
+    Request::Read { table: Table::Holding, address, count }
+}
+
+fn rtu(bytes: &[u8]) -> Vec<u8> {
+    let mut frame = bytes.to_vec();
+    frame.extend(crc16(bytes).to_le_bytes());
+    frame
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    text.split(' ').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
+}
+
+#[test]
+fn frames_agree_with_published_ones() {
+    assert_eq!(encode(Framing::Rtu, 0, 1, &read(0, 10)), hex("01 03 00 00 00 0A C5 CD"));
+    let input = |address, count| Request::Read { table: Table::Input, address, count };
+    assert_eq!(encode(Framing::Rtu, 0, 1, &input(0x3108, 1)), hex("01 04 31 08 00 01 BE F4"));
+    assert_eq!(encode(Framing::Rtu, 0, 1, &read(0x9003, 3))[..4], hex("01 03 90 03")[..]);
+    let echo = hex("64 10 00 2B 00 01 78 34");
+    let write = Request::Write { address: 0x2B, words: vec![100] };
+    assert_eq!(judge(Framing::Rtu, 0, 0x64, &write, &echo), Verdict::Reply(Reply::Written));
+    let answer = hex("01 04 14 08 D1 00 6C 00 00 00 F4 00 00 00 26 00 00 01 F4 00 64 00 00 51 34");
+    let Verdict::Reply(Reply::Words(words)) = judge(Framing::Rtu, 0, 1, &input(0, 10), &answer) else {
+        panic!("a captured answer was not accepted")
+    };
+    assert_eq!(words[..3], [0x08D1, 0x006C, 0]);
+    assert_eq!(encode(Framing::Mbap, 0x1501, 0xFF, &read(4, 1)), hex("15 01 00 00 00 06 FF 03 00 04 00 01"));
+}
+
+#[test]
+fn bits_come_least_significant_first() {
+    let request = Request::Read { table: Table::Coil, address: 19, count: 10 };
+    let answer = rtu(&[UNIT, 1, 2, 0b1100_1101, 0b01]);
+    let bits = [true, false, true, true, false, false, true, true, true, false];
+    assert_eq!(judge(Framing::Rtu, 0, UNIT, &request, &answer), Verdict::Reply(Reply::Bits(bits.to_vec())));
+}
+
+#[test]
+fn no_more_is_read_than_the_answer_has() {
+    let answer = rtu(&[UNIT, 3, 4, 0, 1, 0, 2]);
+    let needs: Vec<Verdict> = [0, 2, 3].map(|n| judge(Framing::Rtu, 0, UNIT, &read(0, 2), &answer[..n])).to_vec();
+    assert_eq!(needs, [Verdict::Need(2), Verdict::Need(3), Verdict::Need(9)]);
+    let refusal = rtu(&[UNIT, 0x83, 2]);
+    assert_eq!(judge(Framing::Rtu, 0, UNIT, &read(0, 2), &refusal[..2]), Verdict::Need(5));
+    assert_eq!(judge(Framing::Rtu, 0, UNIT, &read(0, 2), &refusal), Verdict::Reply(Reply::Exception(2)));
+}
+
+#[test]
+fn what_is_not_the_answer_is_rejected() {
+    let write = Request::Write { address: 0x57, words: vec![1, 1] };
+    let cases: [(&str, Request, Vec<u8>); 7] = [
+        ("reply of another unit", read(0, 2), rtu(&[2, 3, 4, 0, 1, 0, 2])),
+        ("wrong function", read(0, 2), rtu(&[UNIT, 4, 4, 0, 1, 0, 2])),
+        ("short", read(0, 2), rtu(&[UNIT, 3, 2, 0, 1])),
+        ("long", read(0, 2), rtu(&[UNIT, 3, 6, 0, 1, 0, 2, 0, 3])),
+        ("echo of another address", write.clone(), rtu(&[UNIT, 16, 0, 0x58, 0, 2])),
+        ("echo of another quantity", write, rtu(&[UNIT, 16, 0, 0x57, 0, 1])),
+        ("exception without a code", read(0, 2), rtu(&[UNIT, 0x83, 0])),
+    ];
+    for (name, request, answer) in cases {
+        let verdict = judge(Framing::Rtu, 0, UNIT, &request, &answer);
+        assert!(matches!(verdict, Verdict::Reject(_)), "{name}: {verdict:?}");
+    }
+    let mut damaged = rtu(&[UNIT, 3, 4, 0, 1, 0, 2]);
+    damaged[5] ^= 0x10;
+    assert_eq!(judge(Framing::Rtu, 0, UNIT, &read(0, 2), &damaged), Verdict::Reject(Discard::Damaged));
+}
+
+#[test]
+fn an_mbap_header_that_lies_ends_the_conversation() {
+    let request = read(0, 1);
+    let judge = |bytes: &str| judge(Framing::Mbap, 7, UNIT, &request, &hex(bytes));
+    assert_eq!(judge("00 07 00 00 00 05 01 03 02 12 34"), Verdict::Reply(Reply::Words(vec![0x1234])));
+    assert_eq!(judge("00 06 00 00 00 05 01 03 02 12 34"), Verdict::Skip(11), "tid mismatch");
+    assert_eq!(judge("00 07 00 00 00 05 02 03 02 12 34"), Verdict::Reject(Discard::Foreign), "unit mismatch");
+    assert_eq!(judge("00 07 00 01 00 05 01 03 02 12 34"), Verdict::Reject(Discard::Damaged), "not Modbus");
+    for length in ["00 02", "00 00", "00 FF", "FF FF"] {
+        let header = format!("00 07 00 00 {length} 01");
+        assert_eq!(judge(&header), Verdict::Reject(Discard::Damaged), "length {length}");
+    }
+    assert_eq!(judge("00 07 00 00 00 06 01 03 02 12 34 00"), Verdict::Reject(Discard::Foreign), "too long by one");
+    assert_eq!(judge("00 07 00 00 00 04 01 03 02 12"), Verdict::Reject(Discard::Foreign), "too short by one");
+}
+
+proptest! {
+    /// No bytes make the judge panic, ask for more than the buffer holds, or ask for nothing.
+    #[test]
+    fn any_bytes_are_judged(
+        bytes in prop::collection::vec(any::<u8>(), 0..FRAME_MAX), count in 1u16..=125, coils: bool, mbap: bool,
+    ) {
+        let table = if coils { Table::Coil } else { Table::Holding };
+        let framing = if mbap { Framing::Mbap } else { Framing::Rtu };
+        let request = Request::Read { table, address: 0, count };
+        match judge(framing, 0, UNIT, &request, &bytes) {
+            Verdict::Need(total) => prop_assert!(total > bytes.len() && total <= FRAME_MAX),
+            Verdict::Skip(total) => prop_assert!(total > 0 && total <= bytes.len()),
+            _ => {}
+        }
+        let _ = classify_rtu(&bytes);
+    }
+}

@@ -1,0 +1,133 @@
+//! One device of a line: its health and what is needed to ask it something.
+
+use std::time::Duration;
+
+use guanjia_core::profile::Source;
+use guanjia_core::reading::{BadReason, Reading};
+use guanjia_core::time::Timestamp;
+use tokio::time::Instant;
+
+use super::FieldDevice;
+use super::schedule::PERIOD_MIN;
+use crate::frame::Request;
+use crate::plan::{plan, registers, unreadable};
+
+/// The longest pause between two probes of a silent device, unless it is polled more rarely anyway.
+const PROBE_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Whether a device answers, as far as is known.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Nothing was asked since the start.
+    Unknown,
+    Answering,
+    Silent {
+        reason: BadReason,
+        /// Probes since it fell silent.
+        probes: u32,
+        probe_at: Instant,
+    },
+}
+
+impl State {
+    pub(super) fn silent(reason: BadReason, probe_at: Instant) -> Self {
+        State::Silent { reason, probes: 0, probe_at }
+    }
+
+    pub(super) fn is_silent_for(&self, why: BadReason) -> bool {
+        matches!(self, State::Silent { reason, .. } if *reason == why)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Device {
+    pub(super) spec: FieldDevice,
+    pub(super) state: State,
+    /// How long it may think.
+    pub(super) response_max: Duration,
+    /// By how much the pause between probes grows; also the first pause.
+    pub(super) probe_step: Duration,
+    probe_pause_max: Duration,
+    /// The last read that was answered with data.
+    pub(super) last_good: Option<Request>,
+    /// Reads that can stand between two reads of the same shape.
+    bridges: Vec<Request>,
+}
+
+impl Device {
+    pub(super) fn new(spec: FieldDevice, response_max: Option<Duration>) -> Self {
+        let shortest = [spec.periods.alarm, spec.periods.billing, spec.periods.bulk].into_iter().min();
+        let probe_step = shortest.unwrap_or(PERIOD_MIN).max(PERIOD_MIN);
+        Self {
+            state: State::Unknown,
+            response_max: response_max.unwrap_or(spec.profile.limits.response_max),
+            probe_step,
+            probe_pause_max: PROBE_PAUSE_MAX.max(probe_step),
+            last_good: None,
+            bridges: bridges(&spec),
+            spec,
+        }
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self.state, State::Silent { .. })
+    }
+
+    /// When the next probe is due; `None` unless the device is silent.
+    pub(super) fn probe_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Silent { probe_at, .. } => Some(probe_at),
+            _ => None,
+        }
+    }
+
+    /// A silent device is probed at the next occasion.
+    pub(super) fn probe_now(&mut self, now: Instant) {
+        if let State::Silent { probes, probe_at, .. } = &mut self.state {
+            (*probes, *probe_at) = (0, now);
+        }
+    }
+
+    /// A probe was not answered: the pause grows by one step.
+    pub(super) fn probe_missed(&mut self, now: Instant) {
+        if let State::Silent { probes, probe_at, .. } = &mut self.state {
+            *probes = probes.saturating_add(1);
+            *probe_at = now + self.probe_step.saturating_mul(probes.saturating_add(1)).min(self.probe_pause_max);
+        }
+    }
+
+    /// Bad readings of all points that come from registers and are ever read.
+    pub(super) fn all_bad(&self, reason: BadReason, at: Timestamp) -> Vec<Reading> {
+        let profile = &self.spec.profile;
+        let never_read = unreadable(&profile.points, &profile.limits);
+        let is_read = |i: &usize| matches!(profile.points[*i].source, Source::Registers(_)) && !never_read.contains(i);
+        (0..profile.points.len()).filter(is_read).map(|i| Reading::bad(self.spec.point(i), reason, at)).collect()
+    }
+
+    pub(super) fn bridges(&self) -> &[Request] {
+        &self.bridges
+    }
+}
+
+/// Reads of many shapes, the harmless ones first: those the profile knows, by ascending length, then one register of a
+/// known place, then the same place of the sister table, which may be refused: a refusal is an answer too.
+fn bridges(spec: &FieldDevice) -> Vec<Request> {
+    let profile = &spec.profile;
+    let mut known: Vec<Request> = Vec::new();
+    for read in plan(&profile.points, &profile.limits, None) {
+        for place in read.points.iter().filter_map(|i| registers(&profile.points[*i])) {
+            known.push(Request::Read { table: place.table, address: place.address, count: place.count });
+        }
+        known.push(Request::Read { table: read.table, address: read.address, count: read.count });
+    }
+    known.sort_by_key(Request::rtu_reply_len);
+    let mut bridges: Vec<Request> = Vec::new();
+    let odd = known.iter().filter_map(|r| r.one_of()).chain(known.iter().filter_map(|r| r.one_of_sister()));
+    for request in known.iter().cloned().chain(odd) {
+        // One of each shape is enough, except that the same place may be asked again and another may not.
+        if !bridges.iter().any(|b| b.looks_like(&request)) {
+            bridges.push(request);
+        }
+    }
+    bridges
+}

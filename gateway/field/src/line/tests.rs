@@ -1,0 +1,316 @@
+//! The line against a world that lies; see [`world`]. Time is the runtime's and stands still unless all sleep.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+
+use guanjia_core::profile::{
+    Confidence, EquipmentClass, Order, PointDef, PollClass, ReadLimits, Registers, Relay, RelayAction, Source, Table,
+    WireType,
+};
+use guanjia_core::reading::{Decimal, Quality, Value};
+use guanjia_core::text::Bilingual;
+use guanjia_core::time::Timestamp;
+
+use self::world::{Act, Facts, PROOF, RELAY, Shared, ident, world};
+use super::*;
+
+mod commands;
+mod lies;
+mod servers;
+mod world;
+
+const RESPONSE_MAX: Duration = Duration::from_millis(100);
+
+/// What the points of the test profile are; some reads have the same shape on purpose.
+const POINTS: [(&str, Table, u16, WireType, PollClass); 8] = [
+    ("fire", Table::Holding, 0, WireType::U16, PollClass::Alarm),
+    ("fault", Table::Holding, 1, WireType::U16, PollClass::Alarm),
+    ("far_fire", Table::Holding, 40, WireType::U32, PollClass::Alarm),
+    ("energy", Table::Holding, 100, WireType::U32, PollClass::Billing),
+    ("volume", Table::Holding, 120, WireType::U32, PollClass::Billing),
+    ("voltage", Table::Input, 5, WireType::U16, PollClass::Bulk),
+    ("current", Table::Holding, 200, WireType::U16, PollClass::Bulk),
+    ("relay_state", Table::Holding, PROOF, WireType::U16, PollClass::Bulk),
+];
+
+fn profile() -> Arc<Profile> {
+    let point = |&(id, table, address, wire, poll): &(&str, Table, u16, WireType, PollClass)| PointDef {
+        id: id.into(),
+        name: Bilingual::new("点", id),
+        source: Source::Registers(Registers {
+            table,
+            address,
+            count: if wire == WireType::U32 { 2 } else { 1 },
+            wire,
+            bytes: Order::Big,
+            words: Order::Big,
+            bit: None,
+            invalid: Vec::new(),
+        }),
+        scale: Decimal::new(1, 0),
+        unit: String::new(),
+        poll,
+        codes: Vec::new(),
+        counter_digits: None,
+    };
+    let class = EquipmentClass::ElectricityMeter;
+    Arc::new(Profile {
+        id: "test".into(),
+        vendor: "test".into(),
+        model: "test".into(),
+        class,
+        confidence: Confidence::Synthetic,
+        limits: ReadLimits { response_max: RESPONSE_MAX, ..ReadLimits::default() },
+        points: POINTS.iter().map(point).collect(),
+        alarms: Vec::new(),
+        relay: Relay::new(class, RELAY, vec![1, 1], vec![0, 0], "relay_state".into(), 1).ok(),
+    })
+}
+
+fn devices(count: u8) -> Vec<FieldDevice> {
+    let profile = profile();
+    let device = |i: u8| FieldDevice {
+        ix: DeviceIx(u32::from(i)),
+        id: format!("meter-{i}").into(),
+        unit: i + 1,
+        profile: Arc::clone(&profile),
+        first_point: PointIx(u32::from(i) * 100),
+        periods: Periods {
+            alarm: Duration::from_millis(500),
+            billing: Duration::from_secs(1),
+            bulk: Duration::from_secs(2),
+        },
+    };
+    (0..count).map(device).collect()
+}
+
+fn rtu() -> Timing {
+    Timing {
+        framing: Framing::Rtu,
+        char_time: Duration::from_micros(100),
+        t35: Duration::from_micros(1750),
+        linger: Duration::from_millis(50),
+    }
+}
+
+fn tcp() -> Timing {
+    Timing { framing: Framing::Mbap, char_time: Duration::ZERO, t35: Duration::ZERO, linger: Duration::ZERO }
+}
+
+/// A line in a world, and everything it ever reported.
+struct Rig {
+    facts: Shared,
+    handle: LineHandle,
+    reports: mpsc::Receiver<FieldReport>,
+    seen: Vec<FieldReport>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Rig {
+    fn start(timing: Timing, count: u8, facts: Facts) -> Self {
+        let facts: Shared = Arc::new(Mutex::new(facts));
+        let dial = world(timing.framing, &facts);
+        Self::with_dial(timing, devices(count), dial, facts)
+    }
+
+    fn with_dial(timing: Timing, devices: Vec<FieldDevice>, dial: Dial, facts: Shared) -> Self {
+        let (sender, reports) = mpsc::channel(10_000);
+        let stop = CancellationToken::new();
+        let (handle, task) = start("line".into(), dial, timing, None, devices, sender, stop.clone());
+        Self { facts, handle, reports, seen: Vec::new(), stop, task }
+    }
+
+    async fn run(&mut self, time: Duration) {
+        tokio::time::sleep(time).await;
+        while let Ok(report) = self.reports.try_recv() {
+            self.seen.push(report);
+        }
+    }
+
+    fn readings(&self) -> impl Iterator<Item = &Reading> {
+        self.seen.iter().flat_map(|r| match r {
+            FieldReport::Readings { readings, .. } => readings.as_slice(),
+            FieldReport::Health { .. } => &[],
+        })
+    }
+
+    fn last(&self, device: u32, point: &str) -> &Reading {
+        let ix = PointIx(device * 100 + POINTS.iter().position(|p| p.0 == point).unwrap() as u32);
+        self.readings().filter(|r| r.point == ix).last().expect("the point was reported")
+    }
+
+    fn healths(&self, device: u32) -> Vec<DeviceHealth> {
+        let of = |r: &FieldReport| match r {
+            FieldReport::Health { device: d, health, .. } if d.0 == device => Some(*health),
+            _ => None,
+        };
+        self.seen.iter().filter_map(of).collect()
+    }
+
+    /// Panics if any value was ever reported under another point's name.
+    fn assert_names(&self) {
+        for reading in self.readings() {
+            let Some(value) = &reading.value else { continue };
+            let (device, i) = (reading.point.0 / 100, (reading.point.0 % 100) as usize);
+            let (name, table, address, wire, _) = POINTS[i];
+            let word = |address| u32::from(ident(device as u8 + 1, table, address));
+            let own = match wire {
+                WireType::U32 => word(address) << 16 | word(address + 1),
+                _ => word(address),
+            };
+            let written = address == PROOF && matches!(value.as_f64(), Some(0.0 | 1.0));
+            let own = Value::Decimal(Decimal::new(i128::from(own), 0));
+            assert!(written || *value == own, "{name} of device {device} is {value} instead of {own}");
+        }
+    }
+
+    fn asked(&self) -> Vec<world::Asked> {
+        self.facts.lock().unwrap().asked.clone()
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_point_is_read_at_the_start_and_in_its_rhythm() {
+    let mut rig = Rig::start(rtu(), 3, Facts::default());
+    rig.run(Duration::from_secs(20)).await;
+    rig.assert_names();
+    for device in 0..3 {
+        assert_eq!(rig.healths(device), [DeviceHealth::Answering]);
+        for (point, ..) in POINTS {
+            assert_eq!(rig.last(device, point).quality, Quality::Good, "{point}");
+        }
+    }
+    let fires = rig.readings().filter(|r| r.point == PointIx(0)).count();
+    assert!((40..=42).contains(&fires), "twice a second for 20 s, and once at the start: {fires}");
+    let stats = rig.handle.stats();
+    assert_eq!((stats.overruns.get(), stats.stale_bytes.get(), stats.connects.get()), (0, 0, 1));
+    assert_eq!(stats.devices[0].timeout.get() + stats.devices[0].crc_error.get(), 0);
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_is_silence_before_every_request() {
+    let mut rig = Rig::start(rtu(), 3, Facts::default());
+    rig.run(Duration::from_secs(5)).await;
+    let asked = rig.asked();
+    // The world answers after a millisecond.
+    let shortest = asked.windows(2).map(|w| w[1].at - w[0].at).min().unwrap();
+    assert!(shortest >= Duration::from_micros(1000 + 1750), "{shortest:?}");
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_device_does_not_starve_the_others() {
+    let dead = Facts { dead: [2].into(), ..Facts::default() };
+    let mut rig = Rig::start(rtu(), 3, dead);
+    rig.run(Duration::from_secs(60)).await;
+    rig.assert_names();
+    assert_eq!(rig.healths(1), [DeviceHealth::Silent(BadReason::NoAnswer)]);
+    assert_eq!(rig.last(1, "energy").quality, Quality::Bad(BadReason::NoAnswer));
+    for device in [0, 2] {
+        let fires = rig.readings().filter(|r| r.point == PointIx(device * 100)).count();
+        assert!(fires >= 118, "device {device}: {fires} of 120 polls");
+        assert_eq!(rig.healths(device), [DeviceHealth::Answering]);
+    }
+    let probes = rig.asked().iter().filter(|a| a.unit == 2).count();
+    assert!((5..=20).contains(&probes), "one per step of the back-off: {probes}");
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_floor_falls_silent_and_comes_back_confirmed() {
+    let mut rig = Rig::start(rtu(), 3, Facts::default());
+    rig.run(Duration::from_secs(5)).await;
+    rig.facts.lock().unwrap().dead = [1, 2, 3].into();
+    rig.run(Duration::from_secs(3)).await;
+    for device in 0..3 {
+        assert_eq!(rig.healths(device).last(), Some(&DeviceHealth::Silent(BadReason::NoAnswer)));
+        assert_eq!(rig.last(device, "fire").quality, Quality::Bad(BadReason::NoAnswer));
+    }
+    rig.facts.lock().unwrap().dead.clear();
+    let before = rig.seen.len();
+    rig.run(Duration::from_secs(31)).await;
+    rig.assert_names();
+    for device in 0..3 {
+        assert_eq!(rig.healths(device).last(), Some(&DeviceHealth::Answering));
+        let fires: Vec<Quality> = rig.seen[before..]
+            .iter()
+            .flat_map(|r| match r {
+                FieldReport::Readings { readings, .. } => readings.as_slice(),
+                FieldReport::Health { .. } => &[],
+            })
+            .filter(|r| r.point == PointIx(device * 100) && r.value.is_some())
+            .map(|r| r.quality)
+            .collect();
+        assert_eq!(fires[..2], [Quality::Suspect, Quality::Good], "the first answer waits for the second");
+        assert_eq!(rig.last(device, "energy").quality, Quality::Good);
+    }
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_is_down_says_so_and_comes_back_by_itself() {
+    let mut rig = Rig::start(tcp(), 2, Facts { refuses: true, ..Facts::default() });
+    rig.run(Duration::from_secs(5)).await;
+    for device in 0..2 {
+        assert_eq!(rig.healths(device), [DeviceHealth::Silent(BadReason::LineDown)]);
+        assert_eq!(rig.last(device, "fire").quality, Quality::Bad(BadReason::LineDown));
+    }
+    assert_eq!(rig.handle.stats().connected.get(), 0);
+    rig.facts.lock().unwrap().refuses = false;
+    rig.run(Duration::from_secs(15)).await;
+    for device in 0..2 {
+        assert_eq!(rig.healths(device).last(), Some(&DeviceHealth::Answering));
+        assert_eq!(rig.last(device, "fire").quality, Quality::Good);
+    }
+    assert_eq!(rig.handle.stats().connected.get(), 1);
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_missing_register_does_not_cost_the_device_its_other_points() {
+    let mut rig = Rig::start(tcp(), 1, Facts { missing: [(1, 1)].into(), ..Facts::default() });
+    rig.run(Duration::from_secs(5)).await;
+    rig.assert_names();
+    assert_eq!(rig.healths(0), [DeviceHealth::Answering]);
+    assert_eq!(rig.last(0, "fault").quality, Quality::Bad(BadReason::Refused));
+    assert_eq!(rig.last(0, "fire").quality, Quality::Good);
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_cannot_reach_its_device_is_a_silent_device() {
+    let script = vec![Act::Refuse(0x0B); 1000].into();
+    let mut rig = Rig::start(tcp(), 1, Facts { script, ..Facts::default() });
+    rig.run(Duration::from_secs(2)).await;
+    assert_eq!(rig.healths(0), [DeviceHealth::Silent(BadReason::NoAnswer)]);
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_listens_and_the_change_of_health_is_still_told() {
+    let facts: Shared = Arc::new(Mutex::new(Facts::default()));
+    let dial = world(Framing::Mbap, &facts);
+    let (sender, mut reports) = mpsc::channel(1);
+    let stop = CancellationToken::new();
+    let (handle, task) = start("line".into(), dial, tcp(), None, devices(1), sender, stop.clone());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    facts.lock().unwrap().dead = [1].into();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(handle.stats().dropped_reports.get() > 0);
+    let mut healths = Vec::new();
+    while let Ok(Some(report)) = tokio::time::timeout(Duration::from_secs(1), reports.recv()).await {
+        if let FieldReport::Health { health, .. } = report {
+            healths.push(health);
+        }
+    }
+    assert_eq!(healths, [DeviceHealth::Answering, DeviceHealth::Silent(BadReason::NoAnswer)]);
+    stop.cancel();
+    task.await.unwrap();
+}

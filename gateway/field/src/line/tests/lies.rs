@@ -1,0 +1,208 @@
+//! One test per way a bus can lie, and one for all of them together.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Runs a line whose first two polls go well, whose next request meets `acts`, and which is honest afterwards.
+async fn after(timing: Timing, acts: &[Act]) -> Rig {
+    let script = [Act::Answer, Act::Answer].iter().chain(acts).cloned().collect();
+    let mut rig = Rig::start(timing, 3, Facts { script, ..Facts::default() });
+    rig.run(Duration::from_secs(10)).await;
+    rig.assert_names();
+    for device in 0..3 {
+        assert_eq!(rig.healths(device), [DeviceHealth::Answering], "one lie makes nobody silent");
+        for (point, ..) in POINTS {
+            assert_eq!(rig.last(device, point).quality, Quality::Good, "{point}");
+        }
+    }
+    rig
+}
+
+fn failed(rig: &Rig) -> u64 {
+    rig.handle.stats().devices.iter().map(|d| d.timeout.get() + d.crc_error.get() + d.link_error.get()).sum()
+}
+
+fn discarded(rig: &Rig) -> (u64, u64, u64) {
+    let stats = rig.handle.stats();
+    (stats.discarded_late.get(), stats.discarded_foreign.get(), stats.discarded_damaged.get())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_reply_within_the_linger() {
+    let rig = after(rtu(), &[Act::Late(140)]).await;
+    assert_eq!(failed(&rig), 1);
+    assert!(rig.handle.stats().stale_bytes.get() > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_reply_into_the_new_socket_while_the_next_answer_is_awaited() {
+    // The second time the answer comes 30 ms after the repeated request, into another socket than it was asked on.
+    for late in [155, 160, 180, 200, 240] {
+        let rig = after(rtu(), &[Act::Late(late), Act::Late(60)]).await;
+        assert!(rig.handle.stats().connects.get() >= 2);
+        assert!(failed(&rig) <= 2, "{late} ms: {}", failed(&rig));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_sent_twice() {
+    for gap in [0, 1, 2, 3, 4, 5, 20, 100] {
+        let rig = after(rtu(), &vec![Act::Twice(gap); 40]).await;
+        assert!(failed(&rig) <= 40, "{gap} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_of_another_unit() {
+    for timing in [rtu(), tcp()] {
+        let rig = after(timing, &[Act::OtherUnit]).await;
+        assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 1, 0)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_is_short() {
+    for timing in [rtu(), tcp()] {
+        let rig = after(timing, &[Act::OneLess]).await;
+        assert_eq!(failed(&rig), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_is_long() {
+    for timing in [rtu(), tcp()] {
+        let rig = after(timing, &[Act::OneMore]).await;
+        assert_eq!(failed(&rig), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_of_another_function() {
+    for timing in [rtu(), tcp()] {
+        let rig = after(timing, &[Act::OtherFunction]).await;
+        assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 1, 0)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_check_sum() {
+    for bit in [0, 8, 16, 24, 40, 60] {
+        let rig = after(rtu(), &[Act::FlipBit(bit)]).await;
+        assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 0, 1)), "bit {bit}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_reply() {
+    let rig = after(rtu(), &[Act::Cut]).await;
+    assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 0, 1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_in_two_pieces_is_a_reply() {
+    for timing in [rtu(), tcp()] {
+        let rig = after(timing, &[Act::Split(30)]).await;
+        assert_eq!(failed(&rig), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn thirty_bytes_of_garbage_before_the_reply() {
+    let rig = after(rtu(), &[Act::Garbage(5)]).await;
+    assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 0, 1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn thirty_bytes_of_garbage_and_nothing_else() {
+    for timing in [rtu(), tcp()] {
+        let rig = after(timing, &[Act::GarbageOnly]).await;
+        assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 0, 1)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_number_of_yesterday() {
+    let rig = after(tcp(), &[Act::OtherTid]).await;
+    assert_eq!(failed(&rig), 1);
+    assert!(discarded(&rig).0 >= 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_that_lies_about_its_length() {
+    let rig = after(tcp(), &[Act::LengthLie]).await;
+    assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 0, 1)));
+    assert_eq!(rig.handle.stats().connects.get(), 2, "a stream without known borders is given up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_closed_instead_of_answered() {
+    for timing in [rtu(), tcp()] {
+        let rig = after(timing, &[Act::Close]).await;
+        assert_eq!(failed(&rig), 1);
+        assert_eq!(rig.handle.stats().connects.get(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_ignores_one_read_is_not_silent() {
+    let mut rig = Rig::start(rtu(), 1, Facts::default());
+    rig.run(Duration::from_secs(3)).await;
+    rig.facts.lock().unwrap().ignored = [(1, 100)].into();
+    rig.run(Duration::from_secs(10)).await;
+    assert_eq!(rig.healths(0), [DeviceHealth::Answering]);
+    assert_eq!(rig.last(0, "energy").quality, Quality::Bad(BadReason::NoAnswer));
+    assert_eq!(rig.last(0, "volume").quality, Quality::Good);
+    rig.facts.lock().unwrap().ignored.clear();
+    rig.run(Duration::from_secs(40)).await;
+    rig.assert_names();
+    assert_eq!(rig.last(0, "energy").quality, Quality::Good);
+    rig.end().await;
+}
+
+fn any_act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        6 => Just(Act::Answer),
+        4 => (80u64..4000).prop_map(Act::Late),
+        2 => Just(Act::Drop),
+        3 => (0u64..1500).prop_map(Act::Twice),
+        1 => (0u64..150).prop_map(Act::Split),
+        1 => any::<usize>().prop_map(Act::FlipBit),
+        1 => (0u64..120).prop_map(Act::Garbage),
+        1 => Just(Act::GarbageOnly),
+        1 => Just(Act::OtherUnit),
+        1 => Just(Act::OtherFunction),
+        1 => Just(Act::OneLess),
+        1 => Just(Act::OneMore),
+        1 => Just(Act::Cut),
+        1 => (1u8..12).prop_map(Act::Refuse),
+        1 => Just(Act::Close),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the bus does, no value appears under another point's name; and when it stops, everybody is read again.
+    #[test]
+    fn no_value_ever_appears_under_another_name(acts in prop::collection::vec(any_act(), 1..60), mbap: bool) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let timing = if mbap { tcp() } else { rtu() };
+            let facts = Facts { script: acts.into(), ..Facts::default() };
+            let mut rig = Rig::start(timing, 3, facts);
+            rig.run(Duration::from_secs(20)).await;
+            rig.facts.lock().unwrap().script.clear();
+            rig.run(Duration::from_secs(45)).await;
+            rig.assert_names();
+            for device in 0..3 {
+                let health = rig.healths(device).last().copied();
+                prop_assert_eq!(health, Some(DeviceHealth::Answering));
+                prop_assert_eq!(rig.last(device, "fire").quality, Quality::Good);
+                prop_assert_eq!(rig.last(device, "volume").quality, Quality::Good);
+            }
+            rig.end().await;
+            Ok(())
+        })?;
+    }
+}

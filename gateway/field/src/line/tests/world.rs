@@ -1,0 +1,282 @@
+//! A bus that can lie: it answers the requests of a line as a script says, in memory and in the runtime's time.
+//!
+//! Every register holds a number that says which unit, table and address it is, so a value under a wrong name shows.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use guanjia_core::profile::Table;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::frame::{Framing, crc16};
+use crate::link::{Dial, Stream};
+
+/// What the bus does with one request.
+#[derive(Clone, Debug)]
+pub(super) enum Act {
+    Answer,
+    Late(u64),
+    Drop,
+    Twice(u64),
+    Split(u64),
+    FlipBit(usize),
+    Garbage(u64),
+    GarbageOnly,
+    OtherUnit,
+    OtherFunction,
+    OneLess,
+    OneMore,
+    Cut,
+    Refuse(u8),
+    EchoOtherAddress,
+    OtherTid,
+    LengthLie,
+    Close,
+}
+
+/// What the world knows and everybody may look at.
+#[derive(Default)]
+pub(super) struct Facts {
+    pub(super) script: VecDeque<Act>,
+    /// Units that never answer.
+    pub(super) dead: HashSet<u8>,
+    /// Reads (unit, first address) that are never answered.
+    pub(super) ignored: HashSet<(u8, u16)>,
+    /// Units that execute a write and say nothing about it.
+    pub(super) mute_writes: HashSet<u8>,
+    /// Relays that do not move.
+    pub(super) stuck: HashSet<u8>,
+    /// Registers (unit, address) that unit refuses with exception 2.
+    pub(super) missing: HashSet<(u8, u16)>,
+    /// No connection is accepted.
+    pub(super) refuses: bool,
+    /// Values that differ from [`ident`].
+    pub(super) memory: HashMap<(u8, u16), u16>,
+    pub(super) asked: Vec<Asked>,
+}
+
+/// One request as it was heard.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) at: Instant,
+    pub(super) unit: u8,
+    pub(super) function: u8,
+    pub(super) address: u16,
+    pub(super) count: u16,
+}
+
+pub(super) type Shared = Arc<Mutex<Facts>>;
+
+/// The relay of every unit is written here and shown there.
+pub(super) const RELAY: u16 = 0x57;
+pub(super) const PROOF: u16 = 0x60;
+
+/// What a register holds unless somebody wrote to it.
+pub(super) fn ident(unit: u8, table: Table, address: u16) -> u16 {
+    let table = if table == Table::Input { 0x1000 } else { 0 };
+    u16::from(unit) << 13 | table | address
+}
+
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+/// Starts the world and returns the way into it.
+pub(super) fn world(framing: Framing, facts: &Shared) -> Dial {
+    let (sockets, accepted) = mpsc::channel::<DuplexStream>(16);
+    let facts = Arc::clone(facts);
+    tokio::spawn(World::new(framing, Arc::clone(&facts)).run(accepted, None));
+    Dial::Script(Box::new(move || {
+        if facts.lock().unwrap().refuses {
+            return None;
+        }
+        let (ours, theirs) = tokio::io::duplex(4096);
+        sockets.try_send(theirs).ok()?;
+        Some(Stream::Memory(ours))
+    }))
+}
+
+/// The same world behind a pair of pseudo terminals.
+pub(super) fn serial_world(facts: &Shared) -> Dial {
+    let (ours, theirs) = tokio_serial::SerialStream::pair().expect("the kernel has pseudo terminals");
+    let (_, accepted) = mpsc::channel::<DuplexStream>(1);
+    tokio::spawn(World::new(Framing::Rtu, Arc::clone(facts)).run(accepted, Some(Box::new(theirs))));
+    let mut port = Some(ours);
+    Dial::Script(Box::new(move || port.take().map(Stream::Serial)))
+}
+
+struct World {
+    framing: Framing,
+    facts: Shared,
+    /// Bytes on their way, and when they arrive.
+    under_way: Vec<(Instant, Vec<u8>)>,
+    /// A unit answers in order.
+    last_out: HashMap<u8, Instant>,
+    noise: fastrand::Rng,
+}
+
+impl World {
+    fn new(framing: Framing, facts: Shared) -> Self {
+        let noise = fastrand::Rng::with_seed(7);
+        Self { framing, facts, under_way: Vec::new(), last_out: HashMap::new(), noise }
+    }
+
+    async fn run(mut self, mut accepted: mpsc::Receiver<DuplexStream>, mut wire: Option<Box<dyn Wire>>) {
+        let (mut heard, mut buffer) = (Vec::new(), [0; 512]);
+        let mut listening = true;
+        loop {
+            self.under_way.sort_by_key(|(at, _)| *at);
+            let next = self.under_way.first().map(|(at, _)| *at);
+            tokio::select! {
+                socket = accepted.recv(), if listening => match socket {
+                    // Whatever is still under way will come out of the new socket.
+                    Some(socket) => { wire = Some(Box::new(socket)); heard.clear(); }
+                    None if wire.is_some() => listening = false,
+                    None => return,
+                },
+                read = read_some(&mut wire, &mut buffer) => match read {
+                    0 if !listening => return,
+                    0 => { wire = None; }
+                    n => heard.extend_from_slice(&buffer[..n]),
+                },
+                () = at(next) => {
+                    let (_, bytes) = self.under_way.remove(0);
+                    if let Some(wire) = &mut wire { let _ = wire.write_all(&bytes).await; }
+                }
+            }
+            while let Some(length) = self.request_length(&heard) {
+                let request: Vec<u8> = heard.drain(..length).collect();
+                if self.respond(&request) == Then::Close {
+                    wire = None;
+                }
+            }
+        }
+    }
+
+    fn request_length(&self, heard: &[u8]) -> Option<usize> {
+        let pdu = if self.framing == Framing::Rtu { 1 } else { 7 };
+        let sum = if self.framing == Framing::Rtu { 2 } else { 0 };
+        let length = match heard.get(pdu)? {
+            16 => pdu + 6 + usize::from(*heard.get(pdu + 5)?) + sum,
+            _ => pdu + 5 + sum,
+        };
+        (heard.len() >= length).then_some(length)
+    }
+
+    fn respond(&mut self, request: &[u8]) -> Then {
+        let (tid, unit, pdu) = match self.framing {
+            Framing::Rtu => (0, request[0], &request[1..request.len() - 2]),
+            Framing::Mbap => (u16::from_be_bytes([request[0], request[1]]), request[6], &request[7..]),
+        };
+        let (function, address) = (pdu[0], u16::from_be_bytes([pdu[1], pdu[2]]));
+        let count = u16::from_be_bytes([pdu[3], pdu[4]]);
+        let now = Instant::now();
+        let mut facts = self.facts.lock().unwrap();
+        facts.asked.push(Asked { at: now, unit, function, address, count });
+        if function == 16 && !facts.stuck.contains(&unit) && address == RELAY {
+            facts.memory.insert((unit, PROOF), u16::from_be_bytes([pdu[6], pdu[7]]));
+        }
+        if facts.dead.contains(&unit) || function == 16 && facts.mute_writes.contains(&unit) {
+            return Then::GoOn;
+        }
+        if facts.ignored.contains(&(unit, address)) {
+            return Then::GoOn;
+        }
+        let act = facts.script.pop_front().unwrap_or(Act::Answer);
+        let is_missing = (0..count).any(|i| facts.missing.contains(&(unit, address.wrapping_add(i))));
+        let answer = |unit: u8, function: u8, count: u16| -> Vec<u8> {
+            if function == 16 {
+                return pdu[..5].to_vec();
+            }
+            let table = if function == 4 { Table::Input } else { Table::Holding };
+            let mut answer = vec![function, (count * 2) as u8];
+            for a in (0..count).map(|i| address.wrapping_add(i)) {
+                let word = facts.memory.get(&(unit, a)).copied().unwrap_or(ident(unit, table, a));
+                answer.extend(word.to_be_bytes());
+            }
+            answer
+        };
+        let right = if is_missing { vec![function | 0x80, 2] } else { answer(unit, function, count) };
+        let other_function = if function == 4 { 3 } else { 4 };
+        let frame = |unit: u8, pdu: &[u8]| envelope(self.framing, tid, unit, pdu);
+        let mut bytes = frame(unit, &right);
+        let (mut delay, mut second) = (1, None);
+        match act {
+            Act::Answer => {}
+            Act::Drop => return Then::GoOn,
+            Act::Close => return Then::Close,
+            Act::Late(ms) => delay = ms,
+            Act::Twice(ms) => second = Some((ms, bytes.clone())),
+            Act::Split(ms) => second = Some((ms, bytes.split_off(bytes.len() / 2))),
+            // Modbus TCP has no check sum of its own; there only the transaction number can be seen to be wrong.
+            Act::FlipBit(n) if self.framing == Framing::Mbap => bytes[n % 2] ^= 1,
+            Act::FlipBit(n) => {
+                let n = n % (bytes.len() * 8);
+                bytes[n / 8] ^= 1 << (n % 8);
+            }
+            Act::Garbage(ms) => {
+                second = Some((ms, bytes));
+                bytes = (0..30).map(|_| self.noise.u8(..)).collect();
+            }
+            Act::GarbageOnly => bytes = (0..30).map(|_| self.noise.u8(..)).collect(),
+            Act::OtherUnit => bytes = frame(unit % 3 + 1, &answer(unit % 3 + 1, function, count)),
+            Act::OtherFunction => bytes = frame(unit, &answer(unit, other_function, count)),
+            Act::OneLess => bytes = frame(unit, &answer(unit, function, count - 1)),
+            Act::OneMore => bytes = frame(unit, &answer(unit, function, count + 1)),
+            Act::Cut => bytes.truncate(bytes.len() - 1),
+            Act::Refuse(code) => bytes = frame(unit, &[function | 0x80, code]),
+            Act::EchoOtherAddress => bytes = frame(unit, &[function, pdu[1], pdu[2] ^ 1, pdu[3], pdu[4]]),
+            Act::OtherTid => bytes = envelope(self.framing, tid.wrapping_sub(1), unit, &right),
+            Act::LengthLie => bytes[4] = 0x7F,
+        }
+        drop(facts);
+        self.send(unit, now + Duration::from_millis(delay), bytes);
+        if let Some((ms, bytes)) = second {
+            self.send(unit, now + Duration::from_millis(delay + ms), bytes);
+        }
+        Then::GoOn
+    }
+
+    fn send(&mut self, unit: u8, at: Instant, bytes: Vec<u8>) {
+        let after = self.last_out.get(&unit).map_or(at, |last| at.max(*last + Duration::from_micros(1)));
+        self.last_out.insert(unit, after);
+        self.under_way.push((after, bytes));
+    }
+}
+
+#[derive(PartialEq)]
+enum Then {
+    GoOn,
+    Close,
+}
+
+fn envelope(framing: Framing, tid: u16, unit: u8, pdu: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if framing == Framing::Mbap {
+        bytes.extend(tid.to_be_bytes());
+        bytes.extend([0, 0]);
+        bytes.extend((pdu.len() as u16 + 1).to_be_bytes());
+    }
+    bytes.push(unit);
+    bytes.extend(pdu);
+    if framing == Framing::Rtu {
+        bytes.extend(crc16(&bytes).to_le_bytes());
+    }
+    bytes
+}
+
+async fn read_some(wire: &mut Option<Box<dyn Wire>>, buffer: &mut [u8]) -> usize {
+    match wire {
+        Some(wire) => wire.read(buffer).await.unwrap_or(0),
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
