@@ -1,14 +1,137 @@
-//! Configuration.
+//! Configuration: one TOML site file, and the library of profiles, plans and tariffs, made into a [`Site`].
+//!
+//! ```text
+//!  site.toml ──parse──► tables ──deserialise one by one──► raw mirror ──check against each other──► Site
+//!  library ───parse──────────────────────────────────────────────┘                         │
+//!                                                  every error, with its place ◄───────────┘
+//! ```
+//!
+//! * Nothing is guessed. An unknown key, a number without its unit, a name that refers to nothing: each is an error
+//!   with file, line, column and what to write instead. All of them are reported at once.
+//! * There is one table per kind of thing and no `kind = …` key, because that keeps the places of errors exact.
+//! * Secrets are named, never written; see [`secret`].
+//! * A [`Site`] exists only without errors. Warnings do not stop it.
+//! * Reading a configuration changes nothing on disk, so a power cut costs nothing.
 
 mod alarms;
+mod causes;
+mod context;
+mod devices;
 mod diagnostic;
 mod document;
 mod library;
+mod lines;
 mod people;
 mod policy;
+mod prepaid;
 mod profile;
 mod raw;
 mod schema;
 mod secret;
+mod site;
+#[cfg(test)]
+mod tests;
 mod unit;
 mod value;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use guanjia_core::time::Timestamp;
+use tracing::warn;
+
+pub use self::diagnostic::{Diagnostic, Report, Severity};
+pub use self::schema::{profile_schema, site_schema};
+
+use self::diagnostic::Source;
+use crate::site::Site;
+
+/// Reads a site file and everything it names. Warnings go to the log.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn load(path: &Path) -> Result<Site, Report> {
+    let (site, report) = load_at(path, guanjia_field::now());
+    match site {
+        Some(site) => {
+            for warning in &report.diagnostics {
+                warn!(place = %warning.place(), message = %warning.message, "the configuration is remarkable");
+            }
+            Ok(site)
+        }
+        None => Err(report),
+    }
+}
+
+/// `guanjia check`: prints everything there is to say about a site file; exits 64 if it cannot be run.
+pub fn check(path: &Path) -> ExitCode {
+    let now = guanjia_field::now();
+    let (site, report) = load_at(path, now);
+    eprint!("{report}");
+    match site {
+        Some(site) => {
+            println!("{}", summary(&site, now));
+            ExitCode::SUCCESS
+        }
+        None => ExitCode::from(crate::EXIT_CONFIG),
+    }
+}
+
+/// The site, unless there are errors, and everything that was found.
+fn load_at(path: &Path, now: Timestamp) -> (Option<Site>, Report) {
+    let mut report = Report::default();
+    let name = path.display().to_string();
+    let text = match library::read_text(path) {
+        Ok(text) => text,
+        Err(why) => {
+            report
+                .error_without_place(format!("the site file {name} cannot be read: {why}"))
+                .help("name an existing file; config/site.toml is an example with every key explained");
+            return (None, report);
+        }
+    };
+    let directory = path.parent().unwrap_or(Path::new(".")).to_owned();
+    site::resolve(&Source::new(name, text), directory, now)
+}
+
+/// What the site consists of, in a few lines.
+fn summary(site: &Site, now: Timestamp) -> String {
+    let mut text = format!(
+        "{} ({}): {} lines, {} brokers, {} devices, {} points, {} alarms\n{} shops, {} service points, {} people, {} channels",
+        site.name.zh,
+        site.id,
+        site.lines.len(),
+        site.brokers.len(),
+        site.devices.len(),
+        site.points.len(),
+        site.alarms.len(),
+        site.shops.len(),
+        site.service_points.len(),
+        site.people.len(),
+        site.channels.len(),
+    );
+    let name = |id: &String| {
+        let person = site.people.iter().find(|p| *p.id == **id);
+        person.map_or_else(|| id.clone(), |p| format!("{} ({id})", p.name))
+    };
+    let roles: BTreeSet<&String> =
+        site.plans.iter().flat_map(|plan| plan.roles.with.iter().chain([&plan.roles.lead])).collect();
+    let duty_phone = "duty_phone".to_owned();
+    for role in std::iter::once(&duty_phone).chain(roles.into_iter().filter(|role| **role != duty_phone)) {
+        let people: Vec<String> = site.roster.on_duty(role, now).iter().map(name).collect();
+        if !people.is_empty() {
+            text.push_str(&format!("\non duty now as {role}: {}", people.join(", ")));
+        }
+    }
+    text.push_str(&format!("\nfallback: {}", name(site.roster.fallback())));
+    text
+}
+
+/// A text that is not a file on disk, for tests.
+#[cfg(test)]
+fn load_text(name: &str, text: &str, directory: &Path, now: Timestamp) -> (Option<Site>, Report) {
+    let source: Arc<Source> = Source::new(name, text);
+    site::resolve(&source, directory.to_owned(), now)
+}

@@ -116,7 +116,9 @@ pub fn templates(
     report: &mut Report,
 ) -> Vec<AlarmTemplate> {
     if raw.when.is_empty() {
-        report.error(source, raw.when.span(), "an alarm needs a condition").help("write when = [{ point = \"…\", equals = 1 }]");
+        report
+            .error(source, raw.when.span(), "an alarm needs a condition")
+            .help("write when = [{ point = \"…\", equals = 1 }]");
         return Vec::new();
     }
     if [&raw.text, &raw.action].iter().any(|t| t.zh.trim().is_empty() || t.en.trim().is_empty()) {
@@ -164,9 +166,8 @@ fn term(
         report.error(source, raw.point.span(), format!("`{id}` is text and cannot be compared"));
         return None;
     }
-    let comparisons = [
-        raw.above.is_some(), raw.below.is_some(), raw.equals.is_some(), raw.differs.is_some(), raw.any_bit.is_some(),
-    ];
+    let comparisons =
+        [raw.above.is_some(), raw.below.is_some(), raw.equals.is_some(), raw.differs.is_some(), raw.any_bit.is_some()];
     if comparisons.iter().filter(|c| **c).count() != 1 {
         report
             .error(source, raw.point.span(), "a condition makes one comparison")
@@ -234,7 +235,11 @@ fn in_unit_of(limit: &At<Limit>, point: &PointDef, source: &Arc<Source>, report:
             let converted = measure.in_unit(unit);
             if converted.is_none() {
                 report
-                    .error(source, limit.span(), format!("`{}` is measured in {}, not in {}", point.id, unit.code, measure.unit.code))
+                    .error(
+                        source,
+                        limit.span(),
+                        format!("`{}` is measured in {}, not in {}", point.id, unit.code, measure.unit.code),
+                    )
                     .help(format!("write the limit in {}", unit.code));
             }
             converted

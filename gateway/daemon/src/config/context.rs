@@ -1,5 +1,6 @@
 //! What every check of the site file needs: the file, its directory, and the report.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub struct Context {
     pub directory: PathBuf,
     /// What was found so far.
     pub report: Report,
+    /// Names of tables with errors of their own: who refers to one of them is not wrong besides.
+    pub broken: BTreeSet<String>,
 }
 
 impl Context {
@@ -40,8 +43,11 @@ impl Context {
         found
     }
 
-    /// Reports a name that refers to nothing.
+    /// Reports a name that refers to nothing. Of `device/alarm`, the device may be broken.
     pub fn dangling<'n>(&mut self, what: &str, name: &At<String>, known: impl IntoIterator<Item = &'n str>) {
+        if self.broken.contains(name.split('/').next().unwrap_or_default()) {
+            return;
+        }
         let help = suggest(name, known);
         self.error(name.span(), format!("there is no {what} `{}`", **name)).help(help);
     }
@@ -87,13 +93,13 @@ impl Context {
     /// An `http://` or `https://` URL without a trailing slash.
     pub fn url(&mut self, url: &At<String>) -> Option<String> {
         let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-        if rest.is_none_or(|r| r.is_empty() || r.starts_with('/') || r.contains(char::is_whitespace)) {
-            self.error(url.span(), format!("`{}` is not a URL", **url)).help("write \"http://192.0.2.9:8080\"");
-            return None;
-        }
         if rest.is_some_and(|r| r.split('/').next().is_some_and(|host| host.contains('@'))) {
             self.error(url.span(), "a password in a URL is a secret in the file's text")
                 .help("leave user and password out of the URL");
+            return None;
+        }
+        if rest.is_none_or(|r| r.is_empty() || r.starts_with('/') || r.contains(char::is_whitespace)) {
+            self.error(url.span(), format!("`{}` is not a URL", **url)).help("write \"http://192.0.2.9:8080\"");
             return None;
         }
         Some(url.trim_end_matches('/').to_owned())

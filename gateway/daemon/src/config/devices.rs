@@ -255,11 +255,15 @@ fn on_broker(
         return None;
     }
     if !lines::is_topic(topic) {
-        context.error(topic.span(), format!("`{}` is not the topic of one device", **topic)).help("remove wildcards and slashes at the ends");
+        context
+            .error(topic.span(), format!("`{}` is not the topic of one device", **topic))
+            .help("remove wildcards and slashes at the ends");
         return None;
     }
     if loaded.is_some_and(|l| !l.is_mqtt()) {
-        context.error(broker.span(), "this model is read by Modbus and has no messages").help("write `line` and `unit`");
+        context
+            .error(broker.span(), "this model is read by Modbus and has no messages")
+            .help("write `line` and `unit`");
         return None;
     }
     around.brokers.iter().position(|b| *b.name == ***broker)
@@ -333,15 +337,21 @@ fn instance(device: &Device, template: AlarmTemplate) -> AlarmDef {
 fn silence(device: &Device, raw: &RawDevice) -> AlarmDef {
     let own = raw.communication.as_ref();
     let (priority, plan, action) = match device.profile.class {
-        EquipmentClass::FirePanel => {
-            (Priority::P2, "EP-06", ("监视盲区:派人值守消防主机,通知维保", "Blind: watch the panel in person, call the contractor"))
-        }
-        EquipmentClass::Lift => {
-            (Priority::P2, "EP-11", ("监视盲区:用五方通话逐台询问,检查网线和电源", "Blind: ask the car by intercom, check network and power"))
-        }
-        EquipmentClass::Sump | EquipmentClass::PowerSupply => {
-            (Priority::P2, "EP-11", ("监视盲区:到现场查看,检查网线和电源", "Blind: look on site, check network and power"))
-        }
+        EquipmentClass::FirePanel => (
+            Priority::P2,
+            "EP-06",
+            ("监视盲区:派人值守消防主机,通知维保", "Blind: watch the panel in person, call the contractor"),
+        ),
+        EquipmentClass::Lift => (
+            Priority::P2,
+            "EP-11",
+            ("监视盲区:用五方通话逐台询问,检查网线和电源", "Blind: ask the car by intercom, check network and power"),
+        ),
+        EquipmentClass::Sump | EquipmentClass::PowerSupply => (
+            Priority::P2,
+            "EP-11",
+            ("监视盲区:到现场查看,检查网线和电源", "Blind: look on site, check network and power"),
+        ),
         EquipmentClass::ElectricityMeter | EquipmentClass::WaterMeter | EquipmentClass::Sensor => {
             (Priority::P4, "EP-11", ("检查设备电源和接线", "Check the device's power and wiring"))
         }

@@ -115,6 +115,22 @@ impl Diagnostic {
     pub fn help(&mut self, help: impl Into<String>) {
         self.help = Some(help.into());
     }
+
+    /// Whether the site cannot be run with it.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    /// `file:line:column`; empty if it has no place.
+    pub fn place(&self) -> String {
+        match &self.place {
+            Some((source, at)) => {
+                let place = Place::of(&source.text, at);
+                format!("{}:{}:{}", source.name, place.line_number, place.column)
+            }
+            None => String::new(),
+        }
+    }
 }
 
 impl fmt::Display for Report {
@@ -128,9 +144,7 @@ impl fmt::Display for Report {
             1 => Some(format!("1 {word}")),
             n => Some(format!("{n} {word}s")),
         };
-        let totals = [
-            count(self.count(Severity::Error), "error"), count(self.count(Severity::Warning), "warning")
-        ];
+        let totals = [count(self.count(Severity::Error), "error"), count(self.count(Severity::Warning), "warning")];
         let totals: Vec<String> = totals.into_iter().flatten().collect();
         if totals.is_empty() { Ok(()) } else { writeln!(f, "{}", totals.join(", ")) }
     }
@@ -183,11 +197,40 @@ impl Place {
         Self {
             line_number: text[..start].matches('\n').count() + 1,
             column: before.chars().count() + 1,
-            line: line.replace('\t', "    "),
+            line: conceal(line).replace('\t', "    "),
             indent: cells(before),
             width: cells(marked).max(1),
         }
     }
+}
+
+/// The line with stars for whatever may be a secret somebody wrote into it: messages end up in logs. Every character
+/// keeps its width, so that the caret still stands right.
+fn conceal(line: &str) -> String {
+    const KEYS: [&str; 4] = ["token", "password", "secret", "postgres"];
+    let mut shown: Vec<char> = line.chars().collect();
+    let mut hide = |from: usize, to: usize| {
+        let (from, to) = (line[..from].chars().count(), line[..to].chars().count());
+        for c in &mut shown[from..to] {
+            *c = '*';
+        }
+    };
+    for (at, _) in line.match_indices('=') {
+        let key = line[..at].trim_end();
+        let rest = &line[at + 1..];
+        let quote = rest.trim_start().chars().next().filter(|c| matches!(c, '"' | '\''));
+        if let Some(quote) = quote.filter(|_| KEYS.iter().any(|k| key.ends_with(k))) {
+            let from = at + 1 + rest.find(quote).unwrap_or_default() + 1;
+            hide(from, line[from..].find(quote).map_or(line.len(), |length| from + length));
+        }
+    }
+    for (at, _) in line.match_indices("://") {
+        let host = line[at + 3..].split(['/', '"', '\'']).next().unwrap_or_default();
+        if let Some(user) = host.rfind('@') {
+            hide(at + 3, at + 3 + user);
+        }
+    }
+    shown.into_iter().collect()
 }
 
 /// The nearest character boundary at or before `index`.
@@ -263,6 +306,15 @@ mod tests {
         let expected = "error: not a text\n --> site.toml:2:26\n  |\n2 | name = { zh = \"商场\", en = 3 }\n  \
                         |                            ^\n  = help: write \"3\"\n\n1 error\n";
         assert_eq!(report.to_string(), expected);
+    }
+
+    #[test]
+    fn a_secret_in_the_line_is_not_printed_again() {
+        assert_eq!(conceal("token = \"abc\""), "token = \"***\"");
+        assert_eq!(conceal("x = { password='密码', a = 1 }"), "x = { password='**', a = 1 }");
+        assert_eq!(conceal("url = \"https://u:p@host/a\""), "url = \"https://***@host/a\"");
+        assert_eq!(conceal("token = { file = \"path\" }"), "token = { file = \"path\" }");
+        assert_eq!(conceal("secret = \"open end"), "secret = \"********");
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Document<'a> {
     schema: &'a Schema,
     table: DeTable<'a>,
     taken: BTreeSet<String>,
+    /// The names of tables that are wrong: they exist, so whoever refers to one of them is not wrong besides.
+    broken: BTreeSet<String>,
 }
 
 impl<'a> Document<'a> {
@@ -51,10 +53,27 @@ impl<'a> Document<'a> {
     /// mislead.
     pub fn parse(source: &'a Arc<Source>, schema: &'a Schema, report: &mut Report) -> Option<Self> {
         let (table, errors) = DeTable::parse_recoverable(&source.text);
+        let mut twin_line = None;
         for error in &errors {
-            report.error(source, error.span().unwrap_or(0..0), error.message());
+            let at = error.span().unwrap_or(0..0);
+            let line = source.text.bytes().take(at.start).filter(|b| *b == b'\n').count();
+            let is_twin = error.message() == "duplicate key";
+            // Below a table that stands twice every key does too; the table is what matters.
+            if !(is_twin && twin_line.is_some_and(|twin| line == twin + 1)) {
+                let diagnostic = report.error(source, at, error.message());
+                if is_twin {
+                    diagnostic.help("it stands further up already: rename or remove one of them");
+                }
+            }
+            twin_line = is_twin.then_some(line);
         }
-        errors.is_empty().then(|| Self { source, schema, table: table.into_inner(), taken: BTreeSet::new() })
+        errors.is_empty().then(|| Self {
+            source,
+            schema,
+            table: table.into_inner(),
+            taken: BTreeSet::new(),
+            broken: BTreeSet::new(),
+        })
     }
 
     /// Takes the table `[name]`. `None` if it is not there or not right.
@@ -79,7 +98,10 @@ impl<'a> Document<'a> {
         let mut entries = Vec::new();
         for (key, value) in tables {
             check_name(key.get_ref(), key.span(), self.source, report);
-            entries.extend(self.entry(key.get_ref().as_ref().into(), key.span(), value, schema, report));
+            match self.entry(key.get_ref().as_ref().into(), key.span(), value, schema, report) {
+                Some(entry) => entries.push(entry),
+                None => drop(self.broken.insert(key.get_ref().to_string())),
+            }
         }
         entries
     }
@@ -112,8 +134,8 @@ impl<'a> Document<'a> {
         self.entry("".into(), 0..0, value, Some(&schema), report)
     }
 
-    /// Reports every table that nobody took, and every one that is missing.
-    pub fn finish(self, report: &mut Report) {
+    /// Reports every table that nobody took, and every one that is missing. Returns the names of broken tables.
+    pub fn finish(mut self, report: &mut Report) -> BTreeSet<String> {
         for name in self.schema["required"].as_array().into_iter().flatten().filter_map(Schema::as_str) {
             if !self.taken.contains(name) {
                 let end = self.source.text.trim_end().len();
@@ -123,12 +145,16 @@ impl<'a> Document<'a> {
                 }
             }
         }
-        for key in self.table.keys() {
+        for (key, value) in &self.table {
+            if let DeValue::Table(tables) = value.get_ref() {
+                self.broken.extend(tables.keys().map(|name| name.get_ref().to_string()));
+            }
             let known = self.schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name.as_str());
             report
                 .error(self.source, key.span(), format!("unknown table `{}`", key.get_ref()))
                 .help(suggest(key.get_ref(), known));
         }
+        self.broken
     }
 
     fn take(&mut self, name: &str) -> Option<(Spanned<DeString<'a>>, Spanned<DeValue<'a>>)> {
@@ -170,13 +196,7 @@ impl<'a> Document<'a> {
     }
 
     /// Removes and reports unknown keys, reports missing ones. False if the value cannot be deserialised for them.
-    fn check_keys(
-        &self,
-        schema: &Schema,
-        value: &mut DeValue<'a>,
-        at: &Range<usize>,
-        report: &mut Report,
-    ) -> bool {
+    fn check_keys(&self, schema: &Schema, value: &mut DeValue<'a>, at: &Range<usize>, report: &mut Report) -> bool {
         let schema = resolve(self.schema, schema);
         match value {
             DeValue::Table(table) => self.check_table(schema, table, at, report),
@@ -191,20 +211,12 @@ impl<'a> Document<'a> {
         }
     }
 
-    fn check_table(
-        &self,
-        schema: &Schema,
-        table: &mut DeTable<'a>,
-        at: &Range<usize>,
-        report: &mut Report,
-    ) -> bool {
+    fn check_table(&self, schema: &Schema, table: &mut DeTable<'a>, at: &Range<usize>, report: &mut Report) -> bool {
         let Some(properties) = schema["properties"].as_object() else {
             let Some(inner) = schema.get("additionalProperties").filter(|s| s.is_object()) else { return true };
-            return table
-                .iter_mut()
-                .fold(true, |complete, (key, value)| {
-                    self.check_keys(inner, value.get_mut(), &key.span(), report) && complete
-                });
+            return table.iter_mut().fold(true, |complete, (key, value)| {
+                self.check_keys(inner, value.get_mut(), &key.span(), report) && complete
+            });
         };
         let mut complete = true;
         let mut unknown: Vec<Spanned<DeString<'a>>> = Vec::new();
@@ -216,6 +228,8 @@ impl<'a> Document<'a> {
         }
         for key in unknown {
             table.remove(key.get_ref().as_ref());
+            // What the key should have said is not known, so the rest of the table cannot be judged either.
+            complete = false;
             let known = properties.keys().map(String::as_str);
             report
                 .error(self.source, key.span(), format!("unknown key `{}`", key.get_ref()))
@@ -253,7 +267,10 @@ fn split_help(message: &str) -> (String, Option<String>) {
         None => match message.split_once(", expected ") {
             Some((wrong, known)) if wrong.starts_with("unknown variant") => {
                 let wrong = wrong.split('`').nth(1).unwrap_or_default();
-                (format!("`{wrong}` is not one of the words"), Some(suggest(wrong, known.split('`').skip(1).step_by(2))))
+                (
+                    format!("`{wrong}` is not one of the words"),
+                    Some(suggest(wrong, known.split('`').skip(1).step_by(2))),
+                )
             }
             _ => (message.to_owned(), None),
         },

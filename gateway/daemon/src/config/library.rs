@@ -1,6 +1,7 @@
 //! The library: what is built into the binary, and what a site adds to it or replaces.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -59,13 +60,14 @@ pub fn files(
         Ok(entries) => entries,
         Err(error) => {
             report
-                .error(source, at, format!("the directory of {} cannot be read: {}", shelf.name(), error.kind()))
+                .error(source, at, format!("the directory of {} cannot be read: {}", shelf.name(), why(&error)))
                 .help("make it, or leave the key out to use the built-in library alone");
             return files;
         }
     };
     for path in entries.filter_map(Result::ok).map(|e| e.path()) {
-        let Some(stem) = path.file_stem().and_then(|s| s.to_str()).filter(|_| path.extension() == Some("toml".as_ref()))
+        let Some(stem) =
+            path.file_stem().and_then(|s| s.to_str()).filter(|_| path.extension() == Some("toml".as_ref()))
         else {
             continue;
         };
@@ -83,9 +85,20 @@ pub fn files(
 
 /// Reads a text file of bounded size.
 pub fn read_text(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|e| e.kind().to_string())?.len();
+    let size = std::fs::metadata(path).map_err(|e| why(&e))?.len();
     if size > FILE_BYTES_MAX {
         return Err(format!("it has {size} bytes, more than {FILE_BYTES_MAX}"));
     }
-    std::fs::read_to_string(path).map_err(|e| e.kind().to_string())
+    std::fs::read_to_string(path).map_err(|e| why(&e))
+}
+
+/// Why a file cannot be read, as a technician would say it.
+pub fn why(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "it is not there".to_owned(),
+        ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
+        ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+        _ => error.to_string(),
+    }
 }

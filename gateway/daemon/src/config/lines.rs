@@ -106,7 +106,9 @@ fn claim(
 ) -> bool {
     if let Some(other) = taken.get(&address) {
         let message = format!("`{address}` is the line `{other}` already");
-        context.error(at, message).help("put all devices of one bus on one line: two masters take each other's answers");
+        context
+            .error(at, message)
+            .help("put all devices of one bus on one line: two masters take each other's answers");
         return false;
     }
     taken.insert(address, name.clone());

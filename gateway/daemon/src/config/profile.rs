@@ -210,7 +210,9 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
     let relay = document.one::<RawRelay>("relay", report);
     let head = document.rest::<Head>(report)?;
     if head.sources.is_empty() && head.confidence != Confidence::Synthetic {
-        report.error(source, head.sources.span(), "a register map has a source").help("name the document or repository");
+        report
+            .error(source, head.sources.span(), "a register map has a source")
+            .help("name the document or repository");
     }
     let mut points = Vec::new();
     for raw in &raw_points {
@@ -328,7 +330,13 @@ fn place(raw: &Entry<RawPoint>, offset: u16, source: &Arc<Source>, report: &mut 
     };
     let mask = match &raw.mask {
         None => None,
-        Some(mask) if **mask > 0 && !matches!(**wire, WireType::Bit | WireType::F32 | WireType::F64 | WireType::Bcd | WireType::Ascii) => {
+        Some(mask)
+            if **mask > 0
+                && !matches!(
+                    **wire,
+                    WireType::Bit | WireType::F32 | WireType::F64 | WireType::Bcd | WireType::Ascii
+                ) =>
+        {
             u64::try_from(**mask).ok()
         }
         Some(mask) => {
@@ -395,7 +403,10 @@ fn counter_digits(raw: &Entry<RawPoint>, source: &Arc<Source>, report: &mut Repo
 fn check_unique(raw: &[Entry<RawPoint>], points: &[PointDef], source: &Arc<Source>, report: &mut Report) {
     let mut seen = BTreeSet::new();
     for point in points.iter().filter(|p| !seen.insert(p.id.clone())) {
-        let again = raw.iter().rev().find(|r| RawRepeat::numbers(r.repeat).iter().any(|(n, _)| *numbered(&r.id, *n) == *point.id));
+        let again = raw
+            .iter()
+            .rev()
+            .find(|r| RawRepeat::numbers(r.repeat).iter().any(|(n, _)| *numbered(&r.id, *n) == *point.id));
         let at = again.map_or(0..0, |r| r.id.span());
         report
             .error(source, at, format!("there are two points `{}`", point.id))
@@ -426,12 +437,13 @@ fn relay(
             .help(suggest(&raw.proof, points.iter().map(|p| &*p.id)));
         return None;
     };
-    let made = Relay::new(class, raw.address, (*raw.open).clone(), (*raw.close).clone(), proof.id.clone(), raw.proof_open);
+    let made =
+        Relay::new(class, raw.address, (*raw.open).clone(), (*raw.close).clone(), proof.id.clone(), raw.proof_open);
     match made {
         Ok(relay) => Some(relay),
-        Err(refused) => {
+        Err(_) => {
             report
-                .error(source, raw.at.clone(), refused.to_string())
+                .error(source, raw.at.clone(), "this class of equipment is never written to")
                 .help("remove [relay]: fire panels and lifts are looked at, never touched");
             None
         }

@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use guanjia_core::supply::{BreakerLimits, Exemption};
 use guanjia_core::text::{Bilingual, Lang};
 use guanjia_core::units::Utility;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::alarms::RawAlarm;
-use super::people::{RawDuty, RawLadder, RawNtfy, RawPerson, RawReach, RawShift, RawSmtp, RawWebhook};
+use super::people::{RawDuty, RawLadders, RawNtfy, RawPerson, RawReach, RawShift, RawSmtp, RawWebhook};
 use super::policy::RawPolicy;
 use super::secret::SecretSource;
 use super::value::{At, Measure, Span};
@@ -58,6 +59,8 @@ pub struct RawSite {
     service_point: Option<BTreeMap<String, RawServicePoint>>,
     /// When to warn, cut and reconnect, by name.
     policy: Option<BTreeMap<String, RawPolicy>>,
+    /// How many cuts in an hour are believed. Default 5 and 10 percent.
+    mass_cut: Option<BreakerLimits>,
     /// People who can be paged, by id.
     person: Option<BTreeMap<String, RawPerson>>,
     /// Who is on duty when.
@@ -70,8 +73,8 @@ pub struct RawSite {
     ntfy: Option<BTreeMap<String, RawNtfy>>,
     /// Mail as a way to page people, by name.
     smtp: Option<BTreeMap<String, RawSmtp>>,
-    /// Escalation ladders of this site, by priority (`P1` to `P3`).
-    ladder: Option<BTreeMap<String, RawLadder>>,
+    /// Escalation ladders of this site instead of the library's.
+    ladder: Option<RawLadders>,
 }
 
 /// `[site]`
@@ -313,8 +316,10 @@ pub struct RawCommunication {
 pub struct RawInhibition {
     /// How long a silent device waits for the failure of its feeder or line to show. Default "20s", at most "90s".
     pub hold: Option<At<Span>>,
-    /// How long devices have to come back once their feeder or line has. Default "30s".
+    /// How long devices have to come back once their feeder or line has. Default "20s", at most "10m".
     pub recovery_hold: Option<At<Span>>,
+    /// How long after a ladder's last step the fallback person is paged. Default "5m", at most "1h".
+    pub fallback_after: Option<At<Span>>,
 }
 
 /// `[shop.ID]`
@@ -348,8 +353,9 @@ pub struct RawServicePoint {
     pub policy: At<String>,
     /// "prepaid"; or leave it out and write `exempt`.
     pub supply: Option<At<RawSupply>>,
-    /// Why it is never cut: "life support", "fire pump", ...
-    pub exempt: Option<At<String>>,
+    /// Why it is never cut: "fire-protection", "lift", "emergency-lighting", "drainage", "medical", "cold-store",
+    /// "telecom", "shared" or "not-prepaid" (metered only).
+    pub exempt: Option<At<Exemption>>,
     /// Current times voltage transformer ratio, if the meter does not know it. Default 1.
     pub ratio: Option<At<u32>>,
     /// The most power the connection can carry: a register that grows faster is not believed.

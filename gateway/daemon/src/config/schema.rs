@@ -12,3 +12,13 @@ pub static SITE: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(RawSit
 
 /// The schema of a device profile.
 pub static PROFILE: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(RawProfile).to_value());
+
+/// The JSON Schema of the site file, as text.
+pub fn site_schema() -> String {
+    format!("{:#}", *SITE)
+}
+
+/// The JSON Schema of a device profile, as text.
+pub fn profile_schema() -> String {
+    format!("{:#}", *PROFILE)
+}

@@ -13,6 +13,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::diagnostic::{Report, Source};
+use super::library;
 use super::value::At;
 use crate::site::Secret;
 
@@ -52,7 +53,7 @@ impl SecretSource {
                         text
                     }
                     Err(error) => {
-                        let why = error.kind();
+                        let why = library::why(&error);
                         report
                             .error(source, span, format!("the secret file {shown} cannot be read: {why}"))
                             .help("put the secret into it, readable by the service's user only");

@@ -110,7 +110,9 @@ impl<'de> Deserialize<'de> for Span {
             }
 
             fn visit_i64<E: Error>(self, n: i64) -> Result<Span, E> {
-                Err(E::custom(format!("a duration needs a unit\nwrite \"{n}s\" for seconds or \"{n}ms\" for milliseconds")))
+                Err(E::custom(format!(
+                    "a duration needs a unit\nwrite \"{n}s\" for seconds or \"{n}ms\" for milliseconds"
+                )))
             }
 
             fn visit_f64<E: Error>(self, n: f64) -> Result<Span, E> {

@@ -1,0 +1,370 @@
+//! From the tables of a site file to a [`Site`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use guanjia_core::supply::BreakerLimits;
+use guanjia_core::time::Timestamp;
+use guanjia_field::Periods;
+use jiff::tz::TimeZone;
+
+use super::alarms::RawAlarm;
+use super::causes::{self, Plans};
+use super::context::Context;
+use super::devices::{self, Devices};
+use super::diagnostic::{Report, Source};
+use super::document::{Document, Entry};
+use super::library::{self, Shelf};
+use super::lines::{self, RawLines};
+use super::people::{self, Duty, RawChannels, RawDuty, RawLadders, RawPerson, RawShift};
+use super::policy::{self, RawPolicy};
+use super::prepaid;
+use super::profile::{self, LoadedProfile};
+use super::raw::{
+    RawApiClient, RawBilling, RawBuilding, RawConsole, RawDevice, RawFeeder, RawHttp, RawInhibition, RawLibrary,
+    RawMqtt, RawPolling, RawServicePoint, RawShop, RawStorage,
+};
+use super::schema;
+use super::value::At;
+use crate::site::{ApiClient, Billing, BillingTarget, ConsoleAccess, Http, Site};
+
+/// How often points are read if nobody says anything else.
+const PERIODS: Periods =
+    Periods { alarm: Duration::from_secs(1), billing: Duration::from_secs(15), bulk: Duration::from_secs(15) };
+/// How long one usage interval is if nobody says anything else.
+const INTERVAL: Duration = Duration::from_secs(15 * 60);
+/// The shortest usage interval that is worth a row.
+const INTERVAL_MIN: Duration = Duration::from_secs(60);
+/// A billing day.
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Every table of the file, unchecked.
+struct Tables {
+    building: Option<Entry<RawBuilding>>,
+    storage: Option<Entry<RawStorage>>,
+    http: Option<Entry<RawHttp>>,
+    billing: Option<Entry<RawBilling>>,
+    library: Option<Entry<RawLibrary>>,
+    polling: Option<Entry<RawPolling>>,
+    api_clients: Vec<Entry<RawApiClient>>,
+    lines: RawLines,
+    mqtt: Vec<Entry<RawMqtt>>,
+    feeders: Vec<Entry<RawFeeder>>,
+    devices: Vec<Entry<RawDevice>>,
+    alarms: Vec<Entry<RawAlarm>>,
+    inhibition: Option<Entry<RawInhibition>>,
+    shops: Vec<Entry<RawShop>>,
+    service_points: Vec<Entry<RawServicePoint>>,
+    policies: Vec<Entry<RawPolicy>>,
+    mass_cut: Option<Entry<BreakerLimits>>,
+    people: Vec<Entry<RawPerson>>,
+    shifts: Vec<Entry<RawShift>>,
+    duty: Option<Entry<RawDuty>>,
+    channels: RawChannels,
+    ladders: Option<Entry<RawLadders>>,
+}
+
+impl Tables {
+    /// The tables, and the names of those that are wrong.
+    fn read(source: &Arc<Source>, report: &mut Report) -> Option<(Self, BTreeSet<String>)> {
+        let mut file = Document::parse(source, &schema::SITE, report)?;
+        let tables = Self {
+            building: file.one("site", report),
+            storage: file.one("storage", report),
+            http: file.one("http", report),
+            billing: file.one("billing", report),
+            library: file.one("library", report),
+            polling: file.one("polling", report),
+            api_clients: file.named("api_client", report),
+            lines: RawLines {
+                rtu_over_tcp: file.named("rtu_over_tcp", report),
+                modbus_tcp: file.named("modbus_tcp", report),
+                modbus_rtu: file.named("modbus_rtu", report),
+            },
+            mqtt: file.named("mqtt", report),
+            feeders: file.named("feeder", report),
+            devices: file.named("device", report),
+            alarms: file.list("alarm", report),
+            inhibition: file.one("inhibition", report),
+            shops: file.named("shop", report),
+            service_points: file.named("service_point", report),
+            policies: file.named("policy", report),
+            mass_cut: file.one("mass_cut", report),
+            people: file.named("person", report),
+            shifts: file.list("shift", report),
+            duty: file.one("duty", report),
+            channels: RawChannels {
+                webhook: file.named("webhook", report),
+                ntfy: file.named("ntfy", report),
+                smtp: file.named("smtp", report),
+            },
+            ladders: file.one("ladder", report),
+        };
+        let broken = file.finish(report);
+        Some((tables, broken))
+    }
+}
+
+/// The site, unless there are errors, and everything that was found.
+pub fn resolve(source: &Arc<Source>, directory: PathBuf, now: Timestamp) -> (Option<Site>, Report) {
+    let mut context = Context { source: source.clone(), directory, report: Report::default(), broken: BTreeSet::new() };
+    let site = Tables::read(source, &mut context.report).and_then(|(tables, broken)| {
+        context.broken = broken;
+        checked(&mut context, &tables, now)
+    });
+    let mut report = context.report;
+    report.sort();
+    (site.filter(|_| !report.has_errors()), report)
+}
+
+/// Checks everything; `None` if a part is missing. Errors may have been reported all the same.
+fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Site> {
+    let zone = tables.building.as_ref().and_then(|b| zone(context, &b.time_zone));
+    if let Some(building) = &tables.building {
+        check_site_id(context, &building.id);
+    }
+    let data_dir = tables.storage.as_ref().map(|s| context.directory.join(s.directory.as_str()));
+    let http = tables.http.as_ref().and_then(|h| http(context, h));
+    let billing = billing(context, tables.billing.as_ref(), data_dir.as_ref());
+    let api_clients = api_clients(context, &tables.api_clients);
+
+    let shelves = Shelves::read(context, tables.library.as_ref());
+    let plans = Plans::read(&shelves.plans, &mut context.report);
+    let plan_ids: Option<Vec<String>> = plans.as_ref().map(|p| p.ids().iter().map(|id| (*id).to_owned()).collect());
+    let profiles = profiles(context, &shelves.profiles, plan_ids.as_deref());
+    let tariffs = prepaid::tariffs(&shelves.tariffs, zone.as_ref(), &mut context.report);
+
+    let lines = lines::lines(context, &tables.lines);
+    let brokers = lines::brokers(context, &tables.mqtt);
+    let polling = match &tables.polling {
+        Some(raw) => devices::polling(context, raw, PERIODS),
+        None => PERIODS,
+    };
+    let profile_names = shelves.profiles.keys().filter(|n| !n.starts_with('_')).map(String::as_str).collect();
+    let around = devices::Surroundings {
+        lines: &lines,
+        broker_names: tables.mqtt.iter().map(|b| &*b.key).collect(),
+        brokers: &brokers,
+        profiles: &profiles,
+        profile_names,
+        polling,
+    };
+    let found = devices::devices(context, &tables.devices, &around);
+    let alarms = devices::alarms(context, &tables.alarms, &tables.devices, &found.devices);
+    check_plans(context, &tables.alarms, plan_ids.as_deref());
+    let parts = causes::Parts {
+        feeders: &tables.feeders,
+        lines: &lines,
+        raw_devices: &tables.devices,
+        devices: &found.devices,
+        alarms: &alarms,
+    };
+    let topology = causes::topology(context, &parts);
+    let timings = tables.inhibition.as_ref().map(|i| causes::timings(context, i)).unwrap_or_default();
+
+    let channel_names = tables.channels.names();
+    let channels = people::channels(context, &tables.channels);
+    let people = people::people(context, &tables.people, &channel_names);
+    let (roster, plans) = duty(context, tables, plans, now);
+    let shops = prepaid::shops(context, &tables.shops, &channel_names);
+    let policies = policy::policies(context, &tables.policies, zone.as_ref());
+    let around = prepaid::Surroundings {
+        shops: &tables.shops,
+        raw_devices: &tables.devices,
+        devices: &found,
+        tariffs: &tariffs,
+        policies: &policies,
+    };
+    let service_points = prepaid::service_points(context, &tables.service_points, &around);
+
+    let building = tables.building.as_ref()?;
+    let Devices { devices, points } = found;
+    Some(Site {
+        id: building.id.as_str().into(),
+        name: building.name.clone(),
+        zone: zone?,
+        lang: building.language,
+        data_dir: data_dir?,
+        http: http?,
+        api_clients,
+        billing: billing?,
+        lines: lines.into_iter().map(|l| l.value.map(|l| l.config)).collect::<Option<_>>()?,
+        brokers,
+        devices,
+        points,
+        alarms,
+        topology: topology?,
+        timings,
+        plans: plans?,
+        roster: roster?,
+        people,
+        channels,
+        shops,
+        service_points,
+        mass_cut: tables.mass_cut.as_ref().map_or_else(BreakerLimits::default, |m| m.value),
+    })
+}
+
+fn zone(context: &mut Context, raw: &At<String>) -> Option<TimeZone> {
+    match TimeZone::get(raw) {
+        Ok(zone) => Some(zone),
+        Err(_) => {
+            context
+                .error(raw.span(), format!("`{}` is not an IANA time zone", **raw))
+                .help("write \"Asia/Shanghai\", \"Europe/Berlin\", ...");
+            None
+        }
+    }
+}
+
+fn check_site_id(context: &mut Context, id: &At<String>) {
+    let plain = id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if !plain || id.is_empty() || id.len() > super::document::NAME_CHARS_MAX {
+        context
+            .error(id.span(), format!("`{}` cannot be a site's id", **id))
+            .help("write lower-case letters, digits and hyphens; people see `name` instead");
+    }
+}
+
+fn http(context: &mut Context, raw: &Entry<RawHttp>) -> Option<Http> {
+    let public_url = match &raw.public_url {
+        Some(url) => Some(context.url(url)?),
+        None => None,
+    };
+    let console = match &*raw.console {
+        RawConsole::Open => Some(ConsoleAccess::Open),
+        RawConsole::Password(secret) => context.secret(secret).map(ConsoleAccess::Password),
+    };
+    let Ok(listen) = raw.listen.parse::<SocketAddr>() else {
+        context
+            .error(raw.listen.span(), format!("`{}` is not an address and a port", *raw.listen))
+            .help("write \"127.0.0.1:8080\" for this machine only, or \"0.0.0.0:8080\" for the network");
+        return None;
+    };
+    if matches!(*raw.console, RawConsole::Open) && !listen.ip().is_loopback() {
+        context
+            .error(raw.console.span(), format!("the console would be open to everybody who reaches {listen}"))
+            .help("write console = { password = { file = \"path\" } }, or listen on 127.0.0.1");
+        return None;
+    }
+    Some(Http { listen, public_url, console: console? })
+}
+
+fn billing(context: &mut Context, raw: Option<&Entry<RawBilling>>, data_dir: Option<&PathBuf>) -> Option<Billing> {
+    let data_dir = data_dir?;
+    let sqlite = |name: &str| BillingTarget::Sqlite(data_dir.join(name));
+    let Some(raw) = raw else { return Some(Billing { target: sqlite("billing.db"), interval: INTERVAL }) };
+    let target = match (&raw.sqlite, &raw.postgres) {
+        (Some(name), None) => Some(sqlite(name)),
+        (None, Some(url)) => context.secret(url).map(BillingTarget::Postgres),
+        (None, None) => Some(sqlite("billing.db")),
+        (Some(_), Some(postgres)) => {
+            context.error(postgres.span(), "there is one billing store").help("write `sqlite` or `postgres`");
+            None
+        }
+    };
+    let interval = raw.interval.as_ref().map_or(INTERVAL, |i| i.0);
+    if interval < INTERVAL_MIN || DAY.as_millis() % interval.as_millis().max(1) != 0 {
+        let at = raw.interval.as_ref().map_or(raw.at.clone(), At::span);
+        context
+            .error(at, "usage intervals divide a day evenly and last a minute or more")
+            .help("write \"15m\", \"30m\" or \"1h\"");
+    }
+    Some(Billing { target: target?, interval })
+}
+
+fn api_clients(context: &mut Context, raw: &[Entry<RawApiClient>]) -> Vec<ApiClient> {
+    let mut clients: Vec<ApiClient> = Vec::new();
+    for entry in raw {
+        if entry.may.is_empty() {
+            context
+                .error(entry.may.span(), format!("`{}` may do nothing", entry.key))
+                .help("write any of \"top-up\", \"acknowledge\", \"read\"");
+        }
+        let Some(token) = context.secret(&entry.token) else { continue };
+        if let Some(twin) = clients.iter().find(|c| c.token == token) {
+            let message = format!("the token is that of `{}`", twin.name);
+            context
+                .error(entry.token.span(), message)
+                .help("every client has its own, or the ledger names the wrong one");
+        }
+        clients.push(ApiClient { name: entry.key.clone(), token, may: (*entry.may).clone() });
+    }
+    clients
+}
+
+/// The files of the library, built-in and the site's own.
+struct Shelves {
+    profiles: BTreeMap<String, Arc<Source>>,
+    plans: BTreeMap<String, Arc<Source>>,
+    tariffs: BTreeMap<String, Arc<Source>>,
+}
+
+impl Shelves {
+    fn read(context: &mut Context, raw: Option<&Entry<RawLibrary>>) -> Self {
+        let mut shelf = |shelf: Shelf, directory: Option<&At<String>>| {
+            let path = directory.map(|d| (context.directory.join(d.as_str()), d.span()));
+            let named = path.as_ref().map(|(path, at)| (path.as_path(), &context.source, at.clone()));
+            library::files(shelf, named, &mut context.report)
+        };
+        Self {
+            profiles: shelf(Shelf::Profiles, raw.and_then(|r| r.profiles.as_ref())),
+            plans: shelf(Shelf::Plans, raw.and_then(|r| r.plans.as_ref())),
+            tariffs: shelf(Shelf::Tariffs, raw.and_then(|r| r.tariffs.as_ref())),
+        }
+    }
+}
+
+/// Reads every profile, used or not: a file that is wrong should not wait for its first device.
+fn profiles(
+    context: &mut Context,
+    files: &BTreeMap<String, Arc<Source>>,
+    plans: Option<&[String]>,
+) -> BTreeMap<String, LoadedProfile> {
+    let mut profiles = BTreeMap::new();
+    for (name, source) in files.iter().filter(|(name, _)| !name.starts_with('_')) {
+        let Some(loaded) = profile::read(name, source, &schema::PROFILE, &mut context.report) else { continue };
+        for plan in plans.iter().flat_map(|_| &loaded.plans) {
+            let known: Vec<&str> = plans.unwrap_or_default().iter().map(String::as_str).collect();
+            causes::check_plan(plan, &known, &loaded.source, &mut context.report);
+        }
+        profiles.insert(name.clone(), loaded);
+    }
+    profiles
+}
+
+fn check_plans(context: &mut Context, alarms: &[Entry<RawAlarm>], plans: Option<&[String]>) {
+    let Some(plans) = plans else { return };
+    let known: Vec<&str> = plans.iter().map(String::as_str).collect();
+    for plan in alarms.iter().filter_map(|a| a.plan.as_ref()) {
+        causes::check_plan(plan, &known, &context.source, &mut context.report);
+    }
+}
+
+/// The roster and the plans, which check each other's roles.
+fn duty(
+    context: &mut Context,
+    tables: &Tables,
+    plans: Option<Plans>,
+    now: Timestamp,
+) -> (Option<guanjia_core::roster::Roster>, Option<guanjia_core::plan::PlanBook>) {
+    let Some(mut plans) = plans else { return (None, None) };
+    let roles: Vec<String> = plans.common.roles.keys().cloned().collect();
+    let before = context.report.diagnostics.len();
+    if let Some(own) = &tables.ladders {
+        people::ladders(context, own, &roles, &mut plans.common.ladders);
+    }
+    let book = if context.report.diagnostics.len() == before { plans.into_book(&mut context.report) } else { None };
+    let (Some(duty), Some(building)) = (&tables.duty, &tables.building) else { return (None, book) };
+    let duty = Duty {
+        shifts: &tables.shifts,
+        duty,
+        people: &tables.people,
+        roles: roles.iter().map(String::as_str).collect(),
+        zone: if TimeZone::get(&building.time_zone).is_ok() { &building.time_zone } else { "UTC" },
+    };
+    (people::roster(context, &duty, now), book)
+}

@@ -1,0 +1,241 @@
+//! The example site, the library, and every way a site file can be wrong.
+//!
+//! `config/bad/NAME.toml` has one mistake each, `config/bad/NAME.expected` the exact message. After a deliberate change
+//! of a message: `UPDATE_EXPECTED=1 cargo test -p guanjia config`, and read the difference.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use guanjia_core::alarm::{Condition, Test};
+use guanjia_core::profile::{Source as PointSource, WireType};
+use guanjia_core::supply::ServiceKind;
+use guanjia_core::time::Timestamp;
+use serde_json::Value;
+
+use super::*;
+use crate::site::{Attachment, Site};
+
+/// Monday 2026-11-23 10:00 in Shanghai; roster gaps are told from here.
+const NOW: Timestamp = Timestamp::from_millis(1_795_399_200_000);
+
+fn config_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../config")
+        .canonicalize()
+        .expect("the directory is in the repository")
+}
+
+fn load_file(name: &str) -> (Option<Site>, String) {
+    let path = config_dir().join(name);
+    let text = std::fs::read_to_string(&path).expect("the file is in the repository");
+    let directory = path.parent().expect("a file has a directory");
+    let (site, report) = load_text(&format!("config/{name}"), &text, directory, NOW);
+    let report = report.to_string().replace(&config_dir().display().to_string(), "config");
+    (site, report)
+}
+
+fn example() -> Site {
+    let (site, report) = load_file("site.toml");
+    site.unwrap_or_else(|| panic!("the example is wrong:\n{report}"))
+}
+
+#[test]
+fn the_example_site_loads_and_is_resolved() {
+    let site = example();
+    assert_eq!(&*site.id, "plaza-1");
+    assert_eq!(site.lines.len(), 7);
+    assert_eq!(site.devices.len(), 8);
+    assert_eq!(site.points.len(), site.devices.iter().map(|d| d.profile.points.len()).sum::<usize>());
+    for (i, device) in site.devices.iter().enumerate() {
+        assert_eq!(device.ix.0 as usize, i);
+        assert_eq!(site.points[device.first_point.0 as usize].device, device.ix);
+        assert_eq!(site.points[device.first_point.0 as usize].def, 0);
+    }
+    let register = site.find_point("m-101", "energy_active_import").expect("the meter has the register");
+    assert_eq!(site.service_points[0].register_point, register);
+    assert_eq!(site.service_points[0].opening.to_string(), "50.0000");
+    assert_eq!(site.service_points[0].kind, ServiceKind::Prepaid);
+    let load = site.service_points[0].load.expect("the meter measures power");
+    assert_eq!(site.point_path(load.point), "m-101/active_power_total");
+    assert_eq!(load.factor, 1000.0, "the profile has kW, the policy W");
+    let meter = site.device_of(register);
+    let Attachment::Line { periods, line, unit } = &meter.attachment else { panic!("the meter is on a line") };
+    assert_eq!((&*site.lines[*line].name, *unit, periods.alarm.as_secs()), ("rs485-a", 1, 2));
+    assert_eq!(meter.profile.limits.response_max.as_millis(), 700);
+}
+
+#[test]
+fn limits_are_converted_into_the_unit_of_their_point() {
+    let site = example();
+    let overload = site.alarms.iter().find(|a| &*a.key == "m-101/overload").expect("the site defines it");
+    let Condition::All(terms) = &overload.condition else { panic!("it compares points") };
+    assert_eq!(terms[0].test, Test::Above { limit: 28.0, deadband: 1.0 });
+    let text = std::fs::read_to_string(config_dir().join("site.toml")).expect("the example can be read");
+    let text = text.replace("above = \"28 kW\", deadband = \"1 kW\"", "above = \"28000 W\", deadband = \"1000 W\"");
+    let (site, report) = load_text("site.toml", &text, &config_dir(), NOW);
+    let site = site.unwrap_or_else(|| panic!("{report}"));
+    let same = site.alarms.iter().find(|a| &*a.key == "m-101/overload").expect("the site defines it");
+    assert_eq!(same.condition, overload.condition);
+}
+
+#[test]
+fn every_device_has_its_alarms_and_keys_are_unique() {
+    let site = example();
+    let keys: BTreeSet<&str> = site.alarms.iter().map(|a| &*a.key).collect();
+    assert_eq!(keys.len(), site.alarms.len());
+    for device in &site.devices {
+        assert!(keys.contains(format!("{}/{}", device.id, devices::NO_ANSWER).as_str()), "{}", device.id);
+    }
+    for key in ["fire-panel/zone_1_fire_3", "fire-panel/zone_2_fire_16", "lift-1/entrapment", "io/feeder_3_lost"] {
+        assert!(keys.contains(key), "{key}");
+    }
+}
+
+#[test]
+fn every_mistake_is_told_exactly_so() {
+    let update = std::env::var_os("UPDATE_EXPECTED").is_some();
+    let directory = config_dir().join("bad");
+    let mut count = 0;
+    let mut wrong = Vec::new();
+    for entry in std::fs::read_dir(&directory).expect("the directory is in the repository") {
+        let path = entry.expect("it can be listed").path();
+        if path.extension().is_none_or(|e| e != "toml") {
+            continue;
+        }
+        count += 1;
+        let name = path.file_name().expect("it is a file").to_string_lossy().into_owned();
+        let (site, report) = load_file(&format!("bad/{name}"));
+        let warns_only = name.starts_with("warning_");
+        assert_eq!(site.is_some(), warns_only, "{name}:\n{report}");
+        let expected = path.with_extension("expected");
+        if update {
+            std::fs::write(&expected, &report).expect("the file can be written");
+        }
+        if std::fs::read_to_string(&expected).unwrap_or_default() != report {
+            wrong.push(format!("{name} is told as:\n{report}"));
+        }
+    }
+    assert!(count >= 30, "only {count} examples were found");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn several_mistakes_are_told_at_once() {
+    let (_, report) = load_file("bad/several_errors.toml");
+    assert!(report.ends_with("5 errors\n"), "{report}");
+}
+
+#[test]
+fn the_committed_schemas_are_those_of_the_program() {
+    for (file, schema, command) in [
+        ("site.schema.json", site_schema(), "guanjia schema site > config/site.schema.json"),
+        ("profile.schema.json", profile_schema(), "guanjia schema profile > config/profile.schema.json"),
+    ] {
+        let path = config_dir().join(file);
+        let text = format!("{schema}\n");
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            std::fs::write(&path, &text).expect("the file can be written");
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(committed == text, "config/{file} is not what the program says; run: {command}");
+    }
+}
+
+/// Every property name of a schema, wherever it stands.
+fn keys(schema: &Value, into: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(map) => {
+            if let Some(Value::Object(properties)) = map.get("properties") {
+                into.extend(properties.keys().cloned());
+            }
+            map.values().for_each(|v| keys(v, into));
+        }
+        Value::Array(items) => items.iter().for_each(|v| keys(v, into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_key_is_shown_in_the_example_or_the_blueprint() {
+    for (file, schema) in [("site.toml", &*schema::SITE), ("profiles/_blueprint.toml", &*schema::PROFILE)] {
+        let text = std::fs::read_to_string(config_dir().join(file)).expect("the file is in the repository");
+        let words: BTreeSet<&str> = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();
+        let mut all = BTreeSet::new();
+        keys(schema, &mut all);
+        let missing: Vec<&String> = all.iter().filter(|key| !words.contains(key.as_str())).collect();
+        assert!(missing.is_empty(), "config/{file} does not show {missing:?}");
+    }
+}
+
+#[test]
+fn the_blueprint_is_a_right_profile() {
+    let path = config_dir().join("profiles/_blueprint.toml");
+    let source = Source::new("_blueprint.toml", std::fs::read_to_string(path).expect("it is in the repository"));
+    let mut report = Report::default();
+    let loaded = profile::read("_blueprint", &source, &schema::PROFILE, &mut report);
+    assert!(loaded.is_some() && report.diagnostics.is_empty(), "{report}");
+}
+
+#[test]
+fn every_built_in_profile_is_right_and_writes_only_to_meters() {
+    let mut report = Report::default();
+    let files = library::files(library::Shelf::Profiles, None, &mut report);
+    assert_eq!(files.len(), 9, "eight profiles and the blueprint");
+    for (name, source) in files.iter().filter(|(name, _)| !name.starts_with('_')) {
+        let loaded = profile::read(name, source, &schema::PROFILE, &mut report);
+        let profile = loaded.unwrap_or_else(|| panic!("{report}")).profile;
+        assert_eq!(profile.relay.is_some(), *name == "acrel_dtsy1352", "{name}");
+    }
+}
+
+/// The register maps against the research they were made from: table, address, type, words and factor.
+#[test]
+fn the_built_in_maps_are_at_the_documented_places() {
+    let mut report = Report::default();
+    let files = library::files(library::Shelf::Profiles, None, &mut report);
+    for (file, point, function, address, wire, scale) in [
+        ("acrel_dtsy1352", "energy_active_import", 3, 10, WireType::U32, "0.01"),
+        ("acrel_dtsy1352", "voltage_l1", 3, 97, WireType::U16, "0.1"),
+        ("acrel_dtsy1352", "active_power_total", 3, 362, WireType::I32, "0.001"),
+        ("acrel_dtsy1352", "relay_open", 3, 0x58, WireType::U16, "1"),
+        ("eastron_sdm630", "voltage_l1", 4, 0, WireType::F32, "1"),
+        ("eastron_sdm630", "energy_active_import", 4, 72, WireType::F32, "1"),
+        ("chint_dtsu666", "voltage_l1", 3, 0x2006, WireType::F32, "0.1"),
+        ("chint_dtsu666", "current_l1", 3, 0x200C, WireType::F32, "0.001"),
+        ("chint_dtsu666", "energy_active_import", 3, 0x101E, WireType::F32, "1"),
+        ("zenner_edc", "volume_total", 3, 4, WireType::F32, "1"),
+        ("notifier_modbus_gw", "detector_16", 3, 15, WireType::U16, "1"),
+        ("notifier_modbus_gw", "panel_silenced", 3, 9499, WireType::Bit, "1"),
+        ("guanjia_sim_lift", "floor_number", 3, 21, WireType::U16, "1"),
+        ("guanjia_sim_io", "feeder_3_voltage", 3, 5, WireType::U16, "1"),
+    ] {
+        let loaded = profile::read(file, &files[file], &schema::PROFILE, &mut report);
+        let profile = loaded.unwrap_or_else(|| panic!("{report}")).profile;
+        let def = &profile.points[profile.point(point).unwrap_or_else(|| panic!("{file} has no {point}"))];
+        let PointSource::Registers(registers) = &def.source else { panic!("{point} is in registers") };
+        let place = (registers.table.read_function(), registers.address, registers.wire);
+        assert_eq!((place, def.scale.to_string().as_str()), ((function, address, wire), scale), "{file} {point}");
+    }
+}
+
+#[test]
+fn a_site_file_that_is_not_there_is_told_as_such() {
+    let (site, report) = load_at(Path::new("/nowhere/site.toml"), NOW);
+    assert!(site.is_none());
+    assert!(report.to_string().contains("the site file /nowhere/site.toml cannot be read"), "{report}");
+}
+
+#[test]
+fn a_file_of_the_site_replaces_the_built_in_one() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    std::fs::create_dir(directory.path().join("profiles")).expect("it can be made");
+    let own = std::fs::read_to_string(config_dir().join("profiles/zenner_edc.toml")).expect("it is in the repository");
+    let own = own.replace("DN25/DN40 bulk water meter with EDC module", "the site's own map");
+    std::fs::write(directory.path().join("profiles/zenner_edc.toml"), own).expect("it can be written");
+    let text = std::fs::read_to_string(config_dir().join("site.toml")).expect("the example can be read");
+    let text = text.replace("plans = \"plans\"\ntariffs = \"tariffs\"", "");
+    let (site, report) = load_text("site.toml", &text, directory.path(), NOW);
+    let site = site.unwrap_or_else(|| panic!("{report}"));
+    let meter = site.devices.iter().find(|d| &*d.id == "w-101").expect("the example has it");
+    assert_eq!(meter.profile.model, "the site's own map");
+}
