@@ -94,7 +94,6 @@ texts! {
     FRESH_OF = "{a}/{b} 个表计数据有效", "{a} of {b} meters fresh";
     SUPPLIES = "供电供水", "Supplies";
     SYSTEMS = "系统", "Systems";
-    ANSWERING_OF = "{a}/{b} 台在线", "{a} of {b} answering";
     UNDELIVERED = "通知未送达", "Page not delivered";
     READ_ONLY = "消防与电梯设备仅监视,不下发任何控制。", "Fire and lift equipment is only watched here, never controlled.";
     OPEN = "未结", "Open";
@@ -178,7 +177,6 @@ texts! {
     METER = "表计", "Meter";
     ON = "供应中", "On";
     OFF = "已中断", "Off";
-    SILENT_SINCE = "无应答", "silent since";
     AT_ONCE = "立即", "at once";
     WITHIN_SECONDS = "{n} 秒内", "within {n} s";
     WITHIN_MINUTES = "{n} 分钟内", "within {n} min";

@@ -4,7 +4,7 @@
 //! sample carries a timestamp. A value whose quality is not good is not written at all, so Prometheus marks the series
 //! stale at the next scrape; `guanjia_device_up` and `guanjia_device_last_success_timestamp_seconds` stay.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -133,6 +133,9 @@ fn devices(page: &mut Page, site: &Site, statuses: &[DeviceStatus]) {
     }
 }
 
+/// The labels of one series and its value.
+type Sample<'a> = (Vec<(&'a str, &'a str)>, f64);
+
 /// What good points say, in base units, and how many points are how good.
 fn values(page: &mut Page, live: &Live) {
     let (site, latest) = (&live.site, live.latest.all());
@@ -142,15 +145,15 @@ fn values(page: &mut Page, live: &Live) {
             qualities.insert((system, quality), 0);
         }
     }
-    let metered: HashMap<DeviceIx, ()> = site.service_points.iter().map(|s| (s.device, ())).collect();
-    let mut series: HashMap<&str, Vec<(Vec<(&str, &str)>, f64)>> = HashMap::new();
+    let metered: HashSet<DeviceIx> = site.service_points.iter().map(|s| s.device).collect();
+    let mut series: HashMap<&str, Vec<Sample<'_>>> = HashMap::new();
     for (point, row) in site.points.iter().zip(&latest) {
         let device = &site.devices[point.device.0 as usize];
         let def = &device.profile.points[point.def];
         *qualities.entry((system_of(device.profile.class), row.quality.as_str())).or_default() += 1;
         let Some((value, _)) = row.value.as_ref().filter(|_| row.quality.is_good()) else { continue };
         let (Some(export), Some(value)) = (points::export_of(def), value.as_f64()) else { continue };
-        let circuit = if metered.contains_key(&device.ix) { "tenant" } else { "common" };
+        let circuit = if metered.contains(&device.ix) { "tenant" } else { "common" };
         let mut labels = vec![("device", &*device.id), ("building", device.building.as_str()), ("circuit", circuit)];
         labels.extend(export.label);
         let rows = series.entry(export.metric.name).or_default();

@@ -259,7 +259,7 @@ fn systems(ctx: &Ctx) -> Markup {
                                 div.label { (ctx.word(system)) }
                                 div.figure { (mark(if up == all { Mark::Good } else { Mark::Off })) " " (up) "/" (all) }
                                 div.faint {
-                                    (ctx.t(text::ANSWERING_OF).replace("{a}", &up.to_string()).replace("{b}", &all.to_string()))
+                                    @if up == all { (ctx.word("answering")) } @else { (all - up) " " (ctx.word("silent")) }
                                 }
                             }
                         }
