@@ -256,6 +256,7 @@ fn point(id: &str, zh: &str, en: &str, unit: &str, exponent: i8) -> PointDef {
             bytes: Default::default(),
             words: Default::default(),
             bit: None,
+            mask: None,
             invalid: vec![],
         }),
         scale: Decimal::new(1, exponent),
