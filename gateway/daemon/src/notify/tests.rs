@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{OriginalUri, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use guanjia_core::alarm::Priority;
 use guanjia_core::incident::{PageKind, PageRecord};
@@ -128,7 +128,7 @@ impl FakeChannel {
     }
 }
 
-async fn take(State(fake): State<FakeChannel>, uri: OriginalUri, headers: HeaderMap, body: Bytes) -> Response {
+async fn take(State(fake): State<FakeChannel>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let reply = {
         let mut state = fake.state.lock().unwrap();
         let body = String::from_utf8_lossy(&body).into_owned();
