@@ -191,7 +191,8 @@ impl FakeBroker {
             Packet::PingReq => drop(PingResp.write(out).unwrap()),
             Packet::Subscribe(subscribe) => {
                 let refused = state.refuse_subscriptions;
-                let code = if refused { SubscribeReasonCode::Failure } else { SubscribeReasonCode::Success(QoS::AtLeastOnce) };
+                let code =
+                    if refused { SubscribeReasonCode::Failure } else { SubscribeReasonCode::Success(QoS::AtLeastOnce) };
                 let codes = vec![code; subscribe.filters.len()];
                 state.subscribed.extend(subscribe.filters.into_iter().map(|f| f.path));
                 SubAck::new(subscribe.pkid, codes).write(out).unwrap();
@@ -408,7 +409,8 @@ fn a_full_queue_drops_readings_and_keeps_the_latest_health_in_order() {
     let mut reports = Reports { queue, kept: VecDeque::new() };
     let at = Timestamp::from_millis(5);
     let device = DeviceIx(0);
-    let readings = || FieldReport::Readings { device, readings: vec![Reading::bad(PointIx(0), BadReason::Offline, at)] };
+    let readings =
+        || FieldReport::Readings { device, readings: vec![Reading::bad(PointIx(0), BadReason::Offline, at)] };
     let health = |health| FieldReport::Health { device, health, at };
     assert_eq!(reports.send(readings()), 0);
     assert_eq!(reports.send(readings()), 1);

@@ -65,7 +65,8 @@ fn rubbish_is_bad_and_counted_and_never_a_value() {
 
 #[test]
 fn one_bad_member_spoils_no_other() {
-    let (reports, tally) = intake().message(STATE, br#"{"volume_l":1e99,"flow":null,"serial":"A7"}"#, Delivery::Live, T0);
+    let (reports, tally) =
+        intake().message(STATE, br#"{"volume_l":1e99,"flow":null,"serial":"A7"}"#, Delivery::Live, T0);
     let expected = [Quality::Bad(BadReason::Undecodable), Quality::Bad(BadReason::Sentinel), Quality::Good];
     assert_eq!(qualities(&reports), expected);
     assert_eq!(tally.undecodable, 1);

@@ -68,7 +68,8 @@ fn status_and_alarms_go_before_readings() {
 fn a_reading_that_waits_is_replaced_by_a_newer_one_and_repeated_after_a_period() {
     let mut north = northbound(65_536);
     let latest = LatestTable::new(&water_site(1883, None), T0);
-    let update = |value: i128, at| latest.update(&[Reading::good(PointIx(0), Value::Decimal(Decimal::new(value, 0)), at)]);
+    let update =
+        |value: i128, at| latest.update(&[Reading::good(PointIx(0), Value::Decimal(Decimal::new(value, 0)), at)]);
     assert_eq!(north.readings(&latest.all(), T0), 0);
     assert_eq!(north.next(), None, "what was never read is not spoken of");
     update(1, T0);
