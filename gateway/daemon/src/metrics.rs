@@ -53,8 +53,8 @@ const FORWARD_RESULTS: [&str; 3] = ["confirmed", "retried", "rejected"];
 const SWITCH_RESULTS: [&str; 7] = ["verified", "not_moved", "refused", "unknown", "expired", "superseded", "no_relay"];
 
 /// Why a sample was dropped.
-const DROP_REASONS: [&str; 6] =
-    ["queue_full", "prepaid_queue_full", "undecodable", "oversized", "unknown_topic", "out_of_order"];
+const DROP_REASONS: [&str; 7] =
+    ["queue_full", "prepaid_queue_full", "publish_replaced", "undecodable", "oversized", "unknown_topic", "out_of_order"];
 
 /// Payment channels with a label of their own; the word comes with a request, so any other is `other`.
 const PAYMENT_CHANNELS: [&str; 6] = ["cashier", "wechat", "alipay", "unionpay", "bank", "other"];
@@ -106,9 +106,15 @@ pub struct Metrics {
     switch_seconds: HistogramVec,
 }
 
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Metrics {
-    /// Every metric at 0, for every label the site or this file knows.
-    pub fn new(site: &Site) -> Self {
+    /// Every metric whose labels need no configuration, at 0. [`Metrics::adopt`] adds the site's own labels.
+    pub fn new() -> Self {
         let registry = Registry::new();
         let r = &registry;
         let metrics = Self {
@@ -227,7 +233,6 @@ impl Metrics {
             registry,
         };
         metrics.initialise();
-        metrics.adopt(site);
         // The program runs, so the configuration it started with could be used.
         metrics.config_reload(true);
         metrics
@@ -268,9 +273,9 @@ impl Metrics {
         }
     }
 
-    /// Creates the children whose labels come from the site. Done at the start and at every scrape, since a
-    /// reload may bring new ones; children of things that are gone stay, because a counter must not vanish while a rate is taken over it.
-    fn adopt(&self, site: &Site) {
+    /// Creates the children whose labels come from the site. Called at the start and after every reload; children of
+    /// things that are gone stay, because a counter must not vanish while a rate is taken over it.
+    pub fn adopt(&self, site: &Site) {
         let mut buildings: Vec<&str> = site.devices.iter().map(|d| d.building.as_str()).collect();
         buildings.push("");
         buildings.sort_unstable();
@@ -332,8 +337,8 @@ impl Metrics {
     }
 
     /// One command to a relay, by its outcome's word.
-    pub fn switch_command(&self, utility: Utility, action: &str, result: &str, seconds: f64) {
-        self.switches.with_label_values(&[utility.as_str(), action, result]).inc();
+    pub fn switch_command(&self, utility: Utility, action: RelayAction, result: &str, seconds: f64) {
+        self.switches.with_label_values(&[utility.as_str(), action_word(action), result]).inc();
         self.switch_seconds.with_label_values(&[utility.as_str()]).observe(seconds);
     }
 
