@@ -99,8 +99,8 @@ pub struct StoryOptions {
 /// Prints a schema to standard output.
 pub fn print_schema(what: SchemaKind) -> ExitCode {
     let schema = match what {
-        SchemaKind::Site => config::schema::site_schema(),
-        SchemaKind::Profile => config::schema::profile_schema(),
+        SchemaKind::Site => config::site_schema(),
+        SchemaKind::Profile => config::profile_schema(),
     };
     println!("{schema}");
     ExitCode::SUCCESS

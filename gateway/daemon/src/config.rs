@@ -15,7 +15,9 @@
 
 mod alarms;
 mod causes;
+mod channels;
 mod context;
+mod device_alarms;
 mod devices;
 mod diagnostic;
 mod document;
@@ -37,12 +39,11 @@ mod value;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use guanjia_core::time::Timestamp;
 use tracing::warn;
 
-pub use self::diagnostic::{Diagnostic, Report, Severity};
+pub use self::diagnostic::Report;
 pub use self::schema::{profile_schema, site_schema};
 
 use self::diagnostic::Source;
@@ -132,6 +133,5 @@ fn summary(site: &Site, now: Timestamp) -> String {
 /// A text that is not a file on disk, for tests.
 #[cfg(test)]
 fn load_text(name: &str, text: &str, directory: &Path, now: Timestamp) -> (Option<Site>, Report) {
-    let source: Arc<Source> = Source::new(name, text);
-    site::resolve(&source, directory.to_owned(), now)
+    site::resolve(&Source::new(name, text), directory.to_owned(), now)
 }

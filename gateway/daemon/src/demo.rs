@@ -26,7 +26,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use guanjia_sim::{Building, BuildingConfig, SiteFileOptions, StoryMode};
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 use crate::cli::{DemoOptions, StoryOptions};
@@ -79,6 +78,8 @@ pub async fn run(options: DemoOptions) -> anyhow::Result<ExitCode> {
     say("gateway   starting");
     let begin = Instant::now();
     let mut gateway = spawn_gateway(&site, &options)?;
+    // Waiting for a child closes its standard input, so the pipe that keeps it running is held apart.
+    let leash = gateway.stdin.take();
     wait_until_ready(&console, &mut gateway).await?;
     let addresses = Addresses { console: console.clone(), control: building.addresses().control };
     fs::write(data.join("demo.json"), serde_json::to_string_pretty(&addresses)?)?;
@@ -89,7 +90,8 @@ pub async fn run(options: DemoOptions) -> anyhow::Result<ExitCode> {
 
     let ended_by_itself = watch(&building, &data, &mut gateway).await?;
     say("stopping  the gateway first, then the building");
-    let status = stop_gateway(gateway).await;
+    drop(leash);
+    let status = tokio::time::timeout(STOP_MAX, gateway.wait()).await.ok().and_then(Result::ok);
     save(&building, &data)?;
     building.shutdown().await;
     // The file tells `guanjia story` that a demo runs; a leftover would only point at a dead port.
@@ -173,14 +175,6 @@ async fn wait_until_ready(console: &str, gateway: &mut Child) -> anyhow::Result<
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     bail!("the gateway was not ready within {} s; its log lines above say why", START_MAX.as_secs())
-}
-
-async fn stop_gateway(mut gateway: Child) -> Option<std::process::ExitStatus> {
-    if let Some(mut stdin) = gateway.stdin.take() {
-        // Closing it is the request to stop; a gateway that is already gone needs none.
-        let _ = stdin.shutdown().await;
-    }
-    tokio::time::timeout(STOP_MAX, gateway.wait()).await.ok().and_then(Result::ok)
 }
 
 /// Makes the data directory, or empties it when asked; only ever one that an earlier demo made.

@@ -41,11 +41,13 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{info, warn};
 
-use crate::live::{App, DeskCommand, DeskRefusal, Live};
+use crate::live::{DeskCommand, DeskRefusal, Live};
+use crate::metrics::Metrics;
 
 /// The largest request body; the largest that is needed is a few hundred bytes.
 const BODY_MAX: usize = 64 * 1024;
@@ -57,6 +59,17 @@ const TOP_UPS_MAX: usize = 256;
 const STREAMS_MAX: usize = 64;
 /// How long a person or a program waits for the desk before being told to ask again.
 const DESK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the web side is given. It outlives reloads of the configuration; each reload replaces what `live` holds.
+#[derive(Clone)]
+pub struct App {
+    /// The site that runs now.
+    pub live: watch::Receiver<Arc<Live>>,
+    /// Counters, which keep counting over reloads.
+    pub metrics: Arc<Metrics>,
+    /// Ends the server and every event stream.
+    pub stop: CancellationToken,
+}
 
 /// What every handler can reach.
 #[derive(Clone)]

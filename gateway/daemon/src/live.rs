@@ -17,22 +17,9 @@ use guanjia_core::units::Hao;
 use guanjia_field::LineHandle;
 use guanjia_store::Store;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::metrics::Metrics;
 use crate::site::Site;
-
-/// What the web side is given. It outlives reloads of the configuration; each reload replaces what `live` holds.
-#[derive(Clone)]
-pub struct App {
-    /// The site that runs now.
-    pub live: watch::Receiver<Arc<Live>>,
-    /// Counters, which keep counting over reloads.
-    pub metrics: Arc<Metrics>,
-    /// Ends the server and every event stream.
-    pub stop: CancellationToken,
-}
 
 /// Everything of one configuration that can be looked at or asked.
 pub struct Live {

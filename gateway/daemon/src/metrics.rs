@@ -106,15 +106,9 @@ pub struct Metrics {
     switch_seconds: HistogramVec,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Metrics {
-    /// Every metric whose labels need no configuration, at 0. [`Metrics::adopt`] adds the site's own labels.
-    pub fn new() -> Self {
+    /// Every metric at 0, for every label the site or this file knows.
+    pub fn new(site: &Site) -> Self {
         let registry = Registry::new();
         let r = &registry;
         let metrics = Self {
@@ -233,6 +227,7 @@ impl Metrics {
             registry,
         };
         metrics.initialise();
+        metrics.adopt(site);
         // The program runs, so the configuration it started with could be used.
         metrics.config_reload(true);
         metrics
@@ -273,8 +268,9 @@ impl Metrics {
         }
     }
 
-    /// Creates the children whose labels come from the site. Called at the start and after every reload; children of
-    /// things that are gone stay, because a counter must not vanish while a rate is taken over it.
+    /// Creates the children whose labels come from the site. Done at the start, and at every scrape because a
+    /// reload may have brought new ones. Children of things that are gone stay: a counter must not vanish while a rate
+    /// is taken over it.
     pub fn adopt(&self, site: &Site) {
         let mut buildings: Vec<&str> = site.devices.iter().map(|d| d.building.as_str()).collect();
         buildings.push("");
@@ -337,8 +333,8 @@ impl Metrics {
     }
 
     /// One command to a relay, by its outcome's word.
-    pub fn switch_command(&self, utility: Utility, action: RelayAction, result: &str, seconds: f64) {
-        self.switches.with_label_values(&[utility.as_str(), action_word(action), result]).inc();
+    pub fn switch_command(&self, utility: Utility, action: &str, result: &str, seconds: f64) {
+        self.switches.with_label_values(&[utility.as_str(), action, result]).inc();
         self.switch_seconds.with_label_values(&[utility.as_str()]).observe(seconds);
     }
 

@@ -48,7 +48,7 @@ mod outgoing;
 mod tests;
 
 use intake::{Delivery, Intake};
-use outgoing::{BoardIs, Northbound, Token, status_topic};
+use outgoing::{Northbound, Token, status_topic};
 
 /// Messages handed to the connection and not acknowledged.
 const WINDOW: usize = 32;
@@ -74,13 +74,12 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 const STABLE_AFTER: Duration = Duration::from_secs(30);
 /// How often values, devices and alarms are looked at for changes.
 const LOOK_PERIOD: Duration = Duration::from_millis(500);
-/// How long an alarm board that nobody has touched is taken for one that is not loaded yet.
-const BOARD_LOAD_MAX: Duration = Duration::from_secs(10);
 /// How long the farewell may take.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
-/// Runs the connection to `site.brokers[broker]` until `stop`: readings and health of the devices attached to it go
-/// into `reports`, and what it is configured to publish is taken from `latest` and `alarms`.
+/// Runs the connection to the site's broker of that index until `stop`: readings and health of the devices attached to
+/// it go into `reports`; what it is configured to publish is taken from `latest` and `alarms`. The board must
+/// have been loaded from the journal before: what is not on it is published as normal.
 pub async fn run(
     site: Arc<Site>,
     broker: usize,
@@ -90,25 +89,16 @@ pub async fn run(
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) {
-    let Some(config) = site.brokers.get(broker).cloned() else {
-        error!(broker, "no such broker in the site, its devices stay unread");
-        return;
-    };
-    let north = config.publish.as_ref().map(|p| Northbound::new(Arc::clone(&site), p, PACKET_BYTES_OUT_MAX));
-    let bridge = Bridge {
-        intake: Intake::new(Arc::clone(&site), broker),
-        north,
-        reports: Reports { queue: reports, kept: VecDeque::new() },
-        board_seen: alarms.watch(),
-        started: Instant::now(),
-        board_is: BoardIs::Unloaded,
-        site,
-        config,
-        latest,
-        alarms,
-        metrics,
-    };
-    bridge.run(stop).await;
+    match Bridge::new(site, broker, Views { latest, alarms }, reports, metrics) {
+        Some(bridge) => bridge.run(stop).await,
+        None => error!(broker, "no such broker in the site, its devices stay unread"),
+    }
+}
+
+/// What is published.
+struct Views {
+    latest: Arc<LatestTable>,
+    alarms: Arc<Board<AlarmBoard>>,
 }
 
 struct Bridge {
@@ -117,11 +107,7 @@ struct Bridge {
     intake: Intake,
     north: Option<Northbound>,
     reports: Reports,
-    latest: Arc<LatestTable>,
-    alarms: Arc<Board<AlarmBoard>>,
-    board_seen: tokio::sync::watch::Receiver<Arc<AlarmBoard>>,
-    board_is: BoardIs,
-    started: Instant,
+    views: Views,
     metrics: Arc<Metrics>,
 }
 
@@ -133,6 +119,26 @@ enum End {
 }
 
 impl Bridge {
+    fn new(
+        site: Arc<Site>,
+        broker: usize,
+        views: Views,
+        reports: mpsc::Sender<FieldReport>,
+        metrics: Arc<Metrics>,
+    ) -> Option<Self> {
+        let config = site.brokers.get(broker)?.clone();
+        let north = config.publish.as_ref().map(|p| Northbound::new(Arc::clone(&site), p, PACKET_BYTES_OUT_MAX));
+        Some(Self {
+            intake: Intake::new(Arc::clone(&site), broker),
+            north,
+            reports: Reports { queue: reports, kept: VecDeque::new() },
+            site,
+            config,
+            views,
+            metrics,
+        })
+    }
+
     async fn run(mut self, stop: CancellationToken) {
         let mut backoff = BACKOFF_FIRST;
         self.metrics.mqtt_connected(&self.config.name, false);
@@ -251,8 +257,11 @@ impl Bridge {
     fn message(&mut self, publish: &Publish) {
         let delivery = if publish.retain { Delivery::Retained } else { Delivery::Live };
         let (reports, tally) = self.intake.message(&publish.topic, &publish.payload, delivery, guanjia_field::now());
-        let counts =
-            [("undecodable", tally.undecodable), ("oversized", tally.oversized), ("unknown_topic", tally.unknown_topic)];
+        let counts = [
+            ("undecodable", tally.undecodable),
+            ("oversized", tally.oversized),
+            ("unknown_topic", tally.unknown_topic),
+        ];
         for (reason, n) in counts.into_iter().filter(|(_, n)| *n > 0) {
             self.metrics.ingest_dropped(reason, n);
         }
@@ -274,12 +283,9 @@ impl Bridge {
         let overdue = self.intake.overdue(now);
         self.deliver(overdue);
         let Some(north) = &mut self.north else { return };
-        if self.board_seen.has_changed().unwrap_or(true) || self.started.elapsed() >= BOARD_LOAD_MAX {
-            self.board_is = BoardIs::Loaded;
-        }
-        north.alarms(&self.alarms.get(), self.board_is);
-        north.devices(&self.latest.devices());
-        let replaced = north.readings(&self.latest.all(), now);
+        north.alarms(&self.views.alarms.get());
+        north.devices(&self.views.latest.devices());
+        let replaced = north.readings(&self.views.latest.all(), now);
         if replaced > 0 {
             debug!(broker = %self.config.name, replaced, "readings replaced by newer ones before they were published");
             self.metrics.ingest_dropped("publish_replaced", replaced);

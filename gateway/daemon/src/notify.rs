@@ -28,7 +28,7 @@ use crate::site::{Channel, ChannelKind};
 mod ntfy;
 mod smtp;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod webhook;
 
 /// How long one attempt may take, from the name lookup to the last byte of the answer.
@@ -92,9 +92,7 @@ pub async fn send(
 ) -> Attempt {
     let attempt = async {
         match &channel.kind {
-            ChannelKind::Webhook { url, secret } => {
-                webhook::send(http, url, secret.as_ref(), page, ack_url, now).await
-            }
+            ChannelKind::Webhook { url, secret } => webhook::send(http, url, secret.as_ref(), page, ack_url, now).await,
             ChannelKind::Ntfy { url, token } => ntfy::send(http, url, token.as_ref(), page, ack_url).await,
             ChannelKind::Smtp { host, port, security, login, from } => {
                 let relay = smtp::Relay { host, port: *port, security: *security, login: login.as_ref(), from };

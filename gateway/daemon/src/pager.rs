@@ -89,25 +89,8 @@ pub async fn run(
     };
     let channels = channels.into_iter().map(|channel| (channel.name.to_string(), channel)).collect();
     let desk = Arc::new(Desk { store, channels, public_url, metrics, http });
-    let mut pager = Pager { desk, under_way: HashMap::new(), history: HashMap::new(), attempts: JoinSet::new() };
-    let mut readable = Readable::Yes;
-    loop {
-        readable = pager.start_due(readable).await;
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            Some(ended) = pager.attempts.join_next_with_id(), if !pager.attempts.is_empty() => pager.finish(ended),
-            () = wake.notified() => {}
-            () = tokio::time::sleep(LOOK_PERIOD) => {}
-        }
-    }
-    let deadline = Instant::now() + DRAIN_MAX;
-    while tokio::time::timeout_at(deadline, pager.attempts.join_next()).await.is_ok_and(|ended| ended.is_some()) {}
-    if !pager.attempts.is_empty() {
-        info!(pages = pager.attempts.len(), "attempts under way are left; they are repeated after the next start");
-    }
+    Pager::new(desk).run(&wake, &stop).await;
 }
-
 /// Whether the journal answered the last look at it; a change is logged once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Readable {
@@ -152,6 +135,29 @@ struct Settled {
 }
 
 impl Pager {
+    fn new(desk: Arc<Desk>) -> Self {
+        Self { desk, under_way: HashMap::new(), history: HashMap::new(), attempts: JoinSet::new() }
+    }
+
+    async fn run(mut self, wake: &Notify, stop: &CancellationToken) {
+        let mut readable = Readable::Yes;
+        loop {
+            readable = self.start_due(readable).await;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(ended) = self.attempts.join_next_with_id(), if !self.attempts.is_empty() => self.finish(ended),
+                () = wake.notified() => {}
+                () = tokio::time::sleep(LOOK_PERIOD) => {}
+            }
+        }
+        let deadline = Instant::now() + DRAIN_MAX;
+        while tokio::time::timeout_at(deadline, self.attempts.join_next()).await.is_ok_and(|ended| ended.is_some()) {}
+        if !self.attempts.is_empty() {
+            info!(pages = self.attempts.len(), "attempts under way are left; they are repeated after the next start");
+        }
+    }
+
     /// Starts an attempt for every due page that finds a slot, the most urgent first.
     async fn start_due(&mut self, readable: Readable) -> Readable {
         let mut rows = DUE_ROWS;
@@ -260,7 +266,9 @@ impl Desk {
                 ("retried", None)
             }
             PageResult::Failed(why) => ("failed", Some(("page_failed", why.clone()))),
-            PageResult::Expired => ("expired", Some(("page_expired", "its time passed before it was taken".to_owned()))),
+            PageResult::Expired => {
+                ("expired", Some(("page_expired", "its time passed before it was taken".to_owned())))
+            }
         };
         self.metrics.page_attempt(&page.channel, word, seconds);
         if let Some((what, why)) = event.as_ref().filter(|(what, _)| *what != "page_delivered") {

@@ -28,8 +28,8 @@ use tracing::{error, info, warn};
 
 use crate::clock::{ClockTrust, ClockWatch};
 use crate::config;
-use crate::http;
-use crate::live::App;
+use crate::http::{self, App};
+
 use crate::metrics::Metrics;
 use crate::site::Site;
 use crate::tasks::Tasks;
@@ -68,7 +68,7 @@ pub async fn run(path: &Path, parent: Parent) -> anyhow::Result<ExitCode> {
     let address = listener.local_addr()?;
 
     let newest_row = store.newest_row().await.context("cannot read the journal")?;
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::new(&site));
     let process = Process {
         store: store.clone(),
         metrics: Arc::clone(&metrics),

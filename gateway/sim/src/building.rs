@@ -1,35 +1,34 @@
 //! The building as a whole: its configuration, its sockets, its life, and the typed control that tests use.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::broker::{Broker, BrokerTruth};
-use crate::fault::{BrokerAction, Fault, LineFault};
+use crate::broker::Broker;
+use crate::fault::Fault;
 use crate::inventory::{self, Attachment, Device, LineId};
-use crate::line::Line;
-use crate::payment::{Payment, PaymentChannel};
+use crate::line::{Line, Setup, Wire};
+use crate::payment::PaymentChannel;
 use crate::phone::Phone;
 use crate::registers::Table;
 use crate::story::{Director, Running, Story, StoryMode};
 use crate::water_node::Node;
-use crate::world::meter::Feeder;
 use crate::world::panel::Detector;
 use crate::world::{DeviceTruth, World};
 use crate::{SimError, lock};
 
-/// How often the physics moves.
-const TICK: Duration = Duration::from_millis(100);
-/// The longest step after the machine was busy or asleep; the rest of that time did not happen.
-const TICK_MAX: Duration = Duration::from_secs(1);
+mod inner;
+
+pub(crate) use inner::Inner;
+use inner::physics;
+pub use inner::{LineTruth, Truth};
+
 /// How long the tasks may take to end.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 /// The highest speed of the physics.
@@ -50,6 +49,8 @@ pub struct BuildingConfig {
     pub control_port: Option<u16>,
     /// The time of day at which the building begins; a restored one continues at its own.
     pub start: Duration,
+    /// How fast the serial buses are.
+    pub wire: Wire,
     /// The [`Building::snapshot`] of an earlier run to continue from.
     pub restore: Option<Value>,
 }
@@ -63,6 +64,7 @@ impl Default for BuildingConfig {
             pace: Duration::from_secs(90),
             control_port: None,
             start: Duration::from_secs(11 * 3600),
+            wire: Wire::Paced,
             restore: None,
         }
     }
@@ -110,57 +112,6 @@ impl Addresses {
     }
 }
 
-/// What a line really carries.
-#[derive(Clone, Debug, Serialize)]
-pub struct LineTruth {
-    /// Its name.
-    pub name: &'static str,
-    /// Its fault state.
-    pub fault: LineFault,
-    /// Frames received.
-    pub requests: u64,
-    /// Replies sent.
-    pub replies: u64,
-    /// Frames lost by a fault.
-    pub lost: u64,
-    /// Replies damaged by noise.
-    pub damaged: u64,
-    /// Connections accepted since the start.
-    pub connections: u64,
-}
-
-/// Everything that is really so at the moment.
-#[derive(Clone, Debug, Serialize)]
-pub struct Truth {
-    /// Simulated time of day in milliseconds.
-    pub time_of_day_ms: u64,
-    /// The three floors' feeders.
-    pub feeders: [Feeder; 3],
-    /// The devices in the order of the inventory.
-    pub devices: Vec<DeviceTruth>,
-    /// The lines.
-    pub lines: Vec<LineTruth>,
-    /// The stories that run.
-    pub stories: Vec<Running>,
-    /// The broker.
-    pub broker: BrokerTruth,
-    /// The payments.
-    pub payments: Vec<Payment>,
-    /// How many pages the duty phones hold.
-    pub pages: usize,
-}
-
-pub(crate) struct Inner {
-    world: Arc<Mutex<World>>,
-    lines: Arc<Vec<Line>>,
-    director: Mutex<Director>,
-    pub(crate) broker: Broker,
-    pub(crate) phone: Phone,
-    pub(crate) payments: PaymentChannel,
-    inventory: Vec<Device>,
-    stop: CancellationToken,
-}
-
 /// A running building. Dropping it stops it; [`Building::shutdown`] also waits.
 pub struct Building {
     inner: Arc<Inner>,
@@ -192,7 +143,9 @@ impl Building {
         for (n, id) in (1u64..).zip(LineId::ALL) {
             let (listener, address) = listen(0).await?;
             line_addresses.push(address);
-            lines.push(Line::start(id, listener, Arc::clone(&world), config.seed ^ n, &stop, &tasks));
+            let seed = config.seed ^ n;
+            let setup = Setup { world: &world, wire: config.wire, seed, stop: &stop, tasks: &tasks };
+            lines.push(Line::start(id, listener, &setup));
         }
         let lines = Arc::new(lines);
         let (mqtt_listener, mqtt) = listen(0).await?;
@@ -318,7 +271,7 @@ impl Building {
     /// # Errors
     /// A device or register that does not exist.
     pub fn set_register(&self, device: &str, table: Table, address: u16, value: Option<u16>) -> Result<(), SimError> {
-        lock(&self.inner.world).force(device, table, address, value)
+        self.inner.set_register(device, table, address, value)
     }
 
     /// Fixes a meter's load in watts, or lets it follow the day again with `None`.
@@ -363,7 +316,7 @@ impl Building {
     /// # Errors
     /// An unknown device.
     pub fn registers(&self, device: &str) -> Result<std::collections::BTreeMap<String, u16>, SimError> {
-        lock(&self.inner.world).registers(device)
+        self.inner.registers(device)
     }
 
     /// What is really so.
@@ -400,119 +353,6 @@ impl Drop for Building {
     }
 }
 
-impl Inner {
-    pub(crate) fn start_story(&self, story: Story, target: Option<&str>) -> Result<Running, SimError> {
-        lock(&self.director).start(story, target)
-    }
-
-    pub(crate) fn clear_story(&self, story: Story) -> Result<(), SimError> {
-        lock(&self.director).clear(story)
-    }
-
-    pub(crate) fn running(&self) -> Vec<Running> {
-        lock(&self.director).running()
-    }
-
-    pub(crate) fn reset(&self) {
-        lock(&self.director).reset();
-        self.broker.act(BrokerAction::Thaw, &self.stop);
-    }
-
-    pub(crate) fn fault(&self, fault: &Fault) -> Result<(), SimError> {
-        match fault {
-            Fault::Line { line, fault } => {
-                if let Some(found) = self.lines.iter().find(|candidate| candidate.id == *line) {
-                    found.fault.send_replace(*fault);
-                }
-            }
-            Fault::Device { device, life } => lock(&self.world).device_mut(device)?.life = *life,
-            Fault::Contactor { device, contactor } => lock(&self.world).meter_mut(device)?.contactor = *contactor,
-            Fault::SumpPump { pump } => lock(&self.world).utility_mut()?.pump = *pump,
-            Fault::Broker { action } => self.broker.act(*action, &self.stop),
-        }
-        Ok(())
-    }
-
-    pub(crate) fn set_load(&self, device: &str, watts: Option<f64>) -> Result<(), SimError> {
-        if watts.is_some_and(|watts| !(0.0..=1e6).contains(&watts)) {
-            return Err(SimError::Config("a load is between 0 and 1000000 W".to_owned()));
-        }
-        lock(&self.world).meter_mut(device)?.forced_watts = watts;
-        Ok(())
-    }
-
-    pub(crate) fn set_counter(&self, device: &str, value: u64) -> Result<(), SimError> {
-        let mut world = lock(&self.world);
-        match world.meter_mut(device) {
-            Ok(meter) => meter.set_energy_wh(value),
-            Err(_) => world.water_mut(device)?.set_volume_l(value),
-        }
-        Ok(())
-    }
-
-    pub(crate) fn set_detector(&self, number: u8, state: Detector) -> Result<(), SimError> {
-        let set = lock(&self.world).panel_mut()?.set_detector(number, state);
-        if set { Ok(()) } else { Err(SimError::Config(format!("no detector {number}; there are 1 to 24"))) }
-    }
-
-    pub(crate) fn set_call_point(&self, zone: u8, state: Detector) -> Result<(), SimError> {
-        let set = lock(&self.world).panel_mut()?.set_call_point(zone, state);
-        if set { Ok(()) } else { Err(SimError::Config(format!("no zone {zone}; there are 1 to 3"))) }
-    }
-
-    pub(crate) fn set_register(
-        &self,
-        device: &str,
-        table: Table,
-        address: u16,
-        value: Option<u16>,
-    ) -> Result<(), SimError> {
-        lock(&self.world).force(device, table, address, value)
-    }
-
-    pub(crate) fn registers(&self, device: &str) -> Result<std::collections::BTreeMap<String, u16>, SimError> {
-        lock(&self.world).registers(device)
-    }
-
-    pub(crate) fn set_time(&self, time_of_day: Duration) {
-        lock(&self.world).clock_ms = time_of_day.as_millis() as u64;
-    }
-
-    pub(crate) fn stop(&self) -> &CancellationToken {
-        &self.stop
-    }
-
-    pub(crate) fn truth(&self) -> Truth {
-        let (time_of_day_ms, feeders, devices) = {
-            let world = lock(&self.world);
-            (world.clock_ms % crate::world::load::DAY_MS, world.feeders, world.truth())
-        };
-        Truth {
-            time_of_day_ms,
-            feeders,
-            devices,
-            lines: self.lines.iter().map(line_truth).collect(),
-            stories: self.running(),
-            broker: self.broker.truth(),
-            payments: self.payments.payments(),
-            pages: self.phone.pages().len(),
-        }
-    }
-}
-
-fn line_truth(line: &Line) -> LineTruth {
-    let counters = &line.counters;
-    LineTruth {
-        name: line.id.name(),
-        fault: *line.fault.borrow(),
-        requests: counters.requests.load(Ordering::Relaxed),
-        replies: counters.replies.load(Ordering::Relaxed),
-        lost: counters.lost.load(Ordering::Relaxed),
-        damaged: counters.damaged.load(Ordering::Relaxed),
-        connections: counters.connections.load(Ordering::Relaxed),
-    }
-}
-
 async fn listen(port: u16) -> Result<(TcpListener, SocketAddr), SimError> {
     let failed = |source| SimError::Listen { port, source };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(failed)?;
@@ -531,22 +371,4 @@ fn nodes(inventory: &[Device], port: u16) -> Vec<Node> {
         Attachment::Modbus { .. } => None,
     };
     inventory.iter().filter_map(node).collect()
-}
-
-/// Moves the world and the stories until the building stops.
-async fn physics(inner: Arc<Inner>) {
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last = tokio::time::Instant::now();
-    loop {
-        tokio::select! {
-            () = inner.stop.cancelled() => return,
-            now = ticks.tick() => {
-                let passed = now.duration_since(last).min(TICK_MAX);
-                last = now;
-                lock(&inner.world).tick(passed);
-                lock(&inner.director).step(passed);
-            }
-        }
-    }
 }

@@ -71,9 +71,8 @@ pub(crate) async fn serve(listener: TcpListener, inner: Arc<Inner>) {
         .route("/payments/{transaction}/settle", post(settle))
         .layer(from_fn(only_programs))
         .with_state(inner);
-    tokio::select! {
-        () = stop.cancelled() => {}
-        ended = axum::serve(listener, router) => tracing::debug!(?ended, "control has ended"),
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await {
+        tracing::warn!(%error, "control has ended");
     }
 }
 

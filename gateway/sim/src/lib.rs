@@ -36,6 +36,7 @@ pub use broker::{Broker, BrokerTruth};
 pub use building::{Addresses, Building, BuildingConfig, LineTruth, Truth};
 pub use error::SimError;
 pub use fault::{BrokerAction, Fault, LineFault, Noise, Server};
+pub use line::Wire;
 pub use payment::{Attempt, PayMode, Payment, PaymentChannel, Standing};
 pub use phone::{Page, Person, Phone, PhoneMode, Signature, Via};
 pub use registers::Table;

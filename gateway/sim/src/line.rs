@@ -22,10 +22,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::fault::{LineFault, Noise, Server};
-use crate::inventory::LineId;
+use crate::inventory::{LineId, Parity, Serial};
 use crate::lock;
 use crate::modbus;
 use crate::world::World;
@@ -47,6 +48,25 @@ const NOISE_DAMAGED: u8 = 35;
 const NOISE_PREFIXED: u8 = 25;
 /// The longest MBAP length field: unit and a PDU of 253 bytes.
 const MBAP_LENGTH_MAX: usize = 254;
+
+/// How fast the serial buses are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wire {
+    /// As their baud rate and the devices' turnaround make them.
+    #[default]
+    Paced,
+    /// As fast as the machine, for tests that poll more often than a bus could bear.
+    Instant,
+}
+
+/// What a line is started with.
+pub(crate) struct Setup<'a> {
+    pub(crate) world: &'a Arc<Mutex<World>>,
+    pub(crate) wire: Wire,
+    pub(crate) seed: u64,
+    pub(crate) stop: &'a CancellationToken,
+    pub(crate) tasks: &'a TaskTracker,
+}
 
 /// Counters of a line, for the ground truth.
 #[derive(Debug, Default)]
@@ -73,90 +93,116 @@ enum Framing {
     Tcp { transaction: [u8; 2] },
 }
 
-enum Event {
-    Opened { connection: u64, replies: mpsc::Sender<Vec<u8>>, close: CancellationToken },
-    Closed { connection: u64 },
-    Frame { connection: u64, unit: u8, pdu: Vec<u8>, framing: Framing },
+/// A request on its way to the bus.
+struct Frame {
+    connection: u64,
+    unit: u8,
+    pdu: Vec<u8>,
+    framing: Framing,
 }
 
+/// The open connections, the newest last. Shared, because they come and go while the bus is busy.
+type Connections = Arc<Mutex<Vec<Open>>>;
+
 impl Line {
-    /// Starts serving on a bound socket until `stop`.
-    pub(crate) fn start(
-        id: LineId,
-        listener: TcpListener,
-        world: Arc<Mutex<World>>,
-        seed: u64,
-        stop: &CancellationToken,
-        tasks: &tokio_util::task::TaskTracker,
-    ) -> Self {
+    /// Starts serving on a bound socket until it is told to stop.
+    pub(crate) fn start(id: LineId, listener: TcpListener, setup: &Setup<'_>) -> Self {
+        let Setup { world, wire, seed, stop, tasks } = *setup;
         let (fault, watched) = watch::channel(LineFault::default());
         let counters = Arc::new(LineCounters::default());
-        let (events, frames) = mpsc::channel(FRAMES_WAITING_MAX);
+        let (sender, frames) = mpsc::channel(FRAMES_WAITING_MAX);
+        let open = Connections::default();
         let bus = Bus {
             id,
-            world,
+            world: Arc::clone(world),
+            pace: id.serial().filter(|_| wire == Wire::Paced),
             fault: watched.clone(),
             counters: Arc::clone(&counters),
-            open: Vec::new(),
+            open: Arc::clone(&open),
             rng: fastrand::Rng::with_seed(seed),
         };
         tasks.spawn(bus.run(frames, stop.clone()));
-        let accept = accept(id, listener, events, watched, Arc::clone(&counters), stop.clone(), tasks.clone());
-        tasks.spawn(accept);
+        let gate = Gate {
+            id,
+            frames: sender,
+            open,
+            fault: watched,
+            counters: Arc::clone(&counters),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        };
+        tasks.spawn(gate.run(listener));
         Self { id, fault, counters }
     }
 }
 
-async fn accept(
+/// Takes connections in.
+struct Gate {
     id: LineId,
-    listener: TcpListener,
-    events: mpsc::Sender<Event>,
+    frames: mpsc::Sender<Frame>,
+    open: Connections,
     fault: watch::Receiver<LineFault>,
     counters: Arc<LineCounters>,
     stop: CancellationToken,
-    tasks: tokio_util::task::TaskTracker,
-) {
-    let mut connection = 0;
-    let room = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let socket = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => match accepted {
+    tasks: TaskTracker,
+}
+
+impl Gate {
+    async fn run(self, listener: TcpListener) {
+        let mut connection = 0;
+        let room = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let socket = match accepted {
                 Ok((socket, _)) => socket,
                 Err(error) => {
-                    debug!(line = id.name(), %error, "connection not accepted");
+                    debug!(line = self.id.name(), %error, "connection not accepted");
                     sleep(Duration::from_millis(50)).await;
                     continue;
                 }
-            },
-        };
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
-        if fault.borrow().server == Server::Down {
-            continue;
+            };
+            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
+            if self.fault.borrow().server == Server::Down {
+                continue;
+            }
+            // Small frames must not wait for each other in the kernel.
+            let _ = socket.set_nodelay(true);
+            connection += 1;
+            self.counters.connections.fetch_add(1, Ordering::Relaxed);
+            self.admit(socket, connection, permit);
         }
-        // Small frames must not wait for each other in the kernel.
-        let _ = socket.set_nodelay(true);
-        connection += 1;
-        counters.connections.fetch_add(1, Ordering::Relaxed);
-        let (events, close) = (events.clone(), stop.child_token());
-        tasks.spawn(async move {
-            serve(id, socket, connection, events, close).await;
+    }
+
+    fn admit(&self, socket: TcpStream, connection: u64, permit: tokio::sync::OwnedSemaphorePermit) {
+        let (replies, outgoing) = mpsc::channel(REPLIES_WAITING_MAX);
+        let close = self.stop.child_token();
+        lock(&self.open).push(Open { connection, replies, close: close.clone() });
+        let (id, frames, open) = (self.id, self.frames.clone(), Arc::clone(&self.open));
+        self.tasks.spawn(async move {
+            serve(id, socket, connection, frames, outgoing, close).await;
+            lock(&open).retain(|open| open.connection != connection);
             drop(permit);
         });
     }
 }
 
 /// One connection: a reader that cuts frames and a writer that sends what the bus hands it.
-async fn serve(id: LineId, socket: TcpStream, connection: u64, events: mpsc::Sender<Event>, close: CancellationToken) {
+async fn serve(
+    id: LineId,
+    socket: TcpStream,
+    connection: u64,
+    frames: mpsc::Sender<Frame>,
+    outgoing: mpsc::Receiver<Vec<u8>>,
+    close: CancellationToken,
+) {
     let (reader, writer) = socket.into_split();
-    let (replies, outgoing) = mpsc::channel(REPLIES_WAITING_MAX);
-    if events.send(Event::Opened { connection, replies, close: close.clone() }).await.is_err() {
-        return;
-    }
     let reading = async {
         match id.serial() {
-            Some(_) => read_rtu(reader, connection, &events).await,
-            None => read_tcp(reader, connection, &events).await,
+            Some(_) => read_rtu(reader, connection, &frames).await,
+            None => read_tcp(reader, connection, &frames).await,
         }
     };
     tokio::select! {
@@ -164,8 +210,6 @@ async fn serve(id: LineId, socket: TcpStream, connection: u64, events: mpsc::Sen
         () = reading => {}
         () = write(writer, outgoing) => {}
     }
-    // The bus may already be gone when the building stops.
-    let _ = events.send(Event::Closed { connection }).await;
 }
 
 async fn write(mut writer: OwnedWriteHalf, mut outgoing: mpsc::Receiver<Vec<u8>>) {
@@ -177,7 +221,7 @@ async fn write(mut writer: OwnedWriteHalf, mut outgoing: mpsc::Receiver<Vec<u8>>
 }
 
 /// Cuts RTU frames out of the stream by length, or by silence when the function is unknown.
-async fn read_rtu(mut reader: OwnedReadHalf, connection: u64, events: &mpsc::Sender<Event>) {
+async fn read_rtu(mut reader: OwnedReadHalf, connection: u64, frames: &mpsc::Sender<Frame>) {
     let mut buffer: Vec<u8> = Vec::with_capacity(modbus::RTU_FRAME_MAX);
     let mut chunk = [0u8; modbus::RTU_FRAME_MAX];
     loop {
@@ -191,13 +235,13 @@ async fn read_rtu(mut reader: OwnedReadHalf, connection: u64, events: &mpsc::Sen
         };
         while let Some(length) = modbus::rtu_request_length(&buffer).filter(|length| *length <= buffer.len()) {
             let frame: Vec<u8> = buffer.drain(..length).collect();
-            if !offer_rtu(&frame, connection, events) {
+            if !offer_rtu(&frame, connection, frames) {
                 // A frame that does not check puts the rest of the burst out of step as well.
                 buffer.clear();
             }
         }
         if silent && !buffer.is_empty() {
-            offer_rtu(&buffer, connection, events);
+            offer_rtu(&buffer, connection, frames);
             buffer.clear();
         }
         if buffer.len() > modbus::RTU_FRAME_MAX {
@@ -206,14 +250,14 @@ async fn read_rtu(mut reader: OwnedReadHalf, connection: u64, events: &mpsc::Sen
     }
 }
 
-fn offer_rtu(frame: &[u8], connection: u64, events: &mpsc::Sender<Event>) -> bool {
+fn offer_rtu(frame: &[u8], connection: u64, frames: &mpsc::Sender<Frame>) -> bool {
     let Some((unit, pdu)) = modbus::rtu_open(frame) else { return false };
     // A full queue loses the frame, as a serial server does; the client's deadline deals with it.
-    let _ = events.try_send(Event::Frame { connection, unit, pdu: pdu.to_vec(), framing: Framing::Rtu });
+    let _ = frames.try_send(Frame { connection, unit, pdu: pdu.to_vec(), framing: Framing::Rtu });
     true
 }
 
-async fn read_tcp(mut reader: OwnedReadHalf, connection: u64, events: &mpsc::Sender<Event>) {
+async fn read_tcp(mut reader: OwnedReadHalf, connection: u64, frames: &mpsc::Sender<Frame>) {
     let mut header = [0u8; 7];
     loop {
         if reader.read_exact(&mut header).await.is_err() {
@@ -228,7 +272,7 @@ async fn read_tcp(mut reader: OwnedReadHalf, connection: u64, events: &mpsc::Sen
             return;
         }
         let framing = Framing::Tcp { transaction: [header[0], header[1]] };
-        if events.send(Event::Frame { connection, unit: header[6], pdu, framing }).await.is_err() {
+        if frames.send(Frame { connection, unit: header[6], pdu, framing }).await.is_err() {
             return;
         }
     }
@@ -243,27 +287,32 @@ struct Open {
 struct Bus {
     id: LineId,
     world: Arc<Mutex<World>>,
+    /// The format of a wire that takes its time.
+    pace: Option<Serial>,
     fault: watch::Receiver<LineFault>,
     counters: Arc<LineCounters>,
-    open: Vec<Open>,
+    open: Connections,
     rng: fastrand::Rng,
 }
 
 impl Bus {
-    async fn run(mut self, mut events: mpsc::Receiver<Event>, stop: CancellationToken) {
+    async fn run(mut self, mut frames: mpsc::Receiver<Frame>, stop: CancellationToken) {
         let mut next_noise = Instant::now() + NOISE_PERIOD;
         let mut fault = self.fault.clone();
         loop {
             let noisy = self.fault.borrow().noise == Noise::Garbage;
             tokio::select! {
                 () = stop.cancelled() => return,
-                event = events.recv() => match event {
-                    Some(event) => self.handle(event).await,
+                frame = frames.recv() => match frame {
+                    Some(frame) => tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = self.exchange(frame) => {}
+                    },
                     None => return,
                 },
                 _ = fault.changed() => {
                     if fault.borrow_and_update().server == Server::Down {
-                        self.open.drain(..).for_each(|open| open.close.cancel());
+                        lock(&self.open).drain(..).for_each(|open| open.close.cancel());
                     }
                 }
                 () = tokio::time::sleep_until(next_noise), if noisy => {
@@ -275,15 +324,8 @@ impl Bus {
         }
     }
 
-    async fn handle(&mut self, event: Event) {
-        match event {
-            Event::Opened { connection, replies, close } => self.open.push(Open { connection, replies, close }),
-            Event::Closed { connection } => self.open.retain(|open| open.connection != connection),
-            Event::Frame { connection, unit, pdu, framing } => self.exchange(connection, unit, &pdu, framing).await,
-        }
-    }
-
-    async fn exchange(&mut self, connection: u64, unit: u8, pdu: &[u8], framing: Framing) {
+    async fn exchange(&mut self, frame: Frame) {
+        let Frame { connection, unit, pdu, framing } = frame;
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         let fault = *self.fault.borrow();
         self.pace(pdu.len() + 3).await;
@@ -291,7 +333,7 @@ impl Bus {
             self.counters.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let Some(reply) = lock(&self.world).request(self.id, unit, pdu) else { return };
+        let Some(reply) = lock(&self.world).request(self.id, unit, &pdu) else { return };
         let mut bytes = match framing {
             Framing::Rtu => modbus::rtu_frame(unit, &reply),
             Framing::Tcp { transaction } => {
@@ -310,8 +352,8 @@ impl Bus {
 
     /// Waits as long as so many characters and the device's turnaround take on a serial wire.
     async fn pace(&self, bytes: usize) {
-        if let Some(serial) = self.id.serial() {
-            let bits = if serial.parity == crate::inventory::Parity::None { 10 } else { 11 };
+        if let Some(serial) = self.pace {
+            let bits = if serial.parity == Parity::None { 10 } else { 11 };
             let micros = bytes as u64 * bits * 1_000_000 / u64::from(serial.baud);
             sleep(TURNAROUND / 2 + Duration::from_micros(micros)).await;
         }
@@ -319,9 +361,11 @@ impl Bus {
 
     /// To the connection that asked; if it is closed, and for noise, to the newest one.
     fn deliver(&self, connection: Option<u64>, bytes: Vec<u8>) {
-        let asked = self.open.iter().find(|open| Some(open.connection) == connection && !open.replies.is_closed());
+        let connections = lock(&self.open);
+        let mut living = connections.iter().filter(|open| !open.replies.is_closed());
+        let asked = living.clone().find(|open| Some(open.connection) == connection);
         // Only bytes from a serial wire can find their way into another connection.
-        let newest = self.open.last().filter(|_| self.id.serial().is_some() || connection.is_none());
+        let newest = living.next_back().filter(|_| self.id.serial().is_some());
         if let Some(open) = asked.or(newest) {
             // A reader that does not read loses bytes, as on a wire.
             let _ = open.replies.try_send(bytes);

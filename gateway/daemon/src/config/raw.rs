@@ -12,7 +12,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::alarms::RawAlarm;
-use super::people::{RawDuty, RawLadders, RawNtfy, RawPerson, RawReach, RawShift, RawSmtp, RawWebhook};
+use super::channels::{RawNtfy, RawSmtp, RawWebhook};
+use super::people::{RawDuty, RawLadders, RawPerson, RawReach, RawShift};
 use super::policy::RawPolicy;
 use super::secret::SecretSource;
 use super::value::{At, Measure, Span};

@@ -13,13 +13,15 @@ use jiff::tz::TimeZone;
 
 use super::alarms::RawAlarm;
 use super::causes::{self, Plans};
+use super::channels::{self, RawChannels};
 use super::context::Context;
+use super::device_alarms;
 use super::devices::{self, Devices};
 use super::diagnostic::{Report, Source};
 use super::document::{Document, Entry};
 use super::library::{self, Shelf};
 use super::lines::{self, RawLines};
-use super::people::{self, Duty, RawChannels, RawDuty, RawLadders, RawPerson, RawShift};
+use super::people::{self, Duty, RawDuty, RawLadders, RawPerson, RawShift};
 use super::policy::{self, RawPolicy};
 use super::prepaid;
 use super::profile::{self, LoadedProfile};
@@ -153,7 +155,7 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         polling,
     };
     let found = devices::devices(context, &tables.devices, &around);
-    let alarms = devices::alarms(context, &tables.alarms, &tables.devices, &found.devices);
+    let alarms = device_alarms::alarms(context, &tables.alarms, &tables.devices, &found.devices);
     check_plans(context, &tables.alarms, plan_ids.as_deref());
     let parts = causes::Parts {
         feeders: &tables.feeders,
@@ -166,7 +168,7 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
     let timings = tables.inhibition.as_ref().map(|i| causes::timings(context, i)).unwrap_or_default();
 
     let channel_names = tables.channels.names();
-    let channels = people::channels(context, &tables.channels);
+    let channels = channels::channels(context, &tables.channels);
     let people = people::people(context, &tables.people, &channel_names);
     let (roster, plans) = duty(context, tables, plans, now);
     let shops = prepaid::shops(context, &tables.shops, &channel_names);
@@ -267,7 +269,7 @@ fn billing(context: &mut Context, raw: Option<&Entry<RawBilling>>, data_dir: Opt
         }
     };
     let interval = raw.interval.as_ref().map_or(INTERVAL, |i| i.0);
-    if interval < INTERVAL_MIN || DAY.as_millis() % interval.as_millis().max(1) != 0 {
+    if interval < INTERVAL_MIN || !DAY.as_millis().is_multiple_of(interval.as_millis()) {
         let at = raw.interval.as_ref().map_or(raw.at.clone(), At::span);
         context
             .error(at, "usage intervals divide a day evenly and last a minute or more")

@@ -84,7 +84,7 @@ fn every_device_has_its_alarms_and_keys_are_unique() {
     let keys: BTreeSet<&str> = site.alarms.iter().map(|a| &*a.key).collect();
     assert_eq!(keys.len(), site.alarms.len());
     for device in &site.devices {
-        assert!(keys.contains(format!("{}/{}", device.id, devices::NO_ANSWER).as_str()), "{}", device.id);
+        assert!(keys.contains(format!("{}/{}", device.id, device_alarms::NO_ANSWER).as_str()), "{}", device.id);
     }
     for key in ["fire-panel/zone_1_fire_3", "fire-panel/zone_2_fire_16", "lift-1/entrapment", "io/feeder_3_lost"] {
         assert!(keys.contains(key), "{key}");

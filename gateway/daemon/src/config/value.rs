@@ -25,11 +25,6 @@ impl<T> At<T> {
     pub fn span(&self) -> Range<usize> {
         self.0.span()
     }
-
-    /// The value alone.
-    pub fn into_inner(self) -> T {
-        self.0.into_inner()
-    }
 }
 
 impl<T> Deref for At<T> {

@@ -72,6 +72,7 @@ impl Page {
 
 /// Everything Prometheus is told, as of now.
 pub fn render(metrics: &Metrics, live: &Live) -> String {
+    metrics.adopt(&live.site);
     let mut events = Vec::new();
     // Encoding into memory fails only on a family without samples, and `gather` returns none of those.
     let _ = TextEncoder::new().encode(&metrics.gather(), &mut events);

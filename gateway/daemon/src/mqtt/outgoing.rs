@@ -129,15 +129,11 @@ impl Northbound {
         self.want(STATUS_SLOT, word.to_owned());
     }
 
-    /// The alarms as they stand. An alarm that is not on the board is normal, but that is only said once the board is
-    /// known to be loaded: an empty board just after the start must not announce that a fire is over.
-    pub(super) fn alarms(&mut self, board: &AlarmBoard, board_is: BoardIs) {
+    /// The alarms as they stand; one that is not on the board is normal. The board has to be loaded.
+    pub(super) fn alarms(&mut self, board: &AlarmBoard) {
         let records: HashMap<&str, &AlarmRecord> = board.alarms.iter().map(|r| (r.key.as_str(), r)).collect();
         for def in &Arc::clone(&self.site).alarms {
             let record = records.get(&*def.key).copied();
-            if record.is_none() && board_is == BoardIs::Unloaded {
-                continue;
-            }
             if let Some(&slot) = self.alarm_slots.get(&def.key) {
                 self.want(slot, alarm_payload(def, record));
             }
@@ -240,13 +236,6 @@ impl Northbound {
         let topic = format!("{}/device/{}/point/{}", self.base, device.id, self.site.point_def(point).id);
         Some(Outgoing { topic, payload: reading_payload(&row), retain: false, token: Token::Reading })
     }
-}
-
-/// Whether the alarm board speaks for every alarm yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BoardIs {
-    Unloaded,
-    Loaded,
 }
 
 /// `{"value":12.50,"quality":"good","at":"..."}`; written by hand because a double would lose digits.

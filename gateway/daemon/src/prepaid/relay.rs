@@ -110,7 +110,11 @@ fn send(prepaid: &Prepaid, account: &Account, intent: RelayIntent, settled: mpsc
             None => RelayOutcome::NoRelay,
         };
         let (word, detail) = words(&outcome);
-        metrics.switch_command(utility, intent.action, word, begin.elapsed().as_secs_f64());
+        let action = match intent.action {
+            RelayAction::Open => "open",
+            RelayAction::Close => "close",
+        };
+        metrics.switch_command(utility, action, word, begin.elapsed().as_secs_f64());
         let outcome = Settled { account: index, intent, word, detail, at: guanjia_field::now() };
         // The task that waits for it can only be gone when the whole generation is.
         let _ = settled.send(outcome).await;

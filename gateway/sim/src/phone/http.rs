@@ -22,9 +22,8 @@ pub(super) async fn serve(listener: TcpListener, phone: Phone, stop: Cancellatio
         .route("/", post(ntfy))
         .route("/pages", get(pages))
         .with_state(phone);
-    tokio::select! {
-        () = stop.cancelled() => {}
-        ended = axum::serve(listener, router) => tracing::debug!(?ended, "duty phone has ended"),
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await {
+        tracing::warn!(%error, "duty phone has ended");
     }
 }
 
@@ -68,7 +67,10 @@ async fn take(
     let page = Page { number: 0, person, via, received_at: 0, headers, body, ack_link, signature, answered: 0 };
     match phone.receive(page) {
         // A phone that hangs holds the connection until the sender gives up.
-        None => std::future::pending().await,
+        None => {
+            phone.stop.cancelled().await;
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
         Some((status, retry_after)) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let mut response = (status, axum::Json(receipt)).into_response();

@@ -40,6 +40,8 @@ async fn the_eastron_meter_tells_floats_in_input_registers() {
     let watts = f32_of(&input(&mut meter, 52, 2).await);
     assert!((watts - 2_000.0).abs() < 0.5, "{watts} W");
     assert_eq!(f32_of(&input(&mut meter, 70, 2).await), 50.0);
+    let block = input(&mut meter, 0, 80).await;
+    assert_eq!((f32_of(&block[52..]), f32_of(&block[54..])), (watts, 0.0), "a block spans what the map leaves out");
     let odd = meter.read_input_registers(1, 2).await.expect("the wire works");
     assert_eq!(odd, Err(ExceptionCode::IllegalDataAddress));
 }
@@ -79,6 +81,22 @@ async fn the_water_meter_the_panel_the_lifts_and_the_utility_room_answer() {
     let io = holding(&mut room, 0, 6).await;
     assert!((300..=800).contains(&io[0]));
     assert_eq!(io[2..], [0, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_paced_wire_takes_its_time_and_an_instant_one_does_not() {
+    for (wire, at_least, at_most) in [(Wire::Paced, 170, 5_000), (Wire::Instant, 0, 170)] {
+        client();
+        let building = Building::start(BuildingConfig { wire, ..BuildingConfig::default() }).await.expect("it starts");
+        let mut meter = modbus(&building, LineId::Rs485A, 1).await;
+        let begin = std::time::Instant::now();
+        // Eight bytes there and 25 back are 34 ms at 9600 baud.
+        for _ in 0..5 {
+            holding(&mut meter, 0, 10).await;
+        }
+        let took = begin.elapsed().as_millis();
+        assert!((at_least..at_most).contains(&took), "{wire:?}: {took} ms");
+    }
 }
 
 #[tokio::test]

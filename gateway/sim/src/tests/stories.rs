@@ -64,7 +64,7 @@ async fn a_shop_without_credit_is_cut_by_somebody_pays_and_has_power_again() {
     assert_eq!((payment.service_point.as_str(), payment.amount.as_str()), ("s-103-e", "50.00"));
     meter.write_multiple_registers(0x57, &[1, 0]).await.expect("the wire works").expect("no exception");
     until("the end", || building.truth().stories.is_empty()).await;
-    assert!(building.device("m-103").is_ok_and(|meter| meter.power_w < Some(15_000.0)));
+    until("normal load", || building.device("m-103").is_ok_and(|meter| meter.power_w < Some(15_000.0))).await;
     assert!(building.start_story(Story::ShopOutOfCredit, Some("s-301")).is_err(), "an SDM630 has no relay");
 }
 

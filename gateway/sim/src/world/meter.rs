@@ -26,6 +26,10 @@ const RELAY_TRAVEL: Duration = Duration::from_millis(250);
 const BOOT: Duration = Duration::from_secs(3);
 /// The longest hold-up of a meter's capacitors; the last meter of a floor is silent after this.
 const HOLD_UP_MAX_MS: u64 = 20_000;
+/// Registers of the SDM630's first block, in which every float exists.
+const SDM630_BLOCK: u16 = 88;
+/// How the Acrel meter shares its energy among tip, peak, flat and valley rate, in percent; valley takes the rest.
+const RATES: [u32; 3] = [10, 40, 35];
 /// The control word of the Acrel relay and the word that follows it.
 const CONTROL: u16 = 0x0057;
 const FORCED: u16 = 1;
@@ -210,6 +214,11 @@ impl Meter {
         for (address, value) in [(0, hundredths), (10, hundredths), (20, 0), (30, reactive), (40, reactive), (50, 0)] {
             file.u32(table, address, value);
         }
+        let rates = RATES.map(|percent| (u64::from(hundredths) * u64::from(percent) / 100) as u32);
+        let valley = hundredths - rates.iter().sum::<u32>();
+        for (n, value) in (1u16..).zip(rates.into_iter().chain([valley])) {
+            file.u32(table, 2 * n, value);
+        }
         file.u16(table, CONTROL, FORCED);
         file.u16(table, CONTROL + 1, u16::from(self.relay == Relay::Open));
         let watts = self.phase_watts();
@@ -237,6 +246,8 @@ impl Meter {
     fn sdm630(&self) -> RegisterFile {
         let mut file = RegisterFile::default();
         let table = Table::Input;
+        // What the map leaves out between its values reads zero in a block, as masters that read blocks rely on.
+        (0..SDM630_BLOCK).step_by(2).for_each(|address| file.f32(table, address, 0.0));
         let watts = self.phase_watts();
         let total: f64 = watts.iter().sum();
         let amps = watts.map(|phase| self.amps(phase));

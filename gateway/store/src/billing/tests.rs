@@ -28,17 +28,20 @@ fn first_row() -> OutboxRow {
 
 /// transact-rs/sqlx#4393: the pool hands out connections that are inside somebody's forgotten transaction.
 #[tokio::test]
-async fn a_connection_left_inside_a_transaction_swallows_no_row() {
+async fn a_forgotten_transaction_swallows_no_row_and_commits_none() {
     let Some(server) = pg::shared() else { return };
     let target = BillingTarget::Postgres(server.database().await);
     let store = BillingStore::connect(&target).await.unwrap();
     let Backend::Postgres(pool) = &store.backend else { unreachable!("connected to PostgreSQL") };
-    // The second one leaves the transaction in its failed state.
-    for spoil in ["BEGIN", "BEGIN; SAVEPOINT s; SELECT 1 / 0"] {
+    // Somebody's rows that were never committed; and a transaction in its failed state.
+    let ghost = "BEGIN; INSERT INTO cursors (site, epoch, next, last_hash)
+                 SELECT 'ghost', pg_backend_pid()::text, 1, ''";
+    for spoil in [ghost, "BEGIN; SELECT 1 / 0"] {
         let mut spoiled = Vec::new();
         for _ in 0..super::CONNECTIONS {
             let mut conn = pool.acquire().await.unwrap();
-            let _ = Conn::Postgres(&mut conn).control(spoil).await;
+            let spoiled_now = Conn::Postgres(&mut conn).control(spoil).await;
+            assert_eq!(spoiled_now.is_ok(), spoil == ghost);
             spoiled.push(conn);
         }
         drop(spoiled);
@@ -47,5 +50,8 @@ async fn a_connection_left_inside_a_transaction_swallows_no_row() {
         let mut other = sqlx::PgConnection::connect(url).await.unwrap();
         let row = Conn::Postgres(&mut other).row("SELECT COUNT(*) AS n FROM inbox", &[]).await.unwrap().unwrap();
         assert_eq!(row.int("n"), Ok(1), "acknowledged, and seen by another session");
+        let sql = "SELECT COUNT(*) AS n FROM cursors WHERE site = 'ghost'";
+        let row = Conn::Postgres(&mut other).row(sql, &[]).await.unwrap().unwrap();
+        assert_eq!(row.int("n"), Ok(0), "what nobody committed stays uncommitted");
     }
 }

@@ -29,8 +29,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::http::serve;
-use crate::live::{AlarmBoard, App, Board, DeskCommand, DeskRefusal, LatestTable, Live, Readiness, SupplyView};
+use crate::http::{App, serve};
+use crate::live::{AlarmBoard, Board, DeskCommand, DeskRefusal, LatestTable, Live, Readiness, SupplyView};
 use crate::metrics::Metrics;
 use crate::site::*;
 
@@ -93,8 +93,7 @@ impl House {
             site,
         });
         tokio::spawn(obey(Arc::clone(&live), commands));
-        let metrics = Arc::new(Metrics::new());
-        metrics.adopt(&live.site);
+        let metrics = Arc::new(Metrics::new(&live.site));
         metrics.heartbeat(now());
         let stop = CancellationToken::new();
         let (_, receiver) = watch::channel(Arc::clone(&live));
