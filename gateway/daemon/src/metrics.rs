@@ -53,8 +53,15 @@ const FORWARD_RESULTS: [&str; 3] = ["confirmed", "retried", "rejected"];
 const SWITCH_RESULTS: [&str; 7] = ["verified", "not_moved", "refused", "unknown", "expired", "superseded", "no_relay"];
 
 /// Why a sample was dropped.
-const DROP_REASONS: [&str; 7] =
-    ["queue_full", "prepaid_queue_full", "publish_replaced", "undecodable", "oversized", "unknown_topic", "out_of_order"];
+const DROP_REASONS: [&str; 7] = [
+    "queue_full",
+    "prepaid_queue_full",
+    "publish_replaced",
+    "undecodable",
+    "oversized",
+    "unknown_topic",
+    "out_of_order",
+];
 
 /// Payment channels with a label of their own; the word comes with a request, so any other is `other`.
 const PAYMENT_CHANNELS: [&str; 6] = ["cashier", "wechat", "alipay", "unionpay", "bank", "other"];
