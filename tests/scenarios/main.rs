@@ -1,3 +1,4 @@
 //! The whole program, from outside: the real binary, real sockets, real servers.
 
 mod dashboards;
+mod fire;

@@ -2,4 +2,5 @@
 
 pub mod dashboards;
 pub mod gateway;
+pub mod house;
 pub mod prometheus;

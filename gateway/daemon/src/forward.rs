@@ -52,7 +52,14 @@ const PART: &str = "billing";
 
 /// Forwards until `stop`. `wake` is notified after commits that wrote outbox rows. Trouble is shown under `billing`
 /// in `ready`: a store that cannot be reached as long as that lasts, a disagreement until the next start.
-pub async fn run(store: Store, live: Arc<Live>, metrics: Arc<Metrics>, wake: Arc<Notify>, stop: CancellationToken) {
+pub async fn run(
+    store: Store,
+    target: BillingTarget,
+    metrics: Arc<Metrics>,
+    ready: Arc<Readiness>,
+    wake: Arc<Notify>,
+    stop: CancellationToken,
+) {
     let forwarder = Forwarder { store, target: Target::Billing(target), metrics, ready, wake };
     tokio::select! {
         () = stop.cancelled() => {}

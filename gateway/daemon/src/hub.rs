@@ -46,8 +46,6 @@ pub enum Observation {
         device: DeviceIx,
         /// Why it is silent; `None` while it answers.
         silent: Option<BadReason>,
-        /// Since when.
-        at: Timestamp,
     },
 }
 
@@ -115,7 +113,7 @@ fn take_in(site: &Site, latest: &LatestTable, metrics: &Metrics, report: FieldRe
             };
             debug!(device = %site.devices[device.0 as usize].id, ?silent, "device health changed");
             latest.set_device(device, silent, at);
-            Observation::Health { device, silent, at }
+            Observation::Health { device, silent }
         }
     }
 }
