@@ -53,8 +53,15 @@ const FORWARD_RESULTS: [&str; 3] = ["confirmed", "retried", "rejected"];
 const SWITCH_RESULTS: [&str; 7] = ["verified", "not_moved", "refused", "unknown", "expired", "superseded", "no_relay"];
 
 /// Why a sample was dropped.
-const DROP_REASONS: [&str; 6] =
-    ["queue_full", "prepaid_queue_full", "undecodable", "oversized", "unknown_topic", "out_of_order"];
+const DROP_REASONS: [&str; 7] = [
+    "queue_full",
+    "prepaid_queue_full",
+    "publish_replaced",
+    "undecodable",
+    "oversized",
+    "unknown_topic",
+    "out_of_order",
+];
 
 /// Payment channels with a label of their own; the word comes with a request, so any other is `other`.
 const PAYMENT_CHANNELS: [&str; 6] = ["cashier", "wechat", "alipay", "unionpay", "bank", "other"];
@@ -268,8 +275,9 @@ impl Metrics {
         }
     }
 
-    /// Creates the children whose labels come from the site. Done at the start and at every scrape, since a
-    /// reload may bring new ones; children of things that are gone stay, because a counter must not vanish while a rate is taken over it.
+    /// Creates the children whose labels come from the site. Done at the start, and at every scrape because a
+    /// reload may have brought new ones. Children of things that are gone stay: a counter must not vanish while a rate
+    /// is taken over it.
     pub fn adopt(&self, site: &Site) {
         let mut buildings: Vec<&str> = site.devices.iter().map(|d| d.building.as_str()).collect();
         buildings.push("");

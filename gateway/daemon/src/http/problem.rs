@@ -28,8 +28,6 @@ pub enum Code {
     TooLarge,
     /// The idempotency key belongs to another request.
     KeyReused,
-    /// Too many requests, or too many wrong passwords.
-    TooMany,
     /// The store or a task cannot answer now.
     Unavailable,
     /// It took too long; whether it took effect is unknown.
@@ -62,7 +60,6 @@ impl Code {
                 "The idempotency key belongs to another request",
                 "幂等键已用于另一请求",
             ),
-            Code::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Too many requests", "请求过于频繁"),
             Code::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
@@ -79,11 +76,6 @@ impl Code {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal", "A defect in the gateway", "网关内部错误")
             }
         }
-    }
-
-    /// The HTTP status.
-    pub fn status(self) -> StatusCode {
-        self.parts().0
     }
 }
 
@@ -117,7 +109,7 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match self.code {
-            Code::Unavailable | Code::TimedOut | Code::TooMany => {
+            Code::Unavailable | Code::TimedOut => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
             }
             Code::Unauthorized => {
@@ -151,7 +143,7 @@ impl From<crate::live::DeskRefusal> for Problem {
         use crate::live::DeskRefusal;
         let code = match refusal {
             DeskRefusal::Unknown => Code::NotFound,
-            DeskRefusal::Closed | DeskRefusal::AlreadyAcknowledged { .. } | DeskRefusal::StillActive => Code::Conflict,
+            DeskRefusal::AlreadyAcknowledged { .. } | DeskRefusal::StillActive => Code::Conflict,
             DeskRefusal::Store(_) => Code::Unavailable,
         };
         Self::new(code, refusal.to_string())
