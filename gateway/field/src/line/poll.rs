@@ -101,7 +101,7 @@ impl Line {
                 debug!(line = %self.name, device = %device.spec.id, ?miss, "no answer");
                 match miss {
                     Miss::Timeout => counters.timeout.add(1),
-                    Miss::Discarded(_) => counters.crc_error.add(1),
+                    Miss::Discarded => counters.crc_error.add(1),
                     Miss::Link(_) | Miss::Down | Miss::Noise => counters.link_error.add(1),
                 }
                 Answer::Missed
