@@ -50,7 +50,8 @@ impl Line {
         if self.bus.is_ambiguous(self.devices[i].spec.unit, request) {
             let unit = self.devices[i].spec.unit;
             let bridges = self.devices[i].bridges();
-            let Some(bridge) = bridges.iter().find(|b| !self.bus.is_ambiguous(unit, b)).cloned() else {
+            let mut fits = |b: &&Request| !b.looks_like(request) && !self.bus.is_ambiguous(unit, b);
+            let Some(bridge) = bridges.iter().find(|b| fits(b)).cloned() else {
                 return Answer::NotAsked;
             };
             self.stats.probes.add(1);

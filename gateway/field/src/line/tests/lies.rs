@@ -211,13 +211,13 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(60))]
+    #![proptest_config(config(100))]
 
     /// When the bus has become honest, everybody is read again.
     #[test]
     fn every_device_comes_back(acts in prop::collection::vec(any_act(), 1..60), mbap: bool) {
         let timing = if mbap { tcp() } else { rtu() };
-        let rig = meet(acts, timing, Duration::from_secs(10), Duration::from_secs(20));
+        let rig = meet(acts, timing, Duration::from_secs(10), Duration::from_secs(45));
         for device in 0..2 {
             let health = rig.healths(device).last().copied();
             prop_assert_eq!(health, Some(DeviceHealth::Answering));
