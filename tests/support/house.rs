@@ -76,6 +76,11 @@ impl House {
         self.gateway.api(TOKEN, path).await
     }
 
+    /// A POST of `/api/v1` as the cashier, without a body.
+    pub async fn order(&self, path: &str) -> anyhow::Result<String> {
+        self.gateway.order(TOKEN, path).await
+    }
+
     /// The open incidents, newest first.
     pub async fn incidents(&self) -> anyhow::Result<Vec<Value>> {
         let answer = self.api("/incidents").await?;
