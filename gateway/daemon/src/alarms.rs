@@ -204,7 +204,7 @@ fn obey(room: &mut ControlRoom, command: DeskCommand, unwritten: &mut Batch) -> 
 
 fn refusal(error: IncidentError) -> DeskRefusal {
     match error {
-        IncidentError::NotOpen => DeskRefusal::Closed,
+        IncidentError::NotOpen => DeskRefusal::Unknown,
         IncidentError::AlreadyAcknowledged { by } => DeskRefusal::AlreadyAcknowledged { by },
         IncidentError::NotSettled { .. } => DeskRefusal::StillActive,
     }
