@@ -8,7 +8,7 @@
 //! * QoS 1 both ways, clean sessions, packets of at most [`PACKET_BYTES_OUT_MAX`] out. Incoming packets are allowed to
 //!   be larger than what is looked at, so that one retained monster is refused and counted instead of ending every
 //!   session that meets it; beyond [`PACKET_BYTES_IN_MAX`] the session does end.
-//! * A broker that stops acknowledging for [`ACK_MAX`] is left and connected to again.
+//! * A broker that stops acknowledging for 20 seconds is left and connected to again.
 //! * Reports go into the lines' queue without waiting. Readings that find it full are dropped and counted; changes of
 //!   health are kept, the latest of each device, and offered again before anything newer of that device.
 //!
@@ -23,16 +23,14 @@
 //! What a power cut may cost: readings in flight. The broker publishes the last will; the next session sets every
 //! retained topic right.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use guanjia_core::reading::DeviceIx;
 use guanjia_field::FieldReport;
-use rumqttc::{AsyncClient, Event, EventLoop, LastWill, MqttOptions, Packet, Publish, QoS, SubscribeFilter};
-use rumqttc::{Outgoing as Sent, SubscribeReasonCode};
+use rumqttc::{AsyncClient, LastWill, MqttOptions, Publish, QoS};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -44,11 +42,13 @@ use crate::site::{Broker, Site};
 mod intake;
 mod json;
 mod outgoing;
+mod session;
 #[cfg(test)]
 mod tests;
 
 use intake::{Delivery, Intake};
-use outgoing::{Northbound, Token, status_topic};
+use outgoing::{Northbound, status_topic};
+use session::{Flight, Heard, Poller, Subscriptions};
 
 /// Messages handed to the connection and not acknowledged.
 const WINDOW: usize = 32;
@@ -60,12 +60,8 @@ const EVENTS_MAX: usize = 256;
 const PACKET_BYTES_OUT_MAX: usize = 64 * 1024;
 /// The largest packet that is received; payloads above 64 KiB are refused without being looked at.
 const PACKET_BYTES_IN_MAX: usize = 1024 * 1024;
-/// Topics in one SUBSCRIBE.
-const TOPICS_PER_SUBSCRIBE: usize = 50;
 /// PINGREQ period; a dead line is noticed after at most two of them.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// How long a message or subscription may go unacknowledged.
-const ACK_MAX: Duration = Duration::from_secs(20);
 /// The delay after the first failure; doubles.
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 /// The longest delay.
@@ -172,7 +168,7 @@ impl Bridge {
     async fn session(&mut self, stop: &CancellationToken) -> End {
         let (client, event_loop) = AsyncClient::new(self.options(), REQUESTS_MAX);
         let (events_in, mut events) = mpsc::channel(EVENTS_MAX);
-        let _poller = Poller(tokio::spawn(poll(event_loop, events_in)));
+        let _poller = Poller::start(event_loop, events_in);
         let mut flight = Flight::default();
         let mut subscriptions = Subscriptions::new(self.intake.topics());
         let mut look = tokio::time::interval(LOOK_PERIOD);
@@ -337,122 +333,6 @@ impl Bridge {
             // The connection ends its events once the packet is out.
             while tokio::time::timeout_at(deadline, events.recv()).await.is_ok_and(|event| event.is_some()) {}
         }
-    }
-}
-
-/// What the connection says that matters here.
-enum Heard {
-    Connected,
-    Message(Publish),
-    Subscribed(Vec<SubscribeReasonCode>),
-    /// A publication got this packet id; in the order of submission.
-    Handed(u16),
-    Acknowledged(u16),
-    Failed(String),
-}
-
-/// Polls a connection until its first error, and nothing else: an abandoned poll could lose an acknowledgement.
-async fn poll(mut event_loop: EventLoop, events: mpsc::Sender<Heard>) {
-    loop {
-        let heard = match event_loop.poll().await {
-            Ok(Event::Incoming(Packet::ConnAck(_))) => Heard::Connected,
-            Ok(Event::Incoming(Packet::Publish(publish))) => Heard::Message(publish),
-            Ok(Event::Incoming(Packet::SubAck(ack))) => Heard::Subscribed(ack.return_codes),
-            Ok(Event::Incoming(Packet::PubAck(ack))) => Heard::Acknowledged(ack.pkid),
-            Ok(Event::Outgoing(Sent::Publish(packet_id))) => Heard::Handed(packet_id),
-            Ok(Event::Outgoing(Sent::AwaitAck(_))) => Heard::Failed("acknowledgements out of order".to_owned()),
-            Ok(_) => continue,
-            Err(failure) => Heard::Failed(failure.to_string()),
-        };
-        let last = matches!(heard, Heard::Failed(_));
-        if events.send(heard).await.is_err() || last {
-            return;
-        }
-    }
-}
-
-/// Ends the polling task, and with it the connection, when the session is dropped.
-struct Poller(JoinHandle<()>);
-
-impl Drop for Poller {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Publications under way.
-#[derive(Default)]
-struct Flight {
-    /// Given to the client, without a packet id yet; first in, first out.
-    submitted: VecDeque<(Token, Instant)>,
-    /// On the wire, by packet id.
-    handed: HashMap<u16, (Token, Instant)>,
-}
-
-impl Flight {
-    fn len(&self) -> usize {
-        self.submitted.len() + self.handed.len()
-    }
-
-    fn submitted(&mut self, token: Token) {
-        self.submitted.push_back((token, Instant::now()));
-    }
-
-    fn handed(&mut self, packet_id: u16) {
-        if let Some(entry) = self.submitted.pop_front() {
-            self.handed.insert(packet_id, entry);
-        }
-    }
-
-    fn acknowledged(&mut self, packet_id: u16) -> Option<Token> {
-        self.handed.remove(&packet_id).map(|(token, _)| token)
-    }
-
-    fn overdue(&self) -> bool {
-        let late = |entry: &(Token, Instant)| entry.1.elapsed() > ACK_MAX;
-        self.submitted.front().is_some_and(late) || self.handed.values().any(late)
-    }
-}
-
-/// Subscriptions of one session, sent one packet at a time so that each answer is known to belong to its topics.
-struct Subscriptions {
-    waiting: VecDeque<Vec<String>>,
-    asked: Option<(Vec<String>, Instant)>,
-}
-
-impl Subscriptions {
-    fn new(topics: Vec<String>) -> Self {
-        Self { waiting: topics.chunks(TOPICS_PER_SUBSCRIBE).map(<[String]>::to_vec).collect(), asked: None }
-    }
-
-    fn send_next(&mut self, client: &AsyncClient) {
-        if self.asked.is_some() {
-            return;
-        }
-        let Some(topics) = self.waiting.pop_front() else { return };
-        let filters = topics.iter().map(|topic| SubscribeFilter::new(topic.clone(), QoS::AtLeastOnce));
-        match client.try_subscribe_many(filters) {
-            Ok(()) => self.asked = Some((topics, Instant::now())),
-            Err(failure) => {
-                debug!(%failure, "subscription not handed over");
-                self.waiting.push_front(topics);
-            }
-        }
-    }
-
-    /// The topics the broker refused.
-    fn acknowledged(&mut self, codes: &[SubscribeReasonCode]) -> Vec<String> {
-        let Some((topics, _)) = self.asked.take() else { return Vec::new() };
-        topics
-            .into_iter()
-            .zip(codes)
-            .filter(|(_, code)| matches!(code, SubscribeReasonCode::Failure))
-            .map(|(topic, _)| topic)
-            .collect()
-    }
-
-    fn overdue(&self) -> bool {
-        self.asked.as_ref().is_some_and(|(_, since)| since.elapsed() > ACK_MAX)
     }
 }
 

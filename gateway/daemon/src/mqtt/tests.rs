@@ -11,8 +11,10 @@ use guanjia_core::text::Bilingual;
 use guanjia_core::time::Timestamp;
 use guanjia_field::DeviceHealth;
 use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode, PingResp, PubAck, SubAck};
+use rumqttc::{Packet, SubscribeReasonCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::notify::tests::bare_site;
