@@ -153,6 +153,15 @@ impl Gateway {
         Ok(serde_json::from_str(&text)?)
     }
 
+    /// A POST without a body; an error unless the answer is 2xx.
+    pub async fn order(&self, token: &str, path: &str) -> anyhow::Result<String> {
+        let answer = self.client.post(format!("{}/api/v1{path}", self.base)).bearer_auth(token).send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        anyhow::ensure!(status.is_success(), "POST /api/v1{path}: {status}: {text}");
+        Ok(text)
+    }
+
     /// A top-up; the status and the body, whatever they are.
     pub async fn top_up(&self, token: &str, key: &str, body: &Value) -> anyhow::Result<(u16, Value)> {
         let request =

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use guanjia_sim::{Building, BuildingConfig, SiteFileOptions, Tempo};
+use guanjia_sim::{Building, BuildingConfig, SiteFileOptions, Tempo, Wire};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -15,6 +15,11 @@ use crate::gateway::{Gateway, eventually, own_address};
 /// The cashier's bearer token in every house.
 pub const TOKEN: &str = "test-cashier-token-0123456789abcdef";
 const WEBHOOK_KEY: &str = "test-webhook-key";
+
+/// A building whose buses take no time, so that test periods fit them.
+pub fn quick() -> BuildingConfig {
+    BuildingConfig { wire: Wire::Instant, ..BuildingConfig::default() }
+}
 
 /// A building and its gateway.
 pub struct House {
@@ -30,7 +35,7 @@ pub struct House {
 impl House {
     /// Starts both, at test tempo, and waits until every device has been read once.
     pub async fn start() -> anyhow::Result<Self> {
-        Self::start_with(BuildingConfig::default(), |_| {}, |text| text).await
+        Self::start_with(quick(), |_| {}, |text| text).await
     }
 
     /// The same, with another building, other options, and a last word on the site file's text.
@@ -69,6 +74,11 @@ impl House {
     /// A GET of `/api/v1` as the cashier.
     pub async fn api(&self, path: &str) -> anyhow::Result<Value> {
         self.gateway.api(TOKEN, path).await
+    }
+
+    /// A POST of `/api/v1` as the cashier, without a body.
+    pub async fn order(&self, path: &str) -> anyhow::Result<String> {
+        self.gateway.order(TOKEN, path).await
     }
 
     /// The open incidents, newest first.

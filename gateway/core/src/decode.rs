@@ -5,10 +5,11 @@
 //! number, unprintable text or a number of words that does not fit the type are errors with a name, never a zero.
 //!
 //! ```text
-//! words as received ──► bytes within each word ──► order of the words ──► raw ──► "no value"? ──► type ──► scale
+//! words as received ──► bytes within each word ──► order of the words ──► raw ──► "no value"? ──► mask ──► type ──► scale
 //! ```
 //!
-//! "No value" is compared with the raw unsigned number after ordering and before scaling, as the profile writes it.
+//! "No value" is compared with the raw unsigned number after ordering and before masking and scaling, as the profile
+//! writes it.
 
 use crate::profile::{Order, PointDef, Registers, Source, WireType};
 use crate::reading::{BadReason, Decimal, Value};
@@ -85,7 +86,7 @@ pub fn decode(point: &PointDef, words: &[u16]) -> Result<Value, DecodeError> {
             Some(bit @ 0..=15) => Ok(Value::Bool(raw >> bit & 1 == 1)),
             _ => Err(DecodeError::Bit),
         },
-        WireType::U16 | WireType::U32 | WireType::U64 => integer(i128::from(raw)),
+        WireType::U16 | WireType::U32 | WireType::U64 => integer(i128::from(cut(place, raw))),
         WireType::I16 => integer(i128::from(raw as u16 as i16)),
         WireType::I32 => integer(i128::from(raw as u32 as i32)),
         WireType::I64 => integer(i128::from(raw as i64)),
@@ -123,7 +124,17 @@ pub fn raw_counter(point: &PointDef, words: &[u16]) -> Option<u64> {
         WireType::I16 => u64::try_from(raw as u16 as i16).ok(),
         WireType::I32 => u64::try_from(raw as u32 as i32).ok(),
         WireType::I64 => u64::try_from(raw as i64).ok(),
-        _ => Some(raw),
+        _ => Some(cut(place, raw)),
+    }
+}
+
+/// The field of an unsigned number that the profile's mask keeps, moved down to bit 0; the whole number without one.
+fn cut(place: &Registers, raw: u64) -> u64 {
+    match place.mask {
+        // A mask of zero would shift by 64; it keeps nothing.
+        Some(0) => 0,
+        Some(mask) => (raw & mask) >> mask.trailing_zeros(),
+        None => raw,
     }
 }
 

@@ -167,7 +167,7 @@ pub struct Registers {
     pub words: Order,
     /// For [`WireType::Bit`] in a register: 0 is the least significant.
     pub bit: Option<u8>,
-    /// Bits of the raw integer to keep, moved down until the lowest of them is bit 0; before scaling.
+    /// Bits of an unsigned integer to keep, moved down until the lowest of them is bit 0; before scaling.
     pub mask: Option<u64>,
     /// Raw values, unsigned and before scaling, with which the device says "no value".
     pub invalid: Vec<u64>,

@@ -30,6 +30,7 @@ mod profile;
 mod raw;
 mod schema;
 mod secret;
+mod service;
 mod site;
 #[cfg(test)]
 mod tests;

@@ -108,6 +108,8 @@ struct Bridge {
     north: Option<Northbound>,
     reports: Reports,
     views: Views,
+    /// The alarm board as it was last taken over.
+    board: Option<Arc<AlarmBoard>>,
     metrics: Arc<Metrics>,
 }
 
@@ -135,6 +137,7 @@ impl Bridge {
             site,
             config,
             views,
+            board: None,
             metrics,
         })
     }
@@ -283,7 +286,11 @@ impl Bridge {
         let overdue = self.intake.overdue(now);
         self.deliver(overdue);
         let Some(north) = &mut self.north else { return };
-        north.alarms(&self.views.alarms.get());
+        let board = self.views.alarms.get();
+        if !self.board.as_ref().is_some_and(|known| Arc::ptr_eq(known, &board)) {
+            north.alarms(&board);
+            self.board = Some(board);
+        }
         north.devices(&self.views.latest.devices());
         let replaced = north.readings(&self.views.latest.all(), now);
         if replaced > 0 {

@@ -146,16 +146,29 @@ impl Pager {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(ended) = self.attempts.join_next_with_id(), if !self.attempts.is_empty() => self.finish(ended),
+                Some(ended) = self.attempts.join_next_with_id(), if !self.attempts.is_empty() => self.finish(ended).await,
                 () = wake.notified() => {}
                 () = tokio::time::sleep(LOOK_PERIOD) => {}
             }
         }
         let deadline = Instant::now() + DRAIN_MAX;
-        while tokio::time::timeout_at(deadline, self.attempts.join_next()).await.is_ok_and(|ended| ended.is_some()) {}
-        if !self.attempts.is_empty() {
-            info!(pages = self.attempts.len(), "attempts under way are left; they are repeated after the next start");
+        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.attempts.join_next_with_id()).await {
+            self.finish(ended).await;
         }
+        self.attempts.shutdown().await;
+        let left: Vec<Uuid> = self.under_way.values().map(|left| left.page).collect();
+        for page in left {
+            info!(%page, "the attempt under way is given up; it is repeated after the next start");
+            self.release(page, "the gateway stopped during the attempt").await;
+        }
+    }
+
+    /// Makes a page due again whose attempt was given up. The journal repeats `sending` by itself only after a restart
+    /// of the process, and a changed configuration starts a new pager without one.
+    async fn release(&self, page: Uuid, why: &str) {
+        let now = guanjia_field::now();
+        let result = || PageResult::RetryAt(now, why.to_owned());
+        until_written("a page that is due again", || self.desk.store.page_result(page, result(), now)).await;
     }
 
     /// Starts an attempt for every due page that finds a slot, the most urgent first.
@@ -194,7 +207,7 @@ impl Pager {
         self.under_way.insert(task.id(), key);
     }
 
-    fn finish(&mut self, ended: Result<(tokio::task::Id, Settled), tokio::task::JoinError>) {
+    async fn finish(&mut self, ended: Result<(tokio::task::Id, Settled), tokio::task::JoinError>) {
         match ended {
             Ok((task, settled)) => {
                 self.under_way.remove(&task);
@@ -204,8 +217,10 @@ impl Pager {
                 };
             }
             Err(failure) => {
-                self.under_way.remove(&failure.id());
                 error!(%failure, "an attempt to send a page ended by a defect");
+                if let Some(UnderWay { page, .. }) = self.under_way.remove(&failure.id()) {
+                    self.release(page, "the attempt ended by a defect").await;
+                }
             }
         }
     }
@@ -219,10 +234,14 @@ impl Desk {
             self.settle(&page, PageResult::Expired, 0.0).await;
             return Settled { page: page.id, history: None };
         }
-        if let Noted::No = self.note_sending(&page).await {
-            // Not sent and not counted: the next look finds the row again.
-            tokio::time::sleep(WRITE_RETRY).await;
-            return Settled { page: page.id, history: Some(history) };
+        match self.note_sending(&page).await {
+            Noted::Yes => {}
+            Noted::Settled => return Settled { page: page.id, history: None },
+            Noted::No => {
+                // Not sent and not counted: the next look finds the row again.
+                tokio::time::sleep(WRITE_RETRY).await;
+                return Settled { page: page.id, history: Some(history) };
+            }
         }
         let begin = Instant::now();
         let attempt = match self.channels.get(&page.channel) {
@@ -249,7 +268,7 @@ impl Desk {
         let failure = match noted {
             Ok(Ok(())) => return Noted::Yes,
             // Settled since it was read: there is nothing left to send.
-            Ok(Err(StoreError::NotFound { .. })) => return Noted::No,
+            Ok(Err(StoreError::NotFound { .. })) => return Noted::Settled,
             Ok(Err(failure)) => failure,
             Err(_) => StoreError::Busy,
         };
@@ -297,6 +316,8 @@ impl Desk {
 /// Whether a page may be sent now.
 enum Noted {
     Yes,
+    /// Somebody has settled it meanwhile.
+    Settled,
     No,
 }
 

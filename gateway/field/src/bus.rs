@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
-use crate::frame::{FRAME_MAX, Framing, Reply, Request, Verdict, classify_rtu, encode, judge};
+use crate::frame::{FRAME_MAX, Form, Framing, Reply, Request, Verdict, encode, form_of_rtu, judge};
 use crate::link::{Dial, LinkError, Stream};
 use crate::stats::{Discard, LineStats, nanos};
 
@@ -40,6 +40,9 @@ const NOISE_MAX: Duration = Duration::from_secs(1);
 
 /// Frames of other transactions that are passed over while waiting for one answer.
 const SKIPPED_MAX: u32 = 8;
+
+/// The longest pause between two pieces of a frame that is heard only to know what it was.
+const PIECES_APART_MAX: Duration = Duration::from_millis(20);
 
 /// The first pause before a refused connection is tried again.
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
@@ -67,8 +70,8 @@ pub(crate) enum Miss {
     Noise,
     /// Nobody answered in time.
     Timeout,
-    /// Something came that is not the answer.
-    Discarded(Discard),
+    /// Something came that is not the answer; it has been counted.
+    Discarded,
     /// The connection broke after something was sent.
     Link(LinkError),
 }
@@ -237,9 +240,6 @@ impl Bus {
 
     /// Nothing that was received on this stream after a failure may be believed.
     fn poison(&mut self, stream: Stream, miss: Miss) -> Miss {
-        if let Miss::Discarded(why) = miss {
-            self.stats.discarded(why);
-        }
         match miss {
             Miss::Link(error) => {
                 self.fault(&error, Severity::Broke);
@@ -269,54 +269,69 @@ impl Bus {
         let mut buffer = [0; FRAME_MAX];
         let (mut filled, mut skipped) = (0, 0);
         loop {
-            match judge(self.timing.framing, self.tid, ask.unit, ask.request, &buffer[..filled]) {
+            let total = match judge(self.timing.framing, self.tid, ask.unit, ask.request, &buffer[..filled]) {
                 Verdict::Reply(reply) => return Ok(reply),
                 Verdict::Need(total) => match timeout_at(deadline, stream.read(&mut buffer[filled..total])).await {
-                    Err(_) if filled == 0 && skipped == 0 => return Err(Miss::Timeout),
-                    Err(_) if filled == 0 => return Err(Miss::Discarded(Discard::Late)),
-                    Err(_) => return Err(Miss::Discarded(Discard::Damaged)),
+                    Err(_) if filled > 0 => return Err(self.discard(Discard::Damaged)),
+                    Err(_) if skipped > 0 => return Err(Miss::Discarded),
+                    Err(_) => return Err(Miss::Timeout),
                     Ok(Err(error)) => return Err(Miss::Link(error)),
-                    Ok(Ok(read)) => filled += read,
+                    Ok(Ok(read)) => {
+                        filled += read;
+                        continue;
+                    }
                 },
                 Verdict::Skip(total) => {
-                    skipped += 1;
-                    if skipped > SKIPPED_MAX {
-                        return Err(Miss::Discarded(Discard::Late));
-                    }
-                    self.stats.discarded(Discard::Late);
-                    buffer.copy_within(total..filled, 0);
-                    filled -= total;
+                    self.discard(Discard::Late);
+                    total
                 }
-                Verdict::Reject(why) => {
-                    return Err(Miss::Discarded(match self.timing.framing {
-                        Framing::Mbap => why,
-                        Framing::Rtu => self.identify(stream, &mut buffer, filled, deadline, ask).await,
-                    }));
+                Verdict::Reject(why) if self.timing.framing == Framing::Mbap => return Err(self.discard(why)),
+                Verdict::Reject(_) => {
+                    let (why, total) = self.identify(stream, &mut buffer, &mut filled, deadline, ask).await;
+                    let miss = self.discard(why);
+                    let Some(total) = total else { return Err(miss) };
+                    total
                 }
+            };
+            // A whole frame that is not the answer was taken off the line to the byte; the answer may follow.
+            skipped += 1;
+            if skipped > SKIPPED_MAX {
+                return Err(Miss::Discarded);
             }
+            buffer.copy_within(total..filled, 0);
+            filled -= total;
         }
     }
 
-    /// Hears the rest of a frame that is not the answer, to be able to say what it was.
+    fn discard(&self, why: Discard) -> Miss {
+        self.stats.discarded(why);
+        Miss::Discarded
+    }
+
+    /// Hears the rest of a frame that is not the answer, and says what it was and, if it is whole, how long.
     async fn identify(
         &self,
         stream: &mut Stream,
         buffer: &mut [u8; FRAME_MAX],
-        mut filled: usize,
+        filled: &mut usize,
         deadline: Instant,
         ask: Ask<'_>,
-    ) -> Discard {
-        while filled < FRAME_MAX && classify_rtu(&buffer[..filled]).is_none() {
-            let pause = Instant::now() + self.timing.t35;
-            match timeout_at(deadline.min(pause), stream.read(&mut buffer[filled..])).await {
-                Ok(Ok(read)) => filled += read,
-                _ => break,
+    ) -> (Discard, Option<usize>) {
+        loop {
+            match form_of_rtu(&buffer[..*filled]) {
+                Form::Noise => return (Discard::Damaged, None),
+                Form::Frame { unit, function, total } => {
+                    let is_late = self.unsettled.awaits(unit, function, total, ask);
+                    return (if is_late { Discard::Late } else { Discard::Foreign }, Some(total));
+                }
+                Form::Need(total) => {
+                    let pause = Instant::now() + self.timing.t35.max(PIECES_APART_MAX);
+                    match timeout_at(deadline.min(pause), stream.read(&mut buffer[*filled..total])).await {
+                        Ok(Ok(read)) => *filled += read,
+                        _ => return (Discard::Damaged, None),
+                    }
+                }
             }
-        }
-        match classify_rtu(&buffer[..filled]) {
-            None => Discard::Damaged,
-            Some((unit, function, length)) if self.unsettled.awaits(unit, function, length, ask) => Discard::Late,
-            Some(_) => Discard::Foreign,
         }
     }
 

@@ -61,7 +61,7 @@ pub(crate) enum Verdict {
     Reply(Reply),
     /// A whole frame of this length that belongs to another transaction; the answer may follow.
     Skip(usize),
-    /// Not the answer. Over RTU the kind is preliminary, see [`classify_rtu`].
+    /// Not the answer. Over RTU the kind is preliminary, see [`form_of_rtu`].
     Reject(Discard),
 }
 
@@ -255,16 +255,30 @@ fn judge_mbap(tid: u16, unit: u8, request: &Request, bytes: &[u8]) -> Verdict {
     }
 }
 
-/// The unit, the function and the length of a rejected RTU frame, if it is whole and its check sum holds.
-pub(crate) fn classify_rtu(bytes: &[u8]) -> Option<(u8, u8, usize)> {
-    let [unit, function, third, ..] = bytes else { return None };
+/// What rejected bytes of an RTU line are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Not known before this many bytes are there.
+    Need(usize),
+    /// A whole frame whose check sum holds.
+    Frame { unit: u8, function: u8, total: usize },
+    /// No frame.
+    Noise,
+}
+
+/// Looks whether rejected bytes are a whole frame, meant for another question.
+pub(crate) fn form_of_rtu(bytes: &[u8]) -> Form {
+    let [unit, function, third, ..] = bytes else { return Form::Need(3) };
     let total = match function {
         1..=4 => 5 + usize::from(*third),
         f if f & EXCEPTION_BIT != 0 => 5,
         _ => 8,
     };
-    let frame = bytes.get(..total)?;
-    crc_holds(frame).then_some((*unit, *function, total))
+    match bytes.get(..total) {
+        None => Form::Need(total),
+        Some(frame) if crc_holds(frame) => Form::Frame { unit: *unit, function: *function, total },
+        Some(_) => Form::Noise,
+    }
 }
 
 fn crc_holds(frame: &[u8]) -> bool {

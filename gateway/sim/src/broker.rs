@@ -66,6 +66,7 @@ enum Pace {
 struct Shared {
     state: Mutex<State>,
     pace: watch::Sender<Pace>,
+    stop: CancellationToken,
 }
 
 /// The broker; dropped connections and restarts can be ordered while it runs.
@@ -106,7 +107,8 @@ impl Broker {
             published: 0,
             generation: stop.child_token(),
         };
-        let shared = Arc::new(Shared { state: Mutex::new(state), pace: watch::channel(Pace::Running).0 });
+        let shared =
+            Arc::new(Shared { state: Mutex::new(state), pace: watch::channel(Pace::Running).0, stop: stop.clone() });
         tasks.spawn(accept(listener, Arc::clone(&shared), stop.clone(), tasks.clone()));
         Ok(Self { shared, address })
     }
@@ -117,7 +119,7 @@ impl Broker {
     }
 
     /// Freezes, thaws, disconnects or restarts it.
-    pub fn act(&self, action: BrokerAction, stop: &CancellationToken) {
+    pub fn act(&self, action: BrokerAction) {
         match action {
             BrokerAction::Freeze => {
                 self.shared.pace.send_replace(Pace::Frozen);
@@ -131,7 +133,7 @@ impl Broker {
                     state.sessions.clear();
                     state.retained.clear();
                 }
-                std::mem::replace(&mut state.generation, stop.child_token()).cancel();
+                std::mem::replace(&mut state.generation, self.shared.stop.child_token()).cancel();
             }
         }
     }

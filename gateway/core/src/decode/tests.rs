@@ -21,6 +21,7 @@ fn point(wire: WireType, words: Order, bytes: Order, count: usize) -> PointDef {
             bytes,
             words,
             bit: None,
+            mask: None,
             invalid: Vec::new(),
         }),
         scale: Decimal::new(1, 0),
@@ -40,6 +41,23 @@ fn with_invalid(mut point: PointDef, invalid: u64) -> PointDef {
 
 fn hex(text: &str) -> Vec<u16> {
     text.split(' ').map(|word| u16::from_str_radix(word, 16).unwrap()).collect()
+}
+
+#[test]
+fn a_mask_keeps_one_field_of_a_number() {
+    let masked = |mask| {
+        let mut point = point(WireType::U16, B, B, 1);
+        if let Source::Registers(place) = &mut point.source {
+            place.mask = Some(mask);
+        }
+        point
+    };
+    // A fire detector's status: the event in the low byte counts only while bit 11 is set, whatever else is.
+    for (words, value) in [("0810", 0x0810), ("2D10", 0x0810), ("0010", 0x0010), ("0840", 0x0840), ("1200", 0)] {
+        assert_eq!(decode(&masked(0x08FF), &hex(words)), Ok(Value::Decimal(Decimal::new(value, 0))), "{words}");
+    }
+    assert_eq!(decode(&masked(0x0F00), &hex("AB12")), Ok(Value::Decimal(Decimal::new(0xB, 0))));
+    assert_eq!(raw_counter(&masked(0x0F00), &hex("AB12")), Some(0xB));
 }
 
 #[test]

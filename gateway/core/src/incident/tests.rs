@@ -186,7 +186,7 @@ struct Site {
 }
 
 /// Ids that depend on nothing but how many incidents there were.
-fn ids(mut next: u128) -> Box<dyn FnMut(Timestamp) -> Uuid + Send> {
+fn ids(mut next: u128) -> Box<dyn FnMut(Timestamp) -> Uuid + Send + Sync> {
     Box::new(move |_| {
         next += 1;
         Uuid::from_u128(next)

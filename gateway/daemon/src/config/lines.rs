@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use guanjia_field::{LineConfig, Link, Parity, SerialFormat};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::context::Context;
 use super::document::Entry;
 use super::profile::RawSerial;
-use super::raw::{RawModbusRtu, RawModbusTcp, RawMqtt, RawParity, RawRtuOverTcp};
+use super::secret::SecretSource;
 use super::value::{At, Span};
 use crate::site::Broker;
 
@@ -24,7 +26,90 @@ const MODBUS_PORT: u16 = 502;
 /// The registered port of MQTT without TLS.
 const MQTT_PORT: u16 = 1883;
 
-/// The four kinds of tables.
+/// `[rtu_over_tcp.NAME]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawRtuOverTcp {
+    /// Host and port of the serial server.
+    pub address: At<String>,
+    /// Bits per second on the bus.
+    pub baud: At<u32>,
+    /// 8; Modbus RTU has no other. Default 8.
+    pub data_bits: Option<At<u8>>,
+    /// "none", "even" or "odd". Default "none".
+    pub parity: Option<At<RawParity>>,
+    /// 1 or 2. Default 1.
+    pub stop_bits: Option<At<u8>>,
+    /// How long its slowest device may think; instead of what the profiles say.
+    pub response_max: Option<At<Span>>,
+}
+
+/// `[modbus_rtu.NAME]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawModbusRtu {
+    /// The serial port, such as "/dev/ttyUSB0".
+    pub port: At<String>,
+    /// Bits per second on the bus.
+    pub baud: At<u32>,
+    /// 8; Modbus RTU has no other. Default 8.
+    pub data_bits: Option<At<u8>>,
+    /// "none", "even" or "odd". Default "none".
+    pub parity: Option<At<RawParity>>,
+    /// 1 or 2. Default 1.
+    pub stop_bits: Option<At<u8>>,
+    /// How long its slowest device may think; instead of what the profiles say.
+    pub response_max: Option<At<Span>>,
+}
+
+/// `[modbus_tcp.NAME]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawModbusTcp {
+    /// Host and port; the port may be left out (502).
+    pub address: At<String>,
+    /// How long its slowest device may think; instead of what the profiles say.
+    pub response_max: Option<At<Span>>,
+}
+
+/// The parity of a serial line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RawParity {
+    /// No parity bit.
+    None,
+    /// Even.
+    Even,
+    /// Odd.
+    Odd,
+}
+
+impl RawParity {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RawParity::None => "none",
+            RawParity::Even => "even",
+            RawParity::Odd => "odd",
+        }
+    }
+}
+
+/// `[mqtt.NAME]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawMqtt {
+    /// Host and port; the port may be left out (1883).
+    pub address: At<String>,
+    /// User name.
+    pub user: Option<At<String>>,
+    /// Password.
+    pub password: Option<At<SecretSource>>,
+    /// Prefix under which the gateway publishes readings, availability and alarms; nothing is published without it.
+    pub publish: Option<At<String>>,
+}
+
+/// The three kinds of tables of lines.
 pub struct RawLines {
     /// `[rtu_over_tcp.…]`
     pub rtu_over_tcp: Vec<Entry<RawRtuOverTcp>>,

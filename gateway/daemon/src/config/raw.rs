@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::alarms::RawAlarm;
 use super::channels::{RawNtfy, RawSmtp, RawWebhook};
+use super::lines::{RawModbusRtu, RawModbusTcp, RawMqtt, RawRtuOverTcp};
 use super::people::{RawDuty, RawLadders, RawPerson, RawReach, RawShift};
 use super::policy::RawPolicy;
 use super::secret::SecretSource;
@@ -167,89 +168,6 @@ pub struct RawApiClient {
     pub token: At<SecretSource>,
     /// Any of "top-up", "acknowledge", "read".
     pub may: At<Vec<Permission>>,
-}
-
-/// `[rtu_over_tcp.NAME]`
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawRtuOverTcp {
-    /// Host and port of the serial server.
-    pub address: At<String>,
-    /// Bits per second on the bus.
-    pub baud: At<u32>,
-    /// 8; Modbus RTU has no other. Default 8.
-    pub data_bits: Option<At<u8>>,
-    /// "none", "even" or "odd". Default "none".
-    pub parity: Option<At<RawParity>>,
-    /// 1 or 2. Default 1.
-    pub stop_bits: Option<At<u8>>,
-    /// How long its slowest device may think; instead of what the profiles say.
-    pub response_max: Option<At<Span>>,
-}
-
-/// `[modbus_rtu.NAME]`
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawModbusRtu {
-    /// The serial port, such as "/dev/ttyUSB0".
-    pub port: At<String>,
-    /// Bits per second on the bus.
-    pub baud: At<u32>,
-    /// 8; Modbus RTU has no other. Default 8.
-    pub data_bits: Option<At<u8>>,
-    /// "none", "even" or "odd". Default "none".
-    pub parity: Option<At<RawParity>>,
-    /// 1 or 2. Default 1.
-    pub stop_bits: Option<At<u8>>,
-    /// How long its slowest device may think; instead of what the profiles say.
-    pub response_max: Option<At<Span>>,
-}
-
-/// `[modbus_tcp.NAME]`
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawModbusTcp {
-    /// Host and port; the port may be left out (502).
-    pub address: At<String>,
-    /// How long its slowest device may think; instead of what the profiles say.
-    pub response_max: Option<At<Span>>,
-}
-
-/// The parity of a serial line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum RawParity {
-    /// No parity bit.
-    None,
-    /// Even.
-    Even,
-    /// Odd.
-    Odd,
-}
-
-impl RawParity {
-    /// The word in the file.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            RawParity::None => "none",
-            RawParity::Even => "even",
-            RawParity::Odd => "odd",
-        }
-    }
-}
-
-/// `[mqtt.NAME]`
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawMqtt {
-    /// Host and port; the port may be left out (1883).
-    pub address: At<String>,
-    /// User name.
-    pub user: Option<At<String>>,
-    /// Password.
-    pub password: Option<At<SecretSource>>,
-    /// Prefix under which the gateway publishes readings, availability and alarms; nothing is published without it.
-    pub publish: Option<At<String>>,
 }
 
 /// `[feeder.NAME]`

@@ -1,7 +1,6 @@
 //! From the tables of a site file to a [`Site`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,29 +19,23 @@ use super::devices::{self, Devices};
 use super::diagnostic::{Report, Source};
 use super::document::{Document, Entry};
 use super::library::{self, Shelf};
-use super::lines::{self, RawLines};
+use super::lines::{self, RawLines, RawMqtt};
 use super::people::{self, Duty, RawDuty, RawLadders, RawPerson, RawShift};
 use super::policy::{self, RawPolicy};
 use super::prepaid;
 use super::profile::{self, LoadedProfile};
 use super::raw::{
-    RawApiClient, RawBilling, RawBuilding, RawConsole, RawDevice, RawFeeder, RawHttp, RawInhibition, RawLibrary,
-    RawMqtt, RawPolling, RawServicePoint, RawShop, RawStorage,
+    RawApiClient, RawBilling, RawBuilding, RawDevice, RawFeeder, RawHttp, RawInhibition, RawLibrary, RawPolling,
+    RawServicePoint, RawShop, RawStorage,
 };
 use super::schema;
+use super::service;
 use super::value::At;
-use crate::site::{ApiClient, Billing, BillingTarget, ConsoleAccess, Http, Site};
+use crate::site::Site;
 
 /// How often points are read if nobody says anything else.
 const PERIODS: Periods =
     Periods { alarm: Duration::from_secs(1), billing: Duration::from_secs(15), bulk: Duration::from_secs(15) };
-/// How long one usage interval is if nobody says anything else.
-const INTERVAL: Duration = Duration::from_secs(15 * 60);
-/// The shortest usage interval that is worth a row.
-const INTERVAL_MIN: Duration = Duration::from_secs(60);
-/// A billing day.
-const DAY: Duration = Duration::from_secs(86_400);
-
 /// Every table of the file, unchecked.
 struct Tables {
     building: Option<Entry<RawBuilding>>,
@@ -129,9 +122,9 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         check_site_id(context, &building.id);
     }
     let data_dir = tables.storage.as_ref().map(|s| context.directory.join(s.directory.as_str()));
-    let http = tables.http.as_ref().and_then(|h| http(context, h));
-    let billing = billing(context, tables.billing.as_ref(), data_dir.as_ref());
-    let api_clients = api_clients(context, &tables.api_clients);
+    let http = tables.http.as_ref().and_then(|h| service::http(context, h));
+    let billing = service::billing(context, tables.billing.as_ref(), data_dir.as_ref());
+    let api_clients = service::api_clients(context, &tables.api_clients);
 
     let shelves = Shelves::read(context, tables.library.as_ref());
     let plans = Plans::read(&shelves.plans, &mut context.report);
@@ -229,73 +222,6 @@ fn check_site_id(context: &mut Context, id: &At<String>) {
             .error(id.span(), format!("`{}` cannot be a site's id", **id))
             .help("write lower-case letters, digits and hyphens; people see `name` instead");
     }
-}
-
-fn http(context: &mut Context, raw: &Entry<RawHttp>) -> Option<Http> {
-    let public_url = match &raw.public_url {
-        Some(url) => Some(context.url(url)?),
-        None => None,
-    };
-    let console = match &*raw.console {
-        RawConsole::Open => Some(ConsoleAccess::Open),
-        RawConsole::Password(secret) => context.secret(secret).map(ConsoleAccess::Password),
-    };
-    let Ok(listen) = raw.listen.parse::<SocketAddr>() else {
-        context
-            .error(raw.listen.span(), format!("`{}` is not an address and a port", *raw.listen))
-            .help("write \"127.0.0.1:8080\" for this machine only, or \"0.0.0.0:8080\" for the network");
-        return None;
-    };
-    if matches!(*raw.console, RawConsole::Open) && !listen.ip().is_loopback() {
-        context
-            .error(raw.console.span(), format!("the console would be open to everybody who reaches {listen}"))
-            .help("write console = { password = { file = \"path\" } }, or listen on 127.0.0.1");
-        return None;
-    }
-    Some(Http { listen, public_url, console: console? })
-}
-
-fn billing(context: &mut Context, raw: Option<&Entry<RawBilling>>, data_dir: Option<&PathBuf>) -> Option<Billing> {
-    let data_dir = data_dir?;
-    let sqlite = |name: &str| BillingTarget::Sqlite(data_dir.join(name));
-    let Some(raw) = raw else { return Some(Billing { target: sqlite("billing.db"), interval: INTERVAL }) };
-    let target = match (&raw.sqlite, &raw.postgres) {
-        (Some(name), None) => Some(sqlite(name)),
-        (None, Some(url)) => context.secret(url).map(BillingTarget::Postgres),
-        (None, None) => Some(sqlite("billing.db")),
-        (Some(_), Some(postgres)) => {
-            context.error(postgres.span(), "there is one billing store").help("write `sqlite` or `postgres`");
-            None
-        }
-    };
-    let interval = raw.interval.as_ref().map_or(INTERVAL, |i| i.0);
-    if interval < INTERVAL_MIN || !DAY.as_millis().is_multiple_of(interval.as_millis()) {
-        let at = raw.interval.as_ref().map_or(raw.at.clone(), At::span);
-        context
-            .error(at, "usage intervals divide a day evenly and last a minute or more")
-            .help("write \"15m\", \"30m\" or \"1h\"");
-    }
-    Some(Billing { target: target?, interval })
-}
-
-fn api_clients(context: &mut Context, raw: &[Entry<RawApiClient>]) -> Vec<ApiClient> {
-    let mut clients: Vec<ApiClient> = Vec::new();
-    for entry in raw {
-        if entry.may.is_empty() {
-            context
-                .error(entry.may.span(), format!("`{}` may do nothing", entry.key))
-                .help("write any of \"top-up\", \"acknowledge\", \"read\"");
-        }
-        let Some(token) = context.secret(&entry.token) else { continue };
-        if let Some(twin) = clients.iter().find(|c| c.token == token) {
-            let message = format!("the token is that of `{}`", twin.name);
-            context
-                .error(entry.token.span(), message)
-                .help("every client has its own, or the ledger names the wrong one");
-        }
-        clients.push(ApiClient { name: entry.key.clone(), token, may: (*entry.may).clone() });
-    }
-    clients
 }
 
 /// The files of the library, built-in and the site's own.

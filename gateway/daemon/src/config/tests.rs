@@ -239,3 +239,25 @@ fn a_file_of_the_site_replaces_the_built_in_one() {
     let meter = site.devices.iter().find(|d| &*d.id == "w-101").expect("the example has it");
     assert_eq!(meter.profile.model, "the site's own map");
 }
+
+#[tokio::test]
+async fn the_site_file_of_the_simulated_building_is_right() {
+    use guanjia_sim::{Building, BuildingConfig, SiteFileOptions, Tempo};
+    // The building has an HTTP client, which wants a provider although nothing here is encrypted.
+    let _already_installed = rustls::crypto::ring::default_provider().install_default();
+    let building = Building::start(BuildingConfig::default()).await.expect("the building starts");
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    std::fs::create_dir(directory.path().join("secrets")).expect("it can be made");
+    for tempo in [Tempo::Demo, Tempo::Test] {
+        let text = building.site_file(&SiteFileOptions { tempo, ..SiteFileOptions::default() });
+        // Whoever starts the simulation writes the secrets; here any text will do.
+        for path in text.split("file = \"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            std::fs::write(directory.path().join(path), format!("secret {path}")).expect("it can be written");
+        }
+        let (site, report) = load_text("simulated.toml", &text, directory.path(), NOW);
+        let site = site.unwrap_or_else(|| panic!("{report}"));
+        assert!(site.devices.len() >= 64, "{} devices", site.devices.len());
+        assert!(site.service_points.iter().any(|s| s.kind == ServiceKind::Prepaid && s.load.is_some()));
+    }
+    building.shutdown().await;
+}

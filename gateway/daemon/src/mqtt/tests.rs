@@ -1,1 +1,423 @@
+//! The bridge against a small broker that can be told to misbehave.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use bytes::BytesMut;
+use guanjia_core::alarm::{AlarmClass, AlarmDef, AlarmRecord, Condition, Latching, Priority};
+use guanjia_core::profile::{Confidence, EquipmentClass, PointDef, PollClass, Profile, ReadLimits, Source};
+use guanjia_core::reading::{Decimal, PointIx, Quality, Reading, Value};
+use guanjia_core::text::Bilingual;
+use guanjia_core::time::Timestamp;
+use guanjia_field::DeviceHealth;
+use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode, PingResp, PubAck, SubAck};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::notify::tests::bare_site;
+use crate::site::{Attachment, Device, Point};
+
+/// A water meter on `water/<id>/state` with volume, flow, valve and serial number, and its one alarm.
+pub(super) fn water_site(port: u16, publish: Option<&str>) -> Site {
+    let point = |id: &str, pointer: &str, unit: &str, exponent: i8| PointDef {
+        id: id.into(),
+        name: Bilingual::new(id, id),
+        source: Source::Message { pointer: pointer.to_owned() },
+        scale: Decimal::new(1, exponent),
+        unit: unit.to_owned(),
+        poll: PollClass::Billing,
+        codes: vec![],
+        counter_digits: None,
+    };
+    let profile = Profile {
+        id: "water".to_owned(),
+        vendor: "Example".to_owned(),
+        model: "W-1".to_owned(),
+        class: EquipmentClass::WaterMeter,
+        confidence: Confidence::Synthetic,
+        limits: ReadLimits::default(),
+        points: vec![
+            point("volume_total", "/volume_l", "m3", -3),
+            point("flow", "/flow", "L/h", 0),
+            point("valve_open", "/valve", "", 0),
+            point("serial", "/serial", "", 0),
+        ],
+        alarms: vec![],
+        relay: None,
+    };
+    let mut site = bare_site(std::env::temp_dir());
+    site.brokers = vec![Broker {
+        name: "local".into(),
+        host: "127.0.0.1".to_owned(),
+        port,
+        login: None,
+        publish: publish.map(str::to_owned),
+    }];
+    site.points = (0..4).map(|def| Point { device: DeviceIx(0), def }).collect();
+    site.devices = vec![Device {
+        ix: DeviceIx(0),
+        id: "w-1".into(),
+        name: Bilingual::new("水表 1", "Water meter 1"),
+        profile: Arc::new(profile),
+        attachment: Attachment::Mqtt {
+            broker: 0,
+            topic: "water/w-1/state".to_owned(),
+            availability: Some("water/w-1/online".to_owned()),
+        },
+        first_point: PointIx(0),
+        max_age: Duration::from_secs(60),
+        building: String::new(),
+        floor: "1F".to_owned(),
+    }];
+    site.alarms = vec![Arc::new(AlarmDef {
+        key: "w-1/leak".into(),
+        device: DeviceIx(0),
+        condition: Condition::Silent(DeviceIx(0)),
+        priority: Priority::P1,
+        class: AlarmClass::LifeSafety,
+        on_delay: Duration::ZERO,
+        off_delay: Duration::ZERO,
+        latching: Latching::Latching,
+        plan: None,
+        text: Bilingual::new("漏水", "Leak"),
+        action: Bilingual::new("关阀", "Close the valve"),
+    })];
+    site
+}
+
+/// The alarm of [`water_site`], raised.
+pub(super) fn raised() -> AlarmRecord {
+    AlarmRecord {
+        key: "w-1/leak".to_owned(),
+        occurrence: 1,
+        active: true,
+        acked: false,
+        latched: false,
+        suppressed_by: None,
+        raised_at: Timestamp::from_millis(1_800_000_000_000),
+        cleared_at: None,
+        acked_at: None,
+        acked_by: None,
+        incident: None,
+    }
+}
+
+#[derive(Default)]
+struct BrokerState {
+    /// What arrived since the broker last lost its memory, the latest of each topic.
+    retained: BTreeMap<String, String>,
+    /// Every publication that arrived, in order.
+    arrived: Vec<(String, String)>,
+    wills: Vec<(String, String)>,
+    connects: u32,
+    subscribed: Vec<String>,
+    /// Publications without an answer.
+    mute: bool,
+    refuse_subscriptions: bool,
+    disconnected_politely: bool,
+}
+
+/// A broker for one client at a time.
+#[derive(Clone)]
+struct FakeBroker {
+    port: u16,
+    state: Arc<Mutex<BrokerState>>,
+    say: tokio::sync::broadcast::Sender<Order>,
+}
+
+#[derive(Clone, Debug)]
+enum Order {
+    Publish { topic: &'static str, payload: Vec<u8>, retain: bool },
+    Drop,
+}
+
+impl FakeBroker {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let broker = Self { port, state: Arc::default(), say: tokio::sync::broadcast::Sender::new(64) };
+        let serving = broker.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                serving.state.lock().unwrap().connects += 1;
+                let orders = serving.say.subscribe();
+                serving.serve(stream, orders).await;
+            }
+        });
+        broker
+    }
+
+    async fn serve(&self, mut stream: TcpStream, mut orders: tokio::sync::broadcast::Receiver<Order>) {
+        let mut buffer = BytesMut::new();
+        let mut will = None;
+        loop {
+            let mut out = BytesMut::new();
+            tokio::select! {
+                order = orders.recv() => match order.unwrap() {
+                    Order::Drop => break,
+                    Order::Publish { topic, payload, retain } => {
+                        let mut publish = Publish::new(topic, QoS::AtMostOnce, payload);
+                        publish.retain = retain;
+                        publish.write(&mut out).unwrap();
+                    }
+                },
+                read = stream.read_buf(&mut buffer) => if !read.is_ok_and(|n| n > 0) { break },
+            }
+            while let Ok(packet) = Packet::read(&mut buffer, 1 << 20) {
+                if let Packet::Connect(connect) = &packet {
+                    will = connect.last_will.clone();
+                }
+                if let Packet::Disconnect = packet {
+                    self.state.lock().unwrap().disconnected_politely = true;
+                    return;
+                }
+                self.answer(packet, &mut out);
+            }
+            if stream.write_all(&out).await.is_err() {
+                break;
+            }
+        }
+        if let Some(will) = will {
+            let message = String::from_utf8(will.message.to_vec()).unwrap();
+            self.state.lock().unwrap().wills.push((will.topic, message));
+        }
+    }
+
+    fn answer(&self, packet: Packet, out: &mut BytesMut) {
+        let mut state = self.state.lock().unwrap();
+        match packet {
+            Packet::Connect(_) => drop(ConnAck::new(ConnectReturnCode::Success, false).write(out).unwrap()),
+            Packet::PingReq => drop(PingResp.write(out).unwrap()),
+            Packet::Subscribe(subscribe) => {
+                let refused = state.refuse_subscriptions;
+                let code =
+                    if refused { SubscribeReasonCode::Failure } else { SubscribeReasonCode::Success(QoS::AtLeastOnce) };
+                let codes = vec![code; subscribe.filters.len()];
+                state.subscribed.extend(subscribe.filters.into_iter().map(|f| f.path));
+                SubAck::new(subscribe.pkid, codes).write(out).unwrap();
+            }
+            Packet::Publish(publish) => {
+                let payload = String::from_utf8(publish.payload.to_vec()).unwrap();
+                state.arrived.push((publish.topic.clone(), payload.clone()));
+                if state.mute {
+                    return;
+                }
+                if publish.retain {
+                    state.retained.insert(publish.topic, payload);
+                }
+                if publish.qos == QoS::AtLeastOnce {
+                    PubAck::new(publish.pkid).write(out).unwrap();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn publish(&self, topic: &'static str, payload: impl Into<Vec<u8>>, retain: bool) {
+        self.say.send(Order::Publish { topic, payload: payload.into(), retain }).unwrap();
+    }
+
+    fn retained(&self, topic: &str) -> Option<String> {
+        self.state.lock().unwrap().retained.get(topic).cloned()
+    }
+
+    async fn until(&self, what: &str, mut reached: impl FnMut(&BrokerState) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !reached(&self.state.lock().unwrap()) {
+            assert!(Instant::now() < deadline, "{what}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// A bridge to a fake broker.
+struct Bench {
+    broker: FakeBroker,
+    latest: Arc<LatestTable>,
+    alarms: Arc<Board<AlarmBoard>>,
+    reports: mpsc::Receiver<FieldReport>,
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+impl Bench {
+    async fn start(publish: Option<&str>) -> Self {
+        let broker = FakeBroker::start().await;
+        Self::with(broker, publish)
+    }
+
+    fn with(broker: FakeBroker, publish: Option<&str>) -> Self {
+        let site = Arc::new(water_site(broker.port, publish));
+        let latest = Arc::new(LatestTable::new(&site, guanjia_field::now()));
+        let alarms = Arc::new(Board::new(AlarmBoard::default()));
+        let (queue, reports) = mpsc::channel(64);
+        let stop = CancellationToken::new();
+        let metrics = Arc::new(Metrics::new(&site));
+        let bridge = run(site, 0, queue, Arc::clone(&latest), Arc::clone(&alarms), metrics, stop.clone());
+        Self { broker, latest, alarms, reports, stop, running: tokio::spawn(bridge) }
+    }
+
+    async fn subscribed(&self) {
+        self.broker.until("no subscription", |state| state.subscribed.len() >= 2).await;
+    }
+
+    async fn report(&mut self) -> FieldReport {
+        tokio::time::timeout(Duration::from_secs(10), self.reports.recv()).await.expect("no report").unwrap()
+    }
+
+    /// The next readings, whatever health comes before them.
+    async fn readings(&mut self) -> Vec<Reading> {
+        loop {
+            if let FieldReport::Readings { readings, .. } = self.report().await {
+                return readings;
+            }
+        }
+    }
+
+    async fn end(self) -> FakeBroker {
+        self.stop.cancel();
+        self.running.await.unwrap();
+        self.broker
+    }
+}
+
+const LEAK: &str = "gj/test/alarm/w-1/leak";
+
+fn state_of(payload: Option<String>) -> Option<String> {
+    let payload: serde_json::Value = serde_json::from_str(&payload?).unwrap();
+    Some(payload["state"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn messages_become_readings_with_every_digit() {
+    let mut bench = Bench::start(None).await;
+    bench.subscribed().await;
+    bench.broker.publish("water/w-1/state", r#"{"volume_l":9007199254740993,"flow":12.50,"valve":true}"#, false);
+    let health = bench.report().await;
+    assert!(matches!(health, FieldReport::Health { health: DeviceHealth::Answering, .. }), "{health:?}");
+    let readings = bench.readings().await;
+    assert_eq!(readings.len(), 3, "the serial number was not spoken of");
+    assert_eq!(readings[0].value, Some(Value::Decimal(Decimal::new(9_007_199_254_740_993, -3))));
+    assert_eq!(readings[0].quality, Quality::Good);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn an_oversized_message_is_refused_and_ends_no_session() {
+    let mut bench = Bench::start(None).await;
+    bench.subscribed().await;
+    let monster = format!(r#"{{"volume_l":1,"junk":"{}"}}"#, "x".repeat(200_000));
+    bench.broker.publish("water/w-1/state", monster, true);
+    let readings = bench.readings().await;
+    assert!(readings.iter().all(|r| r.quality == Quality::Bad(guanjia_core::reading::BadReason::Undecodable)));
+    bench.broker.publish("water/w-1/state", r#"{"volume_l":2}"#, false);
+    assert_eq!(bench.readings().await[0].quality, Quality::Good);
+    let broker = bench.end().await;
+    assert_eq!(broker.state.lock().unwrap().connects, 1);
+}
+
+#[tokio::test]
+async fn a_lost_session_silences_its_devices_and_is_made_anew() {
+    let mut bench = Bench::start(None).await;
+    bench.subscribed().await;
+    bench.broker.say.send(Order::Drop).unwrap();
+    let health = bench.report().await;
+    let down = DeviceHealth::Silent(guanjia_core::reading::BadReason::LineDown);
+    assert!(matches!(health, FieldReport::Health { health, .. } if health == down), "{health:?}");
+    assert!(bench.readings().await.iter().all(|r| r.value.is_none()));
+    bench.broker.until("no resubscription", |state| state.connects == 2 && state.subscribed.len() == 4).await;
+    bench.broker.publish("water/w-1/online", "online", true);
+    assert!(matches!(bench.report().await, FieldReport::Health { health: DeviceHealth::Answering, .. }));
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_refused_subscription_is_not_mistaken_for_a_quiet_device() {
+    let broker = FakeBroker::start().await;
+    broker.state.lock().unwrap().refuse_subscriptions = true;
+    let mut bench = Bench::with(broker, None);
+    let refused = DeviceHealth::Silent(guanjia_core::reading::BadReason::Refused);
+    let health = bench.report().await;
+    assert!(matches!(health, FieldReport::Health { health, .. } if health == refused), "{health:?}");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_lost_its_memory_is_told_the_alarms_again() {
+    let bench = Bench::start(Some("gj")).await;
+    bench.broker.until("no normal state", |s| s.retained.contains_key(LEAK)).await;
+    assert_eq!(state_of(bench.broker.retained(LEAK)).as_deref(), Some("normal"));
+    bench.alarms.publish(AlarmBoard { alarms: vec![raised()], incidents: vec![] });
+    let leaking = |s: &BrokerState| state_of(s.retained.get(LEAK).cloned()).as_deref() == Some("active_unacknowledged");
+    bench.broker.until("alarm not published", leaking).await;
+    bench.broker.state.lock().unwrap().retained.clear();
+    bench.broker.say.send(Order::Drop).unwrap();
+    bench.broker.until("alarm not published again", leaking).await;
+    assert_eq!(bench.broker.retained("gj/test/status").as_deref(), Some("online"));
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn an_alarm_that_was_sent_and_not_acknowledged_is_sent_again() {
+    let bench = Bench::start(Some("gj")).await;
+    bench.broker.until("no normal state", |s| s.retained.contains_key(LEAK)).await;
+    bench.broker.state.lock().unwrap().mute = true;
+    bench.alarms.publish(AlarmBoard { alarms: vec![raised()], incidents: vec![] });
+    let sent = |s: &BrokerState| s.arrived.iter().filter(|(topic, _)| topic == LEAK).count() >= 2;
+    bench.broker.until("alarm not sent", sent).await;
+    assert_eq!(state_of(bench.broker.retained(LEAK)).as_deref(), Some("normal"), "it was never taken");
+    bench.broker.state.lock().unwrap().mute = false;
+    bench.broker.say.send(Order::Drop).unwrap();
+    let leaking = |s: &BrokerState| state_of(s.retained.get(LEAK).cloned()).as_deref() == Some("active_unacknowledged");
+    bench.broker.until("alarm lost with the session", leaking).await;
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn the_last_will_speaks_for_a_gateway_that_is_cut_off_and_the_gateway_for_itself() {
+    let bench = Bench::start(Some("gj")).await;
+    bench.broker.until("no status", |s| s.retained.contains_key("gj/test/status")).await;
+    bench.broker.say.send(Order::Drop).unwrap();
+    bench.broker.until("no will", |s| !s.wills.is_empty()).await;
+    let will = ("gj/test/status".to_owned(), "offline".to_owned());
+    assert_eq!(bench.broker.state.lock().unwrap().wills[0], will);
+    bench.broker.until("no second session", |s| s.connects == 2 && s.retained["gj/test/status"] == "online").await;
+    let broker = bench.end().await;
+    broker.until("no farewell", |s| s.disconnected_politely && s.retained["gj/test/status"] == "offline").await;
+    assert_eq!(broker.state.lock().unwrap().wills.len(), 1);
+}
+
+#[tokio::test]
+async fn readings_go_out_exact_and_with_their_quality() {
+    let bench = Bench::start(Some("gj")).await;
+    let topic = "gj/test/device/w-1/point/volume_total";
+    let reading = Reading::good(PointIx(0), Value::Decimal(Decimal::new(1250, -3)), Timestamp::from_millis(1_000));
+    bench.latest.update(&[reading]);
+    bench.broker.until("no reading", |s| s.arrived.iter().any(|(t, _)| t == topic)).await;
+    let arrived = bench.broker.state.lock().unwrap().arrived.clone();
+    let (_, payload) = arrived.iter().find(|(t, _)| t == topic).unwrap();
+    assert_eq!(payload, r#"{"value":1.250,"quality":"good","at":"1970-01-01T00:00:01Z"}"#);
+    assert!(bench.broker.retained(topic).is_none(), "a value that is retained is a value without an age");
+    bench.end().await;
+}
+
+#[test]
+fn a_full_queue_drops_readings_and_keeps_the_latest_health_in_order() {
+    use guanjia_core::reading::BadReason;
+    let (queue, mut receiver) = mpsc::channel(1);
+    let mut reports = Reports { queue, kept: VecDeque::new() };
+    let at = Timestamp::from_millis(5);
+    let device = DeviceIx(0);
+    let readings =
+        || FieldReport::Readings { device, readings: vec![Reading::bad(PointIx(0), BadReason::Offline, at)] };
+    let health = |health| FieldReport::Health { device, health, at };
+    assert_eq!(reports.send(readings()), 0);
+    assert_eq!(reports.send(readings()), 1);
+    assert_eq!(reports.send(health(DeviceHealth::Silent(BadReason::Offline))), 0);
+    assert_eq!(reports.send(health(DeviceHealth::Answering)), 0);
+    assert!(matches!(receiver.try_recv(), Ok(FieldReport::Readings { .. })));
+    assert_eq!(reports.send(readings()), 1, "the health that waits goes first and takes the place");
+    assert_eq!(receiver.try_recv(), Ok(health(DeviceHealth::Answering)));
+    assert_eq!(reports.kept.len(), 0);
+}

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{OriginalUri, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use guanjia_core::alarm::Priority;
 use guanjia_core::incident::{PageKind, PageRecord};
@@ -36,6 +36,13 @@ pub(crate) fn bare_site(data_dir: PathBuf) -> Site {
         absent: BTreeSet::new(),
     };
     let common = toml::from_str(include_str!("../../../../config/plans/_common.toml")).unwrap();
+    // The plans of inferred root causes, without which there is no book.
+    let plans = [
+        include_str!("../../../../config/plans/ep-02.toml"),
+        include_str!("../../../../config/plans/ep-06.toml"),
+        include_str!("../../../../config/plans/ep-11.toml"),
+    ];
+    let plans = plans.iter().map(|text| toml::from_str(text).unwrap()).collect();
     Site {
         id: "test".into(),
         name: Bilingual::new("示范大厦", "Example House"),
@@ -55,7 +62,7 @@ pub(crate) fn bare_site(data_dir: PathBuf) -> Site {
         alarms: vec![],
         topology: Default::default(),
         timings: Default::default(),
-        plans: PlanBook::new(common, vec![]).unwrap(),
+        plans: PlanBook::new(common, plans).unwrap(),
         roster: Roster::new(roster).unwrap(),
         people: vec![],
         channels: vec![],
@@ -128,7 +135,7 @@ impl FakeChannel {
     }
 }
 
-async fn take(State(fake): State<FakeChannel>, uri: OriginalUri, headers: HeaderMap, body: Bytes) -> Response {
+async fn take(State(fake): State<FakeChannel>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let reply = {
         let mut state = fake.state.lock().unwrap();
         let body = String::from_utf8_lossy(&body).into_owned();

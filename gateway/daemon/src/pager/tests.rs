@@ -23,7 +23,8 @@ impl Ward {
     async fn new(channels: &[(&str, &FakeChannel)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut site = bare_site(dir.path().to_owned());
-        site.channels = channels.iter().map(|(name, fake)| webhook(name, format!("{}/{{address}}", fake.url))).collect();
+        site.channels =
+            channels.iter().map(|(name, fake)| webhook(name, format!("{}/{{address}}", fake.url))).collect();
         let (store, _) = Store::open(dir.path(), "test").await.unwrap();
         let incident = IncidentRecord {
             id: Uuid::now_v7(),
@@ -172,6 +173,24 @@ async fn a_page_found_in_sending_after_a_crash_is_sent_again_under_its_id() {
     ward.start();
     ward.until(&page, PageState::Delivered, SOON).await;
     assert_eq!(phone.got()[0].headers["idempotency-key"], page.id.to_string().as_str());
+    ward.end().await;
+}
+
+#[tokio::test]
+async fn a_page_under_way_at_the_stop_is_due_for_the_next_pager_of_the_same_process() {
+    let phone = FakeChannel::start([Reply::Hang, Reply::Answer(200, "")]).await;
+    let mut ward = Ward::new(&[("phone", &phone)]).await;
+    let page = ward.page("phone", "a", Priority::P1);
+    ward.commit(vec![page.clone()]).await;
+    ward.start();
+    while phone.got().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    ward.end().await;
+    ward.stop = CancellationToken::new();
+    ward.start();
+    ward.until(&page, PageState::Delivered, SOON).await;
+    assert_eq!(phone.got().len(), 2);
     ward.end().await;
 }
 

@@ -300,7 +300,9 @@ impl Account {
     /// Says once what keeps a due cut from being made.
     fn note_blocks(&mut self, id: &str, decision: &Decision) {
         let blocked: Vec<&'static str> = decision.blocked.iter().map(|block| block.as_str()).collect();
-        if blocked != self.blocked && !blocked.is_empty() {
+        // That an exempt point is not cut is no news.
+        let remarkable = blocked.iter().any(|word| *word != "exempt");
+        if blocked != self.blocked && remarkable {
             info!(service_point = id, blocked = %blocked.join(", "), "the balance is used up, and the supply stays on");
         }
         self.blocked = blocked;

@@ -104,6 +104,10 @@ proptest! {
             Verdict::Skip(total) => prop_assert!(total > 0 && total <= bytes.len()),
             _ => {}
         }
-        let _ = classify_rtu(&bytes);
+        match form_of_rtu(&bytes) {
+            Form::Need(total) => prop_assert!(total > bytes.len() && total <= FRAME_MAX),
+            Form::Frame { total, .. } => prop_assert!(total <= bytes.len()),
+            Form::Noise => {}
+        }
     }
 }

@@ -50,7 +50,8 @@ impl Line {
         if self.bus.is_ambiguous(self.devices[i].spec.unit, request) {
             let unit = self.devices[i].spec.unit;
             let bridges = self.devices[i].bridges();
-            let Some(bridge) = bridges.iter().find(|b| !self.bus.is_ambiguous(unit, b)).cloned() else {
+            let mut fits = |b: &&Request| !b.looks_like(request) && !self.bus.is_ambiguous(unit, b);
+            let Some(bridge) = bridges.iter().find(|b| fits(b)).cloned() else {
                 return Answer::NotAsked;
             };
             self.stats.probes.add(1);
@@ -101,7 +102,7 @@ impl Line {
                 debug!(line = %self.name, device = %device.spec.id, ?miss, "no answer");
                 match miss {
                     Miss::Timeout => counters.timeout.add(1),
-                    Miss::Discarded(_) => counters.crc_error.add(1),
+                    Miss::Discarded => counters.crc_error.add(1),
                     Miss::Link(_) | Miss::Down | Miss::Noise => counters.link_error.add(1),
                 }
                 Answer::Missed

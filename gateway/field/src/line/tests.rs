@@ -45,6 +45,7 @@ fn profile() -> Arc<Profile> {
             bytes: Order::Big,
             words: Order::Big,
             bit: None,
+            mask: None,
             invalid: Vec::new(),
         }),
         scale: Decimal::new(1, 0),

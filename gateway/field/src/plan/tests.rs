@@ -19,6 +19,7 @@ fn point(table: Table, address: u16, count: u16, poll: PollClass) -> PointDef {
             bytes: Order::Big,
             words: Order::Big,
             bit: None,
+            mask: None,
             invalid: Vec::new(),
         }),
         scale: Decimal::new(1, 0),

@@ -108,7 +108,44 @@ impl Session {
     }
 }
 
-/// Whether a topic matches a filter; wildcards do not reach topics that begin with `$` (4.7.2).
+/// Whether a topic matches a filter: `+` is one level, `#` all that follow and their parent; wildcards do not reach
+/// topics that begin with `$` (MQTT 3.1.1, 4.7). rumqttc's own function panics on topics that begin with a Chinese
+/// character, which any client could send.
 pub(super) fn matches(topic: &str, filter: &str) -> bool {
-    rumqttc::mqttbytes::matches(topic, filter)
+    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+        return false;
+    }
+    let (mut levels, mut wanted) = (topic.split('/'), filter.split('/'));
+    loop {
+        match (levels.next(), wanted.next()) {
+            (_, Some("#")) | (None, None) => return true,
+            (Some(_), Some("+")) => {}
+            (Some(level), Some(want)) if level == want => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_match_as_the_standard_says() {
+        for (topic, filter, expected) in [
+            ("site/water/w-301/state", "site/water/+/state", true),
+            ("site/water/w-301/state", "site/#", true),
+            ("site", "site/#", true),
+            ("site/water", "site/+/+", false),
+            ("site/water", "site", false),
+            ("site", "site/water", false),
+            ("site/", "site/+", true),
+            ("$SYS/uptime", "#", false),
+            ("$SYS/uptime", "+/uptime", false),
+            ("$SYS/uptime", "$SYS/#", true),
+            ("水表/一层", "水表/+", true),
+        ] {
+            assert_eq!(matches(topic, filter), expected, "{topic} and {filter}");
+        }
+    }
 }

@@ -115,7 +115,7 @@ async fn a_persistent_session_gets_what_it_missed_and_a_restart_forgets_it() {
             assert_eq!(until(&mut reading, message).await.1, n.to_string());
         }
     }
-    fixture.broker.act(BrokerAction::Restart, &fixture.stop);
+    fixture.broker.act(BrokerAction::Restart);
     let (_reader, mut reading) = fixture.client("gateway", false, None);
     assert!(!until(&mut reading, connected).await, "a restart has forgotten it");
 }
@@ -125,11 +125,11 @@ async fn a_frozen_broker_acknowledges_nothing_until_it_thaws() {
     let fixture = broker().await;
     let (publisher, mut events) = fixture.client("meter", true, None);
     until(&mut events, connected).await;
-    fixture.broker.act(BrokerAction::Freeze, &fixture.stop);
+    fixture.broker.act(BrokerAction::Freeze);
     publisher.publish("a", QoS::AtLeastOnce, false, "x").await.expect("queued");
     let early = timeout(Duration::from_millis(300), until(&mut events, acknowledged)).await;
     assert!(early.is_err());
-    fixture.broker.act(BrokerAction::Thaw, &fixture.stop);
+    fixture.broker.act(BrokerAction::Thaw);
     until(&mut events, acknowledged).await;
 }
 

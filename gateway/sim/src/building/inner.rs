@@ -93,7 +93,7 @@ impl Inner {
 
     pub(crate) fn reset(&self) {
         lock(&self.director).reset();
-        self.broker.act(BrokerAction::Thaw, &self.stop);
+        self.broker.act(BrokerAction::Thaw);
     }
 
     pub(crate) fn fault(&self, fault: &Fault) -> Result<(), SimError> {
@@ -106,7 +106,7 @@ impl Inner {
             Fault::Device { device, life } => lock(&self.world).device_mut(device)?.life = *life,
             Fault::Contactor { device, contactor } => lock(&self.world).meter_mut(device)?.contactor = *contactor,
             Fault::SumpPump { pump } => lock(&self.world).utility_mut()?.pump = *pump,
-            Fault::Broker { action } => self.broker.act(*action, &self.stop),
+            Fault::Broker { action } => self.broker.act(*action),
         }
         Ok(())
     }

@@ -57,7 +57,7 @@ async fn the_chint_meter_tells_floats_with_decimal_factors() {
     assert_eq!(f32_of(&holding(&mut meter, 8260, 2).await), 5_000.0, "50 Hz in steps of 0.01");
     let truth = building.device("p-pumps").expect("a meter").energy_wh.expect("a meter");
     let energy = f32_of(&holding(&mut meter, 4126, 2).await);
-    assert!((f64::from(energy) - truth as f64 / 1_000.0).abs() < 0.01, "{energy} kWh");
+    assert!((f64::from(energy) - truth as f64 / 1_000.0).abs() < 0.05, "{energy} kWh");
 }
 
 #[tokio::test]
@@ -85,13 +85,13 @@ async fn the_water_meter_the_panel_the_lifts_and_the_utility_room_answer() {
 
 #[tokio::test]
 async fn a_paced_wire_takes_its_time_and_an_instant_one_does_not() {
-    for (wire, at_least, at_most) in [(Wire::Paced, 170, 5_000), (Wire::Instant, 0, 170)] {
+    for (wire, at_least, at_most) in [(Wire::Paced, 680, 10_000), (Wire::Instant, 0, 680)] {
         client();
         let building = Building::start(BuildingConfig { wire, ..BuildingConfig::default() }).await.expect("it starts");
         let mut meter = modbus(&building, LineId::Rs485A, 1).await;
         let begin = std::time::Instant::now();
         // Eight bytes there and 25 back are 34 ms at 9600 baud.
-        for _ in 0..5 {
+        for _ in 0..20 {
             holding(&mut meter, 0, 10).await;
         }
         let took = begin.elapsed().as_millis();

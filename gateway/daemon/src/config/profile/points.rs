@@ -75,17 +75,13 @@ fn place(raw: &Entry<RawPoint>, offset: u16, source: &Arc<Source>, report: &mut 
     };
     let mask = match &raw.mask {
         None => None,
-        Some(mask)
-            if **mask > 0
-                && !matches!(
-                    **wire,
-                    WireType::Bit | WireType::F32 | WireType::F64 | WireType::Bcd | WireType::Ascii
-                ) =>
-        {
+        Some(mask) if **mask > 0 && matches!(**wire, WireType::U16 | WireType::U32 | WireType::U64) => {
             u64::try_from(**mask).ok()
         }
         Some(mask) => {
-            report.error(source, mask.span(), "a mask is for integers and has at least one bit").help("write 0x00FF");
+            report
+                .error(source, mask.span(), "a mask is for unsigned integers and has at least one bit")
+                .help("write 0x00FF");
             return None;
         }
     };

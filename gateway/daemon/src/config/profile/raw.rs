@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::alarms::{RawAlarm, RawRepeat};
-use crate::config::raw::RawParity;
+use crate::config::lines::RawParity;
 use crate::config::value::{At, Number, Span};
 
 /// The whole file; only its schema is used as a whole.

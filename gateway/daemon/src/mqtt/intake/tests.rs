@@ -1,1 +1,131 @@
+//! What a topic can say, and what may be believed of it.
 
+use super::*;
+use crate::mqtt::tests::water_site;
+
+const STATE: &str = "water/w-1/state";
+const ONLINE: &str = "water/w-1/online";
+const T0: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+fn intake() -> Intake {
+    let mut intake = Intake::new(Arc::new(water_site(1883, None)), 0);
+    intake.connected(T0);
+    intake
+}
+
+fn later(seconds: u64) -> Timestamp {
+    T0 + std::time::Duration::from_secs(seconds)
+}
+
+fn qualities(reports: &[FieldReport]) -> Vec<Quality> {
+    reports
+        .iter()
+        .filter_map(|report| match report {
+            FieldReport::Readings { readings, .. } => Some(readings.iter().map(|r| r.quality)),
+            FieldReport::Health { .. } => None,
+        })
+        .flatten()
+        .collect()
+}
+
+fn healths(reports: &[FieldReport]) -> Vec<DeviceHealth> {
+    reports
+        .iter()
+        .filter_map(|report| match report {
+            FieldReport::Health { health, .. } => Some(*health),
+            FieldReport::Readings { .. } => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_retained_value_is_suspect_until_a_live_one_comes() {
+    let mut intake = intake();
+    let (reports, _) = intake.message(STATE, br#"{"flow":1}"#, Delivery::Retained, T0);
+    assert_eq!(qualities(&reports), [Quality::Suspect]);
+    assert!(healths(&reports).is_empty(), "last year's message proves nothing about now");
+    let (reports, _) = intake.message(STATE, br#"{"flow":1}"#, Delivery::Live, T0);
+    assert_eq!(qualities(&reports), [Quality::Good]);
+    assert_eq!(healths(&reports), [DeviceHealth::Answering]);
+}
+
+#[test]
+fn rubbish_is_bad_and_counted_and_never_a_value() {
+    let undecodable = Quality::Bad(BadReason::Undecodable);
+    let rubbish: [&[u8]; 6] = [b"", b"\xff\xfe", b"{\"flow\":", b"[]", b"{}", b"{\"other\":1}"];
+    for payload in rubbish {
+        let (reports, tally) = intake().message(STATE, payload, Delivery::Live, T0);
+        assert_eq!(qualities(&reports), [undecodable; 4], "{payload:?}");
+        assert_eq!(tally.undecodable, 4);
+    }
+    let wrong = br#"{"volume_l":"12","flow":true,"valve":[1],"serial":{"a":1}}"#;
+    let (reports, tally) = intake().message(STATE, wrong, Delivery::Live, T0);
+    assert_eq!((qualities(&reports), tally.undecodable), (vec![undecodable; 4], 4));
+}
+
+#[test]
+fn one_bad_member_spoils_no_other() {
+    let (reports, tally) =
+        intake().message(STATE, br#"{"volume_l":1e99,"flow":null,"serial":"A7"}"#, Delivery::Live, T0);
+    let expected = [Quality::Bad(BadReason::Undecodable), Quality::Bad(BadReason::Sentinel), Quality::Good];
+    assert_eq!(qualities(&reports), expected);
+    assert_eq!(tally.undecodable, 1);
+}
+
+#[test]
+fn a_device_that_said_goodbye_stays_away_whatever_the_broker_kept() {
+    let mut intake = intake();
+    intake.message(STATE, br#"{"flow":1}"#, Delivery::Live, T0);
+    let (reports, _) = intake.message(ONLINE, b"offline", Delivery::Retained, T0);
+    assert_eq!(healths(&reports), [DeviceHealth::Silent(BadReason::Offline)]);
+    assert_eq!(qualities(&reports), [Quality::Bad(BadReason::Offline); 4]);
+    let (reports, _) = intake.message(STATE, br#"{"flow":1}"#, Delivery::Retained, T0);
+    assert!(reports.is_empty());
+    let (reports, _) = intake.message(ONLINE, b"maybe", Delivery::Live, T0);
+    assert!(reports.is_empty());
+    let (reports, _) = intake.message(STATE, br#"{"flow":1}"#, Delivery::Live, T0);
+    assert_eq!(healths(&reports), [DeviceHealth::Answering]);
+}
+
+#[test]
+fn a_device_that_dies_without_a_will_is_noticed_by_its_silence() {
+    let mut intake = intake();
+    intake.message(STATE, br#"{"flow":1}"#, Delivery::Live, later(10));
+    assert!(intake.overdue(later(70)).is_empty());
+    let reports = intake.overdue(later(71));
+    assert_eq!(healths(&reports), [DeviceHealth::Silent(BadReason::NoAnswer)]);
+    assert!(intake.overdue(later(200)).is_empty(), "said once");
+}
+
+#[test]
+fn a_broker_that_is_back_does_not_excuse_a_device_for_ever() {
+    let mut intake = intake();
+    assert_eq!(healths(&intake.lost(later(5))), [DeviceHealth::Silent(BadReason::LineDown)]);
+    assert!(intake.lost(later(6)).is_empty(), "said once");
+    intake.connected(later(100));
+    assert!(intake.overdue(later(150)).is_empty());
+    assert_eq!(healths(&intake.overdue(later(161))), [DeviceHealth::Silent(BadReason::NoAnswer)]);
+}
+
+#[test]
+fn a_topic_nobody_asked_for_is_counted() {
+    let (reports, tally) = intake().message("water/w-2/state", b"{}", Delivery::Live, T0);
+    assert!(reports.is_empty());
+    assert_eq!(tally.unknown_topic, 1);
+}
+
+#[test]
+fn a_plain_payload_is_the_value_itself() {
+    let mut site = water_site(1883, None);
+    let mut profile = (*site.devices[0].profile).clone();
+    profile.points.truncate(1);
+    profile.points[0].source = Source::Message { pointer: String::new() };
+    site.devices[0].profile = Arc::new(profile);
+    site.points.truncate(1);
+    let mut intake = Intake::new(Arc::new(site), 0);
+    let (reports, _) = intake.message(STATE, b" 1234.5\n", Delivery::Live, T0);
+    let value = Some(Value::Decimal(Decimal::new(12_345, -4)));
+    assert!(
+        matches!(&reports[1], FieldReport::Readings { readings, .. } if readings.len() == 1 && readings[0].value == value)
+    );
+}

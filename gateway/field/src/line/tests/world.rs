@@ -111,7 +111,7 @@ struct World {
     framing: Framing,
     facts: Shared,
     /// Bytes on their way, and when they arrive.
-    under_way: Vec<(Instant, Vec<u8>)>,
+    under_way: Vec<(Instant, Vec<u8>, Whole)>,
     /// A unit answers in order.
     last_out: HashMap<u8, Instant>,
     noise: fastrand::Rng,
@@ -127,12 +127,19 @@ impl World {
         let (mut heard, mut buffer) = (Vec::new(), [0; 512]);
         let mut listening = true;
         loop {
-            self.under_way.sort_by_key(|(at, _)| *at);
-            let next = self.under_way.first().map(|(at, _)| *at);
+            self.under_way.sort_by_key(|(at, ..)| *at);
+            let next = self.under_way.first().map(|(at, ..)| *at);
             tokio::select! {
                 socket = accepted.recv(), if listening => match socket {
                     // Whatever is still under way will come out of the new socket.
-                    Some(socket) => { wire = Some(Box::new(socket)); heard.clear(); }
+                    Some(socket) => {
+                        wire = Some(Box::new(socket));
+                        heard.clear();
+                        // The rest of a frame never comes out of another TCP connection than its beginning.
+                        if self.framing == Framing::Mbap {
+                            self.under_way.retain(|(.., whole)| *whole == Whole::Yes);
+                        }
+                    }
                     None if wire.is_some() => listening = false,
                     None => return,
                 },
@@ -142,7 +149,7 @@ impl World {
                     n => heard.extend_from_slice(&buffer[..n]),
                 },
                 () = at(next) => {
-                    let (_, bytes) = self.under_way.remove(0);
+                    let (_, bytes, _) = self.under_way.remove(0);
                     if let Some(wire) = &mut wire { let _ = wire.write_all(&bytes).await; }
                 }
             }
@@ -203,13 +210,15 @@ impl World {
         let frame = |unit: u8, pdu: &[u8]| envelope(self.framing, tid, unit, pdu);
         let mut bytes = frame(unit, &right);
         let (mut delay, mut second) = (1, None);
-        match act {
+        match &act {
             Act::Answer => {}
             Act::Drop => return Then::GoOn,
             Act::Close => return Then::Close,
-            Act::Late(ms) => delay = ms,
-            Act::Twice(ms) => second = Some((ms, bytes.clone())),
-            Act::Split(ms) => second = Some((ms, bytes.split_off(bytes.len() / 2))),
+            // TCP loses no byte in the middle; what it can lose is the end.
+            Act::Cut if self.framing == Framing::Mbap => return Then::Close,
+            Act::Late(ms) => delay = *ms,
+            Act::Twice(ms) => second = Some((*ms, bytes.clone())),
+            Act::Split(ms) => second = Some((*ms, bytes.split_off(bytes.len() / 2))),
             // Modbus TCP has no check sum of its own; there only the transaction number can be seen to be wrong.
             Act::FlipBit(n) if self.framing == Framing::Mbap => bytes[n % 2] ^= 1,
             Act::FlipBit(n) => {
@@ -217,7 +226,7 @@ impl World {
                 bytes[n / 8] ^= 1 << (n % 8);
             }
             Act::Garbage(ms) => {
-                second = Some((ms, bytes));
+                second = Some((*ms, bytes));
                 bytes = (0..30).map(|_| self.noise.u8(..)).collect();
             }
             Act::GarbageOnly => bytes = (0..30).map(|_| self.noise.u8(..)).collect(),
@@ -226,24 +235,38 @@ impl World {
             Act::OneLess => bytes = frame(unit, &answer(unit, function, count - 1)),
             Act::OneMore => bytes = frame(unit, &answer(unit, function, count + 1)),
             Act::Cut => bytes.truncate(bytes.len() - 1),
-            Act::Refuse(code) => bytes = frame(unit, &[function | 0x80, code]),
+            Act::Refuse(code) => bytes = frame(unit, &[function | 0x80, *code]),
             Act::EchoOtherAddress => bytes = frame(unit, &[function, pdu[1], pdu[2] ^ 1, pdu[3], pdu[4]]),
             Act::OtherTid => bytes = envelope(self.framing, tid.wrapping_sub(1), unit, &right),
             Act::LengthLie => bytes[4] = 0x7F,
         }
         drop(facts);
-        self.send(unit, now + Duration::from_millis(delay), bytes);
+        // Answers to questions nobody put to that unit cannot be told from real ones once they come late; no device
+        // keeps those. They come at once.
+        if matches!(act, Act::OtherUnit | Act::OtherFunction | Act::OneLess | Act::OneMore) {
+            self.under_way.push((now + Duration::from_millis(1), bytes, Whole::Yes));
+            return Then::GoOn;
+        }
+        self.send(unit, now + Duration::from_millis(delay), bytes, Whole::Yes);
         if let Some((ms, bytes)) = second {
-            self.send(unit, now + Duration::from_millis(delay + ms), bytes);
+            let whole = if matches!(act, Act::Split(_)) { Whole::No } else { Whole::Yes };
+            self.send(unit, now + Duration::from_millis(delay + ms), bytes, whole);
         }
         Then::GoOn
     }
 
-    fn send(&mut self, unit: u8, at: Instant, bytes: Vec<u8>) {
+    fn send(&mut self, unit: u8, at: Instant, bytes: Vec<u8>, whole: Whole) {
         let after = self.last_out.get(&unit).map_or(at, |last| at.max(*last + Duration::from_micros(1)));
         self.last_out.insert(unit, after);
-        self.under_way.push((after, bytes));
+        self.under_way.push((after, bytes, whole));
     }
+}
+
+/// Whether bytes begin a frame, or end one that has begun.
+#[derive(Clone, Copy, PartialEq)]
+enum Whole {
+    Yes,
+    No,
 }
 
 #[derive(PartialEq)]
