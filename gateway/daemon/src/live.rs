@@ -86,9 +86,12 @@ pub enum DeskCommand {
 /// Why nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeskRefusal {
-    /// No such incident or alarm is open: there never was, or it is closed and is not opened again by a late answer.
+    /// No such incident or alarm is open.
     #[error("no such incident or alarm is open")]
     Unknown,
+    /// The incident is closed; it is never opened again by a late answer.
+    #[error("the incident is closed already")]
+    Closed,
     /// Somebody accepted it before; nothing changes.
     #[error("accepted already by {by}")]
     AlreadyAcknowledged {

@@ -71,7 +71,7 @@ pub async fn accept(State(web): State<Web>, uri: Uri, headers: HeaderMap, Path(t
         Ok(Err(DeskRefusal::AlreadyAcknowledged { by })) => {
             (StatusCode::OK, ctx.t(text::ALREADY_ACCEPTED).replace("{who}", ctx.person(&by)))
         }
-        Ok(Err(DeskRefusal::Unknown)) => (StatusCode::OK, ctx.t(text::IS_CLOSED).to_owned()),
+        Ok(Err(DeskRefusal::Closed | DeskRefusal::Unknown)) => (StatusCode::OK, ctx.t(text::IS_CLOSED).to_owned()),
         Ok(Err(_)) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, ctx.t(text::NOT_WRITTEN).to_owned()),
     };
     // What the card shows must be what is true after the order.

@@ -90,7 +90,7 @@ texts! {
     WORST_FIRST = "需要处理(按轻重排序)", "Needs attention, worst first";
     SUPPLY_NOW = "当前用量", "Use now";
     POWER_NOW = "商铺用电功率", "Tenants' power";
-    FLOW_NOW = "商铺用水流量", "Tenants' water";
+    FLOW_NOW = "商铺用水流量(有流量读数的表)", "Tenants' water, where flow is read";
     FRESH_OF = "{a}/{b} 个表计数据有效", "{a} of {b} meters fresh";
     SUPPLIES = "供电供水", "Supplies";
     SYSTEMS = "系统", "Systems";

@@ -108,6 +108,7 @@ async fn give(
 pub fn explain(ctx: &Ctx, refusal: &DeskRefusal) -> (StatusCode, String) {
     match refusal {
         DeskRefusal::Unknown => (StatusCode::NOT_FOUND, ctx.t(text::NO_SUCH_OPEN).to_owned()),
+        DeskRefusal::Closed => (StatusCode::CONFLICT, ctx.t(text::IS_CLOSED).to_owned()),
         DeskRefusal::AlreadyAcknowledged { by } => {
             (StatusCode::CONFLICT, ctx.t(text::ALREADY_ACCEPTED).replace("{who}", ctx.person(by)))
         }

@@ -176,13 +176,13 @@ fn supplies(ctx: &Ctx, items: &mut Vec<Item>) {
             "warned" => (150, Mark::Minor, "warned"),
             _ => continue,
         };
-        let balance = view.map(|v| v.balance.to_string()).unwrap_or_default();
+        let balance = view.map(|v| super::shops::yuan(v.balance)).unwrap_or_default();
         items.push(Item {
             rank,
             mark,
             word: ctx.word(word),
             what: site.shops[point.shop].name.get(ctx.lang).to_owned(),
-            detail: html! { (ctx.word(point.utility.as_str())) " · ¥ " (super::shops::yuan(&balance)) },
+            detail: html! { (ctx.word(point.utility.as_str())) " · ¥ " (balance) },
             link: Some(format!("/shops/{}", point.id)),
         });
     }

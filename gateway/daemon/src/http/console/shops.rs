@@ -1,7 +1,7 @@
 //! Shops: what each has paid, whether it is supplied, and why not.
 
 use guanjia_core::supply::{ServiceKind, Supply};
-use guanjia_core::units::Utility;
+use guanjia_core::units::{Fen, Hao, Utility};
 use guanjia_store::{Notice, StatementLine, StoreError};
 use maud::{Markup, html};
 
@@ -58,7 +58,9 @@ fn row(ctx: &Ctx, point: &ServicePoint, view: Option<&SupplyView>) -> Markup {
             a href={ "/shops/" (point.id) } {
                 (state(ctx, point, view))
                 span.what { (shop.name.get(ctx.lang)) }
-                span.detail { (ctx.word(point.utility.as_str())) (floor(shop)) " · " span.id { (point.id) } (cover(ctx, view)) }
+                span.detail { (ctx.word(point.utility.as_str())) (floor(shop)) " · " span.id { (point.id) }
+                    @if matches!(point.kind, ServiceKind::Prepaid) { (cover(ctx, view)) }
+                }
                 span.main { @if let Some(view) = view { (money(view.balance)) } @else { "—" } }
             }
         }
@@ -81,13 +83,19 @@ fn span(ctx: &Ctx, duration: std::time::Duration) -> String {
 }
 
 /// Money in yuan; debts are told by their sign and their colour.
-fn money(balance: guanjia_core::units::Hao) -> Markup {
-    html! { span.money.debt[balance.0 < 0] { "¥ " (yuan(&balance.to_string())) } }
+fn money(balance: Hao) -> Markup {
+    html! { span.money.debt[balance.0 < 0] { "¥ " (yuan(balance)) } }
 }
 
-/// The ledger's four decimals, shown as two unless the rest matters.
-pub fn yuan(text: &str) -> &str {
-    text.strip_suffix("00").filter(|short| short.contains('.')).unwrap_or(text)
+/// A balance in whole fen, rounded down: never more is shown than there is.
+pub fn yuan(balance: Hao) -> String {
+    Fen(balance.0.div_euclid(Hao::PER_FEN)).to_string()
+}
+
+/// An amount of the statement: the ledger's four decimals, so that the lines add up to the balance.
+fn exact(amount: Hao) -> String {
+    let text = amount.to_string();
+    text.strip_suffix("00").map_or_else(|| text.clone(), str::to_owned)
 }
 
 /// One service point; `None` if there is no such one.
@@ -205,8 +213,8 @@ fn statement_table(ctx: &Ctx, point: &ServicePoint, lines: &[StatementLine]) -> 
                                         @if let Some(n) = line.receipt { " · " (ctx.t(text::RECEIPT).replace("{n}", &n.to_string())) }
                                         @if let Some(q) = line.quantity { " · " (quantity(point.utility, q.0)) }
                                     }
-                                    td.number { (yuan(&line.amount.to_string())) }
-                                    td.number { (yuan(&line.balance.to_string())) }
+                                    td.number { (exact(line.amount)) }
+                                    td.number { (exact(line.balance)) }
                                 }
                             }
                         }

@@ -134,7 +134,7 @@ async fn obey(live: Arc<Live>, mut commands: mpsc::Receiver<DeskCommand>) {
 async fn accept(live: &Live, id: Uuid, who: &str) -> Result<(), DeskRefusal> {
     let mut incident = live.store.incident(id).await.unwrap().ok_or(DeskRefusal::Unknown)?;
     match incident.state {
-        IncidentState::Closed => return Err(DeskRefusal::Unknown),
+        IncidentState::Closed => return Err(DeskRefusal::Closed),
         IncidentState::Acknowledged => {
             return Err(DeskRefusal::AlreadyAcknowledged { by: incident.acked_by.unwrap_or_default() });
         }
