@@ -129,6 +129,15 @@ impl Bus {
         self.timing.framing == Framing::Rtu && self.unsettled.is_ambiguous(unit, request, Instant::now())
     }
 
+    /// The read among `bridges` that settles best which questions are past, so that `request` can be asked; `None` if
+    /// only time can tell.
+    pub(crate) fn bridge_to(&mut self, unit: u8, request: &Request, bridges: &[Request]) -> Option<Request> {
+        let mut fits = |b: &&Request| !b.looks_like(request) && !self.unsettled.is_ambiguous(unit, b, Instant::now());
+        let fitting: Vec<&Request> = bridges.iter().filter(|b| fits(b)).collect();
+        let fresh = fitting.iter().find(|b| self.unsettled.is_fresh(unit, b));
+        fresh.or(fitting.first()).map(|b| (*b).clone())
+    }
+
     /// Opens the port or socket if it is not open, and waits until the line is silent.
     pub(crate) async fn ready(&mut self) -> Result<(), Miss> {
         let started = Instant::now();
@@ -224,7 +233,7 @@ impl Bus {
         let silence = self.timing.t35.max(ask.silence_min);
         match answer {
             Ok(reply) => {
-                self.unsettled.answered(ask.unit, ask.request, &reply, now);
+                self.unsettled.answered(ask.unit, ask.request, &reply);
                 self.faults = 0;
                 self.quiet_at = now + silence;
                 self.stream = Some(stream);

@@ -48,12 +48,9 @@ impl Line {
     /// byte.
     pub(super) async fn ask(&mut self, i: usize, request: &Request, gate: impl FnOnce() -> Gate) -> Answer {
         if self.bus.is_ambiguous(self.devices[i].spec.unit, request) {
-            let unit = self.devices[i].spec.unit;
-            let bridges = self.devices[i].bridges();
-            let mut fits = |b: &&Request| !b.looks_like(request) && !self.bus.is_ambiguous(unit, b);
-            let Some(bridge) = bridges.iter().find(|b| fits(b)).cloned() else {
-                return Answer::NotAsked;
-            };
+            let device = &self.devices[i];
+            let unit = device.spec.unit;
+            let Some(bridge) = self.bus.bridge_to(unit, request, device.bridges()) else { return Answer::NotAsked };
             self.stats.probes.add(1);
             match self.transact(i, &bridge, || Gate::Open).await {
                 Answer::Missed | Answer::NotAsked => return Answer::NotAsked,
