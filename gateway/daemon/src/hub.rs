@@ -101,7 +101,7 @@ fn take_in(site: &Site, latest: &LatestTable, metrics: &Metrics, report: FieldRe
             let class = site.devices[device.0 as usize].profile.class;
             metrics.ingest(class.system(), readings.len() as u64);
             latest.update(&readings);
-            if let Some(answered) = readings.iter().filter(|r| r.value.is_some()).map(|r| r.at).max() {
+            if let Some(answered) = readings.iter().filter(|r| r.quality.is_good()).map(|r| r.at).max() {
                 latest.set_device(device, None, answered);
             }
             Observation::Readings(readings.into())

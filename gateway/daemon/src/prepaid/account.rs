@@ -12,7 +12,7 @@ use guanjia_core::supply::{Breaker, Inputs, RelayIntent, Supply, SupplyRecord};
 use guanjia_core::tariff::{Metered, rate};
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::{ExactCharge, Hao};
-use guanjia_core::usage::{HoldState, HoldWatch, Step};
+use guanjia_core::usage::{HoldReason, HoldState, HoldWatch, Step};
 use guanjia_store::StoreError;
 use tracing::{info, warn};
 
@@ -228,6 +228,8 @@ impl Account {
         };
         if trust != self.trust {
             match held {
+                // A meter that does not answer is told of by its line.
+                HoldState::Held { reason: HoldReason::Quality, .. } => {}
                 HoldState::Clear => info!(service_point = id, "the register counts again"),
                 HoldState::Held { reason, .. } | HoldState::NeedsReview { reason, .. } => {
                     warn!(
