@@ -35,7 +35,11 @@ async fn measure() -> anyhow::Result<()> {
     let begin = Instant::now();
     house.gateway.restart().await?;
     let ready = begin.elapsed();
-    println!("ready after a kill -9           {:>8.2} s   (first start, building included: {:.2} s)", ready.as_secs_f64(), built.as_secs_f64());
+    println!(
+        "ready after a kill -9           {:>8.2} s   (first start, building included: {:.2} s)",
+        ready.as_secs_f64(),
+        built.as_secs_f64()
+    );
     eventually("every device answers", Duration::from_secs(60), || async {
         let devices = house.api("/devices").await?;
         let list = devices.as_array().or_else(|| devices["devices"].as_array()).context("a list")?;

@@ -164,7 +164,10 @@ fn lines(out: &mut String, addresses: &Addresses) {
     put!(out, "[mqtt.local]\naddress = \"{}\"\npublish = \"guanjia\"\n", addresses.mqtt);
     put!(out, "[feeder.mains]\nname = {{ zh = \"市电进线\", en = \"Mains\" }}\nevidence = [\"io/ups_on_battery\"]\n");
     for floor in 1..=3 {
-        put!(out, "[feeder.floor-{floor}]\nname = {{ zh = \"{floor}层馈线\", en = \"Feeder of floor {floor}\" }}\nfed_by = \"mains\"");
+        put!(
+            out,
+            "[feeder.floor-{floor}]\nname = {{ zh = \"{floor}层馈线\", en = \"Feeder of floor {floor}\" }}\nfed_by = \"mains\""
+        );
         put!(out, "evidence = [\"io/feeder_{floor}_lost\"]\n");
     }
 }
