@@ -204,7 +204,7 @@ fn obey(room: &mut ControlRoom, command: DeskCommand, unwritten: &mut Batch) -> 
 
 fn refusal(error: IncidentError) -> DeskRefusal {
     match error {
-        IncidentError::NotOpen => DeskRefusal::Unknown,
+        IncidentError::NotOpen => DeskRefusal::Closed,
         IncidentError::AlreadyAcknowledged { by } => DeskRefusal::AlreadyAcknowledged { by },
         IncidentError::NotSettled { .. } => DeskRefusal::StillActive,
     }
@@ -317,7 +317,7 @@ fn records(room: &ControlRoom) -> Counted {
 
 fn board(room: &ControlRoom) -> AlarmBoard {
     let mut incidents: Vec<_> = room.incidents().cloned().collect();
-    incidents.sort_by(|a, b| b.opened_at.cmp(&a.opened_at));
+    incidents.sort_by_key(|incident| std::cmp::Reverse(incident.opened_at));
     let settled = |record: &AlarmRecord| !record.active && record.acked && !record.latched;
     let alarms = room.alarms().snapshot().into_iter().filter(|record| !settled(record)).collect();
     AlarmBoard { alarms, incidents }

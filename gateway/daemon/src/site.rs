@@ -360,11 +360,6 @@ impl Site {
         &self.devices[self.points[point.0 as usize].device.0 as usize]
     }
 
-    /// `device/point`, the name of a point outside this run.
-    pub fn point_path(&self, point: PointIx) -> String {
-        format!("{}/{}", self.device_of(point).id, self.point_def(point).id)
-    }
-
     /// The index of a point by device and point id.
     pub fn find_point(&self, device: &str, point: &str) -> Option<PointIx> {
         let device = self.devices.iter().find(|d| &*d.id == device)?;
