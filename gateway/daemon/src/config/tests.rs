@@ -56,7 +56,7 @@ fn the_example_site_loads_and_is_resolved() {
     assert_eq!(site.service_points[0].opening.to_string(), "50.0000");
     assert_eq!(site.service_points[0].kind, ServiceKind::Prepaid);
     let load = site.service_points[0].load.expect("the meter measures power");
-    assert_eq!(site.point_path(load.point), "m-101/active_power_total");
+    assert_eq!(Some(load.point), site.find_point("m-101", "active_power_total"));
     assert_eq!(load.factor, 1000.0, "the profile has kW, the policy W");
     let meter = site.device_of(register);
     let Attachment::Line { periods, line, unit } = &meter.attachment else { panic!("the meter is on a line") };
