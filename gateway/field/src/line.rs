@@ -343,7 +343,11 @@ impl Line {
             State::Unknown => false,
             State::Silent { .. } => true,
         };
-        info!(line = %self.name, device = %device.spec.id, "device answers");
+        if was_silent {
+            info!(line = %self.name, device = %device.spec.id, "device answers again");
+        } else {
+            debug!(line = %self.name, device = %device.spec.id, "device answers");
+        }
         self.reporter.health(device.spec.ix, DeviceHealth::Answering, clock::now());
         if was_silent {
             let now = Instant::now();

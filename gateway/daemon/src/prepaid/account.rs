@@ -14,7 +14,7 @@ use guanjia_core::time::Timestamp;
 use guanjia_core::units::{ExactCharge, Hao};
 use guanjia_core::usage::{HoldReason, HoldState, HoldWatch, Step};
 use guanjia_store::StoreError;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::relay::Settled;
 use super::{Prepaid, text};
@@ -165,7 +165,7 @@ impl Account {
             Step::First { raw, at } => {
                 let baseline = Baseline { raw, at, exact: ExactCharge(0), posted: Hao(0) };
                 prepaid.store.set_first_baseline(&sp.id, baseline.clone()).await?;
-                info!(service_point = %sp.id, raw, "metering begins");
+                debug!(service_point = %sp.id, raw, "metering begins");
                 self.baseline = Some(baseline);
             }
             Step::Forward(forward) => {
