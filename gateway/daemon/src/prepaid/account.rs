@@ -337,7 +337,7 @@ impl Account {
         let Some(relay) = &site.devices[sp.device.0 as usize].profile.relay else { return Contact::Absent };
         match &self.proof {
             Some(Reading { value: Some(value), quality: Quality::Good, at, .. })
-                if now.since(*at) <= sp.policy.reading_max_age =>
+                if now.since(*at) <= sp.policy.reading_max_age && self.is_after_last_command(*at) =>
             {
                 match value.as_f64() {
                     Some(read) if read == relay.proof_open() as f64 => Contact::Seen(Supply::Off),
@@ -352,10 +352,18 @@ impl Account {
     /// Whether something flows through the meter.
     pub fn load(&self, site: &Site, now: Timestamp) -> Load {
         let policy = &site.service_points[self.index].policy;
-        let fresh = self.load.as_ref().filter(|r| r.quality.is_good() && now.since(r.at) <= policy.reading_max_age);
+        let fresh = self.load.as_ref().filter(|r| {
+            r.quality.is_good() && now.since(r.at) <= policy.reading_max_age && self.is_after_last_command(r.at)
+        });
         let value = fresh.and_then(|r| r.value.as_ref()).and_then(|v| v.as_f64());
         let factor = site.service_points[self.index].load.map_or(1.0, |load| load.factor);
         Load::judge(value.map(|value| value * factor), policy.bypass_above)
+    }
+
+    /// Whether a reading can know what the last relay command did. An older one would show a contact that has moved
+    /// since, and a load that is gone, as a tampered relay.
+    fn is_after_last_command(&self, at: Timestamp) -> bool {
+        self.settled_at.is_none_or(|settled| at > settled)
     }
 
     fn cover(&self, now: Timestamp) -> Option<Duration> {
