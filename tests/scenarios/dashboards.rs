@@ -76,6 +76,9 @@ fn lint_panel(dashboard: &Dashboard, panel: &Panel) -> Vec<String> {
     if panel.mapping.as_ref().is_some_and(|key| !dashboard.mapping.contains_key(key)) {
         fault("names a mapping that does not exist");
     }
+    if panel.names.as_ref().is_some_and(|label| !dashboard.names.contains_key(label)) {
+        fault("names a label that has no names");
+    }
     if panel.kind == Kind::Stat && panel.thresholds.is_empty() {
         fault("a stat needs thresholds");
     }

@@ -77,9 +77,9 @@ pub struct Dashboard {
     /// Names and colours of state codes.
     #[serde(default)]
     pub mapping: BTreeMap<String, BTreeMap<String, Named>>,
-    /// Names and colours of the `severity` label.
+    /// Names and colours of label values, by label.
     #[serde(default)]
-    pub severity: BTreeMap<String, Named>,
+    pub names: BTreeMap<String, BTreeMap<String, Named>>,
     /// The panels, in reading order.
     pub panel: Vec<Panel>,
 }
@@ -119,9 +119,8 @@ pub struct Panel {
     pub min: Option<f64>,
     /// Upper end of the axis.
     pub max: Option<f64>,
-    /// Whether series are severities and take their names and colours.
-    #[serde(default)]
-    pub severity_names: bool,
+    /// The label whose values name the series; they take their names and colours from [`Dashboard::names`].
+    pub names: Option<String>,
     /// Whether "no series" is the good case.
     #[serde(default)]
     pub may_be_empty: bool,
@@ -318,10 +317,8 @@ fn state_text(state: &Named, lang: Lang) -> &str {
 }
 
 fn overrides(source: &Dashboard, panel: &Panel, lang: Lang) -> Value {
-    if !panel.severity_names {
-        return json!([]);
-    }
-    let per_severity = source.severity.iter().map(|(label, named)| {
+    let Some(names) = panel.names.as_ref().and_then(|label| source.names.get(label)) else { return json!([]) };
+    let overrides = names.iter().map(|(label, named)| {
         json!({
             "matcher": { "id": "byName", "options": label },
             "properties": [
@@ -330,7 +327,7 @@ fn overrides(source: &Dashboard, panel: &Panel, lang: Lang) -> Value {
             ],
         })
     });
-    Value::Array(per_severity.collect())
+    Value::Array(overrides.collect())
 }
 
 fn options(kind: Kind) -> Value {

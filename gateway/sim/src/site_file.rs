@@ -52,6 +52,8 @@ impl Default for SiteFileOptions {
 /// Times that differ between a demo and a test.
 struct Times {
     polling: &'static str,
+    /// At 9600 baud thirty devices cannot be asked for everything every second.
+    serial: &'static str,
     interval: &'static str,
     silence: &'static str,
     hold: &'static str,
@@ -69,6 +71,7 @@ impl Times {
         match tempo {
             Tempo::Demo => Self {
                 polling: r#"alarm = "1s", billing = "5s", bulk = "10s""#,
+                serial: r#"alarm = "5s", billing = "15s", bulk = "1m""#,
                 interval: "1m",
                 silence: "15s",
                 hold: "20s",
@@ -82,6 +85,7 @@ impl Times {
             },
             Tempo::Test => Self {
                 polling: r#"alarm = "500ms", billing = "1s", bulk = "2s""#,
+                serial: r#"alarm = "500ms", billing = "1s", bulk = "2s""#,
                 interval: "1s",
                 silence: "1s",
                 hold: "3s",
@@ -177,6 +181,9 @@ fn render_device(out: &mut String, device: &Device, times: &Times) {
     match &device.attachment {
         Attachment::Modbus { line, unit } => {
             put!(out, "line = \"{}\"\nunit = {unit}", line.name());
+            if line.serial().is_some() {
+                put!(out, "polling = {{ {} }}", times.serial);
+            }
         }
         Attachment::Mqtt { topic, availability } => {
             put!(out, "broker = \"local\"\ntopic = \"{topic}\"\navailability = \"{availability}\"\nmax_age = \"1m\"");
