@@ -3,3 +3,4 @@
 mod dashboards;
 mod fire;
 mod prepaid;
+mod top_up;
