@@ -4,4 +4,5 @@ pub mod books;
 pub mod dashboards;
 pub mod gateway;
 pub mod house;
+pub mod postgres;
 pub mod prometheus;
