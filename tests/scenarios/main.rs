@@ -3,5 +3,6 @@
 mod billing;
 mod dashboards;
 mod fire;
+mod mqtt;
 mod prepaid;
 mod top_up;

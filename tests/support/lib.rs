@@ -4,5 +4,6 @@ pub mod books;
 pub mod dashboards;
 pub mod gateway;
 pub mod house;
+pub mod mosquitto;
 pub mod postgres;
 pub mod prometheus;
