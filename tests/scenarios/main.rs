@@ -5,4 +5,5 @@ mod dashboards;
 mod fire;
 mod mqtt;
 mod prepaid;
+mod reload;
 mod top_up;
