@@ -6,4 +6,5 @@ mod fire;
 mod mqtt;
 mod prepaid;
 mod reload;
+mod shutdown;
 mod top_up;
