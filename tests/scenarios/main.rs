@@ -2,6 +2,7 @@
 
 mod billing;
 mod dashboards;
+mod demo;
 mod fire;
 mod mqtt;
 mod prepaid;
