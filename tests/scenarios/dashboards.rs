@@ -2,9 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use guanjia_tests::dashboards::{Dashboard, Kind, Lang, Panel, render};
+use guanjia_sim::Story;
+use guanjia_tests::dashboards::{Dashboard, Kind, Lang, Panel, Target, render};
+use guanjia_tests::gateway::eventually;
+use guanjia_tests::house::{House, TOKEN};
+use guanjia_tests::prometheus::{Prometheus, find_program};
+use serde_json::json;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../dashboards")
@@ -145,4 +153,109 @@ fn the_lint_catches_what_it_claims_to() {
     assert!(broken(&|p| p.grid[2] = 25));
     assert!(broken(&|p| p.target[0].instant = false));
     assert!(broken(&|p| p.description.zh = "无".to_owned()));
+}
+
+/// PromQL as Grafana would send it.
+fn with_variables(expr: &str) -> String {
+    expr.replace("$site", ".+").replace("$__rate_interval", "8s")
+}
+
+/// What is wrong with the answer to one query of a panel.
+async fn ask(prometheus: &Prometheus, dashboard: &Dashboard, panel: &Panel, target: &Target) -> Vec<String> {
+    let expr = with_variables(&target.expr);
+    let series = match prometheus.query(&expr).await {
+        Ok(series) => series,
+        Err(error) => return vec![format!("{error:#}")],
+    };
+    let mut faults = Vec::new();
+    if series.is_empty() && !panel.may_be_empty {
+        faults.push(format!("no series: {expr}"));
+    }
+    let values: Vec<f64> = series.iter().filter_map(|s| s.value.as_ref()?.1.parse().ok()).collect();
+    if !values.is_empty() && values.iter().all(|value| value.is_nan()) {
+        faults.push(format!("nothing but NaN: {expr}"));
+    }
+    for legend in [&target.legend.en, &target.legend.zh] {
+        for label in legend.split("{{").skip(1).filter_map(|rest| rest.split("}}").next()) {
+            if series.iter().any(|s| !s.metric.contains_key(label.trim())) {
+                faults.push(format!("no label {label} on: {expr}"));
+            }
+        }
+    }
+    if let Some(states) = panel.mapping.as_ref().and_then(|key| dashboard.mapping.get(key)) {
+        let unnamed = values.iter().filter(|value| !states.contains_key(&value.to_string()));
+        faults.extend(unnamed.map(|value| format!("state {value} has no name: {expr}")));
+    }
+    if panel.unit.as_deref() == Some("percentunit") {
+        let outside = values.iter().filter(|value| !value.is_nan() && !(-0.01..=1.5).contains(*value));
+        faults.extend(outside.map(|value| format!("{value} is no share: {expr}")));
+    }
+    faults
+}
+
+/// The names of all metrics on the page.
+fn metric_names(page: &str) -> BTreeSet<&str> {
+    page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect()
+}
+
+#[tokio::test]
+async fn every_query_of_every_dashboard_answers_about_a_living_building() -> anyhow::Result<()> {
+    let house = House::start().await?;
+    house.building.start_story(Story::MeterDies, None)?;
+    house.building.start_story(Story::FireAlarm, None)?;
+    let paid = json!({ "service_point": "s-105-e", "amount": "12.34", "channel": "cashier" });
+    anyhow::ensure!(house.gateway.top_up(TOKEN, "dashboards", &paid).await?.0 == 201);
+
+    let page = house.gateway.get("/metrics").await?;
+    let names = metric_names(&page);
+    for (name, dashboard) in sources() {
+        for target in dashboard.panel.iter().flat_map(|panel| &panel.target) {
+            for (metric, _) in selectors(&target.expr) {
+                let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| metric.strip_suffix(end));
+                let known = names.contains(metric) || family.is_some_and(|family| names.contains(family));
+                assert!(known, "{name} asks for {metric}, which the gateway does not have");
+            }
+        }
+    }
+    promtool_accepts(&page)?;
+
+    let Some(prometheus) = Prometheus::start(house.address).await? else {
+        println!("skipped: Prometheus not installed");
+        return Ok(());
+    };
+    // The longest of the rates needs its window filled; everything else is asked again until it is right.
+    eventually("every query answers", Duration::from_secs(40), || async {
+        let mut faults = Vec::new();
+        for (name, dashboard) in sources() {
+            for panel in &dashboard.panel {
+                for target in &panel.target {
+                    let of_target = ask(&prometheus, &dashboard, panel, target).await;
+                    faults.extend(of_target.into_iter().map(|fault| format!("{name}, {}: {fault}", panel.title.en)));
+                }
+            }
+        }
+        anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
+        Ok(Some(()))
+    })
+    .await?;
+    // The silent meter is in the table of those that do not answer.
+    let (_, overview) = sources().into_iter().find(|(name, _)| name == "overview").expect("there is an overview");
+    let table = overview.panel.iter().find(|panel| panel.kind == Kind::Table).expect("it lists what is silent");
+    let silent = prometheus.query(&with_variables(&table.target[0].expr)).await?;
+    assert!(silent.iter().any(|s| s.metric.get("device").map(String::as_str) == Some("m-105")), "{silent:?}");
+    Ok(())
+}
+
+/// The page passes Prometheus' own lint; skipped where its tool is not installed.
+fn promtool_accepts(page: &str) -> anyhow::Result<()> {
+    let Some(program) = find_program("promtool") else {
+        println!("skipped: promtool not installed");
+        return Ok(());
+    };
+    let mut lint =
+        Command::new(program).args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    lint.stdin.take().expect("it is piped").write_all(page.as_bytes())?;
+    let output = lint.wait_with_output()?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }

@@ -47,6 +47,7 @@ pub struct Gateway {
     site: PathBuf,
     log: PathBuf,
     child: Option<Child>,
+    env: Vec<(&'static str, String)>,
     base: String,
     client: reqwest::Client,
 }
@@ -60,6 +61,7 @@ impl Gateway {
             site: site.to_owned(),
             log: site.with_extension("log"),
             child: None,
+            env: Vec::new(),
             base: format!("http://{address}"),
             client: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?,
         };
@@ -73,6 +75,7 @@ impl Gateway {
         let child = Command::new(binary())
             .arg("run")
             .arg(&self.site)
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -92,6 +95,11 @@ impl Gateway {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// An environment variable of every later start.
+    pub fn set_env(&mut self, name: &'static str, value: impl Into<String>) {
+        self.env.push((name, value.into()));
     }
 
     /// `kill -9`: the process ends between two instructions.

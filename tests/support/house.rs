@@ -49,6 +49,8 @@ impl House {
         let mut wanted =
             SiteFileOptions { listen: address, speed: config.speed, tempo: Tempo::Test, ..SiteFileOptions::default() };
         options(&mut wanted);
+        // Another test may have installed the provider already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let building = Building::start(config).await.context("the simulated building does not start")?;
         let secrets = dir.path().join("secrets");
         fs::create_dir(&secrets)?;

@@ -1,6 +1,9 @@
 //! What the scenario tests share: the dashboards' generator and the harness around the real binary.
 
+pub mod books;
 pub mod dashboards;
 pub mod gateway;
 pub mod house;
+pub mod mosquitto;
+pub mod postgres;
 pub mod prometheus;
