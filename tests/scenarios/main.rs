@@ -1,11 +1,19 @@
 //! The whole program, from outside: the real binary, real sockets, real servers.
 
+mod acknowledge;
 mod billing;
 mod dashboards;
 mod demo;
+mod durability;
+mod escalation;
 mod fire;
+mod leak;
+mod lift;
 mod mqtt;
+mod noise;
+mod outage;
 mod prepaid;
 mod reload;
 mod shutdown;
+mod silence;
 mod top_up;

@@ -44,6 +44,8 @@ impl House {
         options: impl FnOnce(&mut SiteFileOptions),
         edit: impl FnOnce(String) -> String,
     ) -> anyhow::Result<Self> {
+        // The simulator's phones speak HTTP before the gateway does; another test may have installed it already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir()?;
         let address = own_address();
         let mut wanted =

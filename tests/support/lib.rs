@@ -2,6 +2,7 @@
 
 pub mod books;
 pub mod dashboards;
+pub mod duty;
 pub mod gateway;
 pub mod house;
 pub mod mosquitto;
