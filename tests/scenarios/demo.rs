@@ -133,8 +133,13 @@ async fn the_demo_starts_plays_ends_and_goes_on_where_it_ended() -> anyhow::Resu
     // Fresh: nothing of that is left.
     let demo = Demo::start(&data, &["--fresh"])?;
     assert_eq!(demo.api("/top-ups/demo-1").await?.0, 404);
-    assert_eq!(demo.interrupt()?, Some(0));
-    Ok(())
+    // Killed without a word, it leaves no gateway behind.
+    let (console, client) = (demo.console.clone(), demo.client.clone());
+    drop(demo);
+    eventually("its gateway ends with it", STOP_MAX, || async {
+        Ok(client.get(format!("{console}/readyz")).send().await.is_err().then_some(()))
+    })
+    .await
 }
 
 #[test]
