@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 
 const READY_MAX: Duration = Duration::from_secs(30);
 const STOP_MAX: Duration = Duration::from_secs(20);
+/// A demo prints a dozen lines; more than that wait in its pipe.
+const LINES_MAX: usize = 64;
 
 /// A running demo.
 struct Demo {
@@ -37,7 +39,7 @@ impl Demo {
             .stderr(fs::File::options().create(true).append(true).open(data.with_extension("log"))?)
             .spawn()?;
         let output = BufReader::new(child.stdout.take().context("its output is a pipe")?);
-        let (send, lines) = mpsc::channel();
+        let (send, lines) = mpsc::sync_channel(LINES_MAX);
         std::thread::spawn(move || output.lines().map_while(Result::ok).all(|line| send.send(line).is_ok()));
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
         let mut demo = Self { child, lines, console: String::new(), token: String::new(), client };
@@ -131,8 +133,13 @@ async fn the_demo_starts_plays_ends_and_goes_on_where_it_ended() -> anyhow::Resu
     // Fresh: nothing of that is left.
     let demo = Demo::start(&data, &["--fresh"])?;
     assert_eq!(demo.api("/top-ups/demo-1").await?.0, 404);
-    assert_eq!(demo.interrupt()?, Some(0));
-    Ok(())
+    // Killed without a word, it leaves no gateway behind.
+    let (console, client) = (demo.console.clone(), demo.client.clone());
+    drop(demo);
+    eventually("its gateway ends with it", STOP_MAX, || async {
+        Ok(client.get(format!("{console}/readyz")).send().await.is_err().then_some(()))
+    })
+    .await
 }
 
 #[test]

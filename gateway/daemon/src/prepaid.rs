@@ -22,11 +22,13 @@ mod account;
 mod relay;
 mod text;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use guanjia_core::supply::{Breaker, ServiceKind};
 use guanjia_core::time::Timestamp;
+use guanjia_core::units::Hao;
 use guanjia_field::LineHandle;
 use guanjia_store::Store;
 use tokio::sync::{Notify, mpsc};
@@ -119,7 +121,7 @@ pub async fn run(
                 finish(&prepaid, &mut accounts, outcome).await;
             },
             () = prepaid.poke.notified() => reload_balances(&prepaid, &mut accounts).await,
-            _ = pass.tick() => {}
+            _ = pass.tick() => reload_balances(&prepaid, &mut accounts).await,
         }
         let now = guanjia_field::now();
         for account in &mut accounts {
@@ -171,21 +173,23 @@ async fn finish(prepaid: &Prepaid, accounts: &mut [Account], outcome: Settled) {
     }
 }
 
+/// Takes in what was credited. A poke only makes this sooner: one that was rung for an earlier configuration, or
+/// while this one was starting, would otherwise leave a shop dark that has paid.
 async fn reload_balances(prepaid: &Prepaid, accounts: &mut [Account]) {
-    match prepaid.store.wallets().await {
-        Ok(wallets) => {
-            for account in accounts {
-                let id = &*prepaid.site.service_points[account.index].id;
-                if let Some(wallet) = wallets.iter().find(|wallet| wallet.service_point == id) {
-                    account.balance_is(prepaid, wallet.balance, guanjia_field::now());
-                }
-            }
-        }
-        // The next pass asks again: a poke is only a hint.
+    let wallets = match prepaid.store.wallets().await {
+        Ok(wallets) => wallets,
+        // The next pass asks again.
         Err(failure) => {
             error!(%failure, "balances cannot be read");
-            prepaid.poke.notify_one();
-            tokio::time::sleep(PASS_PERIOD).await;
+            return;
+        }
+    };
+    let balances: HashMap<&str, Hao> = wallets.iter().map(|w| (w.service_point.as_str(), w.balance)).collect();
+    let now = guanjia_field::now();
+    for account in accounts {
+        let id = &*prepaid.site.service_points[account.index].id;
+        if let Some(balance) = balances.get(id).filter(|balance| **balance != account.balance) {
+            account.balance_is(prepaid, *balance, now);
         }
     }
 }

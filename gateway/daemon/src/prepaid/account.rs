@@ -41,7 +41,7 @@ pub struct Account {
     /// What a command compares its version with, right before its first byte.
     pub(super) version: Arc<AtomicU64>,
     pub(super) alerts: Vec<&'static str>,
-    balance: Hao,
+    pub(super) balance: Hao,
     baseline: Option<Baseline>,
     hold: HoldWatch,
     trust: RegisterTrust,

@@ -30,6 +30,10 @@ pub async fn service_point(State(web): State<Web>, headers: HeaderMap, Path(id):
     access::client(&live.site, &headers, Permission::Read)?;
     let point = find_service_point(&live, &id)?;
     let mut body = service_point_json(&live, point);
+    // From the journal, as the receipts are: whoever was told that a top-up is credited must find it here.
+    if let Some(wallet) = live.store.wallet(&point.id).await? {
+        body["balance"] = json!(wallet.balance.to_string());
+    }
     let device = &live.site.devices[point.device.0 as usize];
     body["readings"] = points_json(&live, device);
     let notices = live.store.notices(&point.id).await?;

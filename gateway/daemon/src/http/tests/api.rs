@@ -206,7 +206,7 @@ async fn looking_answers_why_it_is_dark_and_what_happened() {
     let dark = ask("service-points/s-1-e").await;
     assert_eq!(dark["desired"], "off");
     assert_eq!(dark["reasons"], json!(["balance"]));
-    assert_eq!(dark["balance"], "-1.2300");
+    assert_eq!(dark["balance"], "0.0000", "what the journal says now, not what the board showed last");
     assert_eq!(dark["state"], "cut");
     assert_eq!(ask("service-points/s-2-e").await["exempt"], json!({ "why": "cold-store" })["why"]);
     let device = ask("devices/m-1").await;
