@@ -265,15 +265,31 @@ impl Topology {
         count
     }
 
-    /// The node that best explains why this device is silent, if one does.
-    pub fn infer(&self, device: DeviceIx, silent: &dyn Fn(DeviceIx) -> Option<bool>) -> Option<NodeIx> {
-        let mut best: Option<(NodeIx, Silence)> = None;
+    /// The node that best explains why this device is silent, if one does. `heard` tells of a device whether it has
+    /// answered since this one fell silent.
+    pub fn infer(
+        &self,
+        device: DeviceIx,
+        silent: &dyn Fn(DeviceIx) -> Option<bool>,
+        heard: &dyn Fn(DeviceIx) -> bool,
+    ) -> Option<NodeIx> {
+        let mut best: Option<(NodeIx, Silence, i64)> = None;
         for &node in self.above(device) {
             let silence = self.silence(node, silent);
-            if silence.is_suspicious() && best.is_none_or(|(_, so_far)| silence.outweighs(so_far)) {
-                best = Some((node, silence));
+            if silence.silent < CHILDREN_MIN {
+                continue;
+            }
+            // A child that was not asked yet speaks neither for the node nor against it: a line that hangs is found out
+            // device by device, and the first ones may well be half of somebody's floor.
+            let against = self.below(node).iter().filter(|child| silent(**child) == Some(false) && heard(**child));
+            let proof = silence.silent as i64 - against.count() as i64;
+            let more = |other: Silence, than: i64| proof > than || (proof == than && silence.outweighs(other));
+            if best.is_none_or(|(_, other, than)| more(other, than)) {
+                best = Some((node, silence, proof));
             }
         }
+        // The best explanation may need more silence yet; a worse one is not taken in its place.
+        let best = best.filter(|(_, silence, _)| silence.is_suspicious());
         let mut root = best?.0;
         while let Some(parent) = self.parents[root.0 as usize] {
             let suspected = |node: NodeIx| self.silence(node, silent).is_suspicious();
@@ -327,7 +343,7 @@ mod tests {
 
     fn inferred(device: u32, silent: impl Fn(u32) -> bool) -> Option<String> {
         let building = building();
-        let root = building.infer(DeviceIx(device), &|device| Some(silent(device.0)))?;
+        let root = building.infer(DeviceIx(device), &|device| Some(silent(device.0)), &|_| true)?;
         Some(building.node(root).id.clone())
     }
 
@@ -345,6 +361,36 @@ mod tests {
     #[test]
     fn a_dead_line_is_not_taken_for_a_floor() {
         assert_eq!(inferred(3, |device| device < 20).as_deref(), Some("line-a"));
+    }
+
+    #[test]
+    fn a_hanging_line_found_out_device_by_device_is_not_taken_for_a_floor() {
+        let building = building();
+        let silent = |n: u32| move |device: DeviceIx| Some((20..20 + n).contains(&device.0));
+        let unheard_on_b = |device: DeviceIx| device.0 < 20;
+        let guess =
+            |n| building.infer(DeviceIx(20), &silent(n), &unheard_on_b).map(|node| building.node(node).id.clone());
+        assert_eq!(guess(5).as_deref(), Some("line-b"), "5 of 16 are enough for the floor, whose other half answers");
+        assert_eq!(guess(10).as_deref(), Some("line-b"));
+        let long = meters_on_a_long_line();
+        let wait = long.infer(DeviceIx(0), &|device| Some(device.0 < 5), &|device| device.0 >= 28);
+        assert_eq!(wait, None, "5 of 28 are not enough for the line yet, and the floor is not it");
+    }
+
+    /// 28 devices on one line; the first ten share their floor with six of another line.
+    fn meters_on_a_long_line() -> Topology {
+        let nodes = vec![
+            node("floor", NodeKind::Feeder, None, &[]),
+            node("rest", NodeKind::Feeder, None, &[]),
+            node("line", NodeKind::Line, None, &[]),
+            node("other", NodeKind::Line, None, &[]),
+        ];
+        let place = |device| match device {
+            0..10 => ("floor", "line"),
+            10..28 => ("rest", "line"),
+            _ => ("floor", "other"),
+        };
+        Topology::new(nodes, (0..34).map(|device| meter(device, place(device).0, place(device).1)).collect()).unwrap()
     }
 
     #[test]

@@ -128,7 +128,7 @@ pub async fn run(
         }
         let now = guanjia_field::now();
         for observation in queue.drain(..) {
-            observe(&mut room, now, &observation, &mut unwritten);
+            observe(&alarms.site, &mut room, now, &observation, &mut unwritten);
         }
         unwritten.append(room.tick(now));
         if retry_at.is_some_and(|at| now < at) && waiting.is_empty() {
@@ -156,9 +156,14 @@ pub async fn run(
     }
 }
 
-fn observe(room: &mut ControlRoom, now: Timestamp, observation: &Observation, unwritten: &mut Batch) {
+fn observe(site: &Site, room: &mut ControlRoom, now: Timestamp, observation: &Observation, unwritten: &mut Batch) {
     match observation {
         Observation::Readings(readings) => {
+            // The readings of one report are all of one device.
+            let answered = readings.iter().find(|reading| reading.value.is_some());
+            if let Some(point) = answered.and_then(|reading| site.points.get(reading.point.0 as usize)) {
+                room.on_answer(now, point.device);
+            }
             for reading in readings.iter() {
                 let changed = room.on_reading(now, reading);
                 if !changed.is_empty() {

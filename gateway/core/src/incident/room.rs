@@ -98,6 +98,8 @@ pub struct ControlRoom {
     roots: BTreeMap<NodeIx, Uuid>,
     /// Those of them whose cause has gone, and when their children must have answered.
     recovering: BTreeMap<NodeIx, Timestamp>,
+    /// When each device last answered in this run; for guesses only, so a restart begins without.
+    heard: BTreeMap<DeviceIx, Timestamp>,
     /// Whether a device fell silent since the guesses were last compared.
     silences_changed: bool,
     dirty: BTreeSet<AlarmIx>,
@@ -123,6 +125,7 @@ impl ControlRoom {
             waiting: BTreeMap::new(),
             roots: BTreeMap::new(),
             recovering: BTreeMap::new(),
+            heard: BTreeMap::new(),
             silences_changed: true,
             dirty: BTreeSet::new(),
             timeline: Vec::new(),
@@ -147,6 +150,12 @@ impl ControlRoom {
     pub fn on_reading(&mut self, now: Timestamp, reading: &Reading) -> Batch {
         let transitions = self.alarms.on_reading(now, reading);
         self.absorb(now, transitions)
+    }
+
+    /// Takes note that a device has answered, with whatever values. Changes nothing by itself: when others fall silent,
+    /// it tells those that answer from those that were not asked yet.
+    pub fn on_answer(&mut self, now: Timestamp, device: DeviceIx) {
+        self.heard.insert(device, now);
     }
 
     /// Takes the poll health of a device.

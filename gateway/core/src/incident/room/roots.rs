@@ -103,7 +103,7 @@ impl ControlRoom {
     /// The hold of a silent child has ended.
     fn decide(&mut self, ix: AlarmIx, now: Timestamp) {
         let device = self.alarms.get(ix).def().device;
-        let inferred = self.topology.infer(device, &|device| self.speaks_for_a_guess(device));
+        let inferred = self.guess(device);
         match (self.explaining(device), inferred) {
             (Some(node), _) => self.hide(ix, node, now),
             (None, Some(node)) => {
@@ -123,8 +123,7 @@ impl ControlRoom {
         for _ in 0..self.roots.len() {
             let better = self.roots.iter().filter(|(node, id)| self.is_inferred(**node, **id)).find_map(|(node, _)| {
                 let below = self.topology.below(*node).iter().filter(|device| self.is_silent(**device) == Some(true));
-                let speaks = |device| self.speaks_for_a_guess(device);
-                let mut found = below.filter_map(|device| self.topology.infer(*device, &speaks));
+                let mut found = below.filter_map(|device| self.guess(*device));
                 found.find(|better| self.roots_below(*better).any(|(other, _)| other == *node))
             });
             match better {
@@ -402,6 +401,13 @@ impl ControlRoom {
             node.is_some_and(|node| self.roots.get(&node).is_some_and(|id| !self.is_inferred(node, *id)))
         };
         if self.alarms.silence_of(device).iter().any(proved) { None } else { self.is_silent(device) }
+    }
+
+    /// The node that best explains why this device is silent.
+    fn guess(&self, device: DeviceIx) -> Option<NodeIx> {
+        let raised = self.alarms.silence_of(device).iter().map(|ix| self.alarms.get(*ix).record().raised_at).min();
+        let heard = |other: DeviceIx| self.heard.get(&other).copied() > raised;
+        self.topology.infer(device, &|other| self.speaks_for_a_guess(other), &heard)
     }
 
     fn silence_below(&self, node: NodeIx) -> Silence {
