@@ -1,6 +1,7 @@
 //! What one gateway costs and how fast it is, against the simulated building of the demo.
 //!
-//!     cargo bench -p guanjia-tests --bench house
+//!     cargo build --release
+//!     GUANJIA_BINARY=$PWD/target/release/guanjia cargo bench --profile dev -p guanjia-tests --bench house
 //!
 //! The gateway is a process of its own, so its memory and processor time are its own; the simulator runs in this one.
 //! Buses take their real time (9600 baud), alarm points are polled every second.

@@ -13,10 +13,14 @@ use serde_json::Value;
 /// How long a gateway may take until it is ready.
 const START_MAX: Duration = Duration::from_secs(20);
 
-/// The `guanjia` binary of the profile these tests were built with; built now if it is not there.
+/// The gateway under test: the program `GUANJIA_BINARY` names, or the `guanjia` of the profile these tests were built
+/// with, brought up to date first.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
+        if let Some(named) = std::env::var_os("GUANJIA_BINARY") {
+            return std::path::absolute(named).expect("GUANJIA_BINARY is a path");
+        }
         let test = std::env::current_exe().expect("a running test has a path");
         let profile = test.parent().and_then(Path::parent).expect("tests lie in target/<profile>/deps");
         let release = profile.file_name().is_some_and(|name| name == "release");
