@@ -20,7 +20,7 @@ async fn devices(house: &House) -> anyhow::Result<Vec<Value>> {
     Ok(house.api("/devices").await?["devices"].as_array().cloned().unwrap_or_default())
 }
 
-fn names<'a>(devices: &'a [Value], answering: bool) -> Vec<&'a str> {
+fn names(devices: &[Value], answering: bool) -> Vec<&str> {
     devices.iter().filter(|d| d["answering"] == answering).filter_map(|d| d["id"].as_str()).collect()
 }
 
