@@ -17,7 +17,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use guanjia_core::alarm::{AlarmRecord, Health};
+use guanjia_core::alarm::{AlarmRecord, Health, ResetError};
 use guanjia_core::incident::{
     Batch, CommandError, ControlRoom, IncidentError, PageKind, PageRecord, PageRequest, Plant, Saved,
 };
@@ -194,6 +194,7 @@ fn obey(room: &mut ControlRoom, command: DeskCommand, unwritten: &mut Batch) -> 
             let result = room.reset_alarm(&key, &who, now).map_err(|error| match error {
                 CommandError::UnknownAlarm(_) => DeskRefusal::Unknown,
                 CommandError::Incident(error) => refusal(error),
+                CommandError::Reset(ResetError::NotAcknowledged) => DeskRefusal::NotAcknowledged,
                 CommandError::Ack(_) | CommandError::Reset(_) => DeskRefusal::StillActive,
             });
             (reply, who, via, result)

@@ -98,6 +98,9 @@ pub enum DeskRefusal {
         /// Who.
         by: String,
     },
+    /// Nobody has accepted it yet; that comes first.
+    #[error("nobody has accepted it yet")]
+    NotAcknowledged,
     /// Its condition still holds, or an alarm of it does.
     #[error("the condition still holds")]
     StillActive,

@@ -143,7 +143,10 @@ impl From<crate::live::DeskRefusal> for Problem {
         use crate::live::DeskRefusal;
         let code = match refusal {
             DeskRefusal::Unknown => Code::NotFound,
-            DeskRefusal::Closed | DeskRefusal::AlreadyAcknowledged { .. } | DeskRefusal::StillActive => Code::Conflict,
+            DeskRefusal::Closed
+            | DeskRefusal::AlreadyAcknowledged { .. }
+            | DeskRefusal::NotAcknowledged
+            | DeskRefusal::StillActive => Code::Conflict,
             DeskRefusal::Store(_) => Code::Unavailable,
         };
         Self::new(code, refusal.to_string())

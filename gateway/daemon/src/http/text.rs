@@ -126,6 +126,7 @@ texts! {
     ALREADY_ACCEPTED = "已由 {who} 受理。", "Accepted already by {who}.";
     IS_CLOSED = "事件已结束,不会重新打开。", "The incident is closed; it is not opened again.";
     DONE_ACCEPTED = "已受理,谢谢。", "Accepted. Thank you.";
+    ACCEPT_FIRST = "尚未有人确认,请先确认再复位。", "Nobody has accepted it yet; acknowledge it first, then reset it.";
     STILL_ACTIVE = "条件仍然存在,不能执行。", "The condition still holds, so that cannot be done.";
     NO_SUCH_OPEN = "没有这样的未结事件或报警。", "No such incident or alarm is open.";
     NOT_WRITTEN = "未能写入数据库,请重试。", "It could not be written down. Please try again.";

@@ -99,6 +99,7 @@ fn row(ctx: &Ctx, device: &Device, status: &DeviceStatus) -> Markup {
                     @if !device.floor.is_empty() { " · " (device.floor) }
                     " · " span.id { (device.id) }
                     @if status.silent.is_some() { " · " (ago(ctx, status.since)) }
+                    @else if let Some(at) = status.last_success { " · " (ago(ctx, at)) }
                 }
                 span.main { (main_value(ctx, device)) }
             }

@@ -112,6 +112,7 @@ pub fn explain(ctx: &Ctx, refusal: &DeskRefusal) -> (StatusCode, String) {
         DeskRefusal::AlreadyAcknowledged { by } => {
             (StatusCode::CONFLICT, ctx.t(text::ALREADY_ACCEPTED).replace("{who}", ctx.person(by)))
         }
+        DeskRefusal::NotAcknowledged => (StatusCode::CONFLICT, ctx.t(text::ACCEPT_FIRST).to_owned()),
         DeskRefusal::StillActive => (StatusCode::CONFLICT, ctx.t(text::STILL_ACTIVE).to_owned()),
         DeskRefusal::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, ctx.t(text::NOT_WRITTEN).to_owned()),
     }
