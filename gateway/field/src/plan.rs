@@ -14,6 +14,9 @@ pub const REGISTERS_MAX: u16 = 125;
 /// Bits one read may return (Modbus Application Protocol V1.1b3, 6.1).
 pub const BITS_MAX: u16 = 2000;
 
+/// Registers without a point that one read may span where the profile does not say.
+const GAP_MAX: u16 = 8;
+
 /// The first address that does not exist.
 const ADDRESS_END: u32 = 65_536;
 
@@ -114,7 +117,7 @@ fn is_readable(place: &Registers, limits: &ReadLimits) -> bool {
 fn joins(request: &ReadRequest, place: &Registers, end: u32, limits: &ReadLimits) -> bool {
     let known_end = end_of(request.address, request.count);
     request.table == place.table
-        && u32::from(place.address) <= known_end + u32::from(limits.gap_max)
+        && u32::from(place.address) <= known_end + u32::from(limits.gap_max.unwrap_or(GAP_MAX))
         && end.max(known_end) - u32::from(request.address) <= count_max(place.table, limits)
 }
 

@@ -101,6 +101,7 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
         points: found,
         alarms,
         relay,
+        settings: Vec::new(),
     };
     let plans = raw_alarms.iter().filter_map(|a| a.plan.clone()).collect();
     Some(LoadedProfile { profile: Arc::new(profile), serial: serial.map(|s| s.value), source: source.clone(), plans })
@@ -122,9 +123,10 @@ fn read_limits(raw: Option<&Entry<RawRead>>, source: &Arc<Source>, report: &mut 
     let or = |span: &Option<Span>, default: Duration| span.map_or(default, |s| s.0);
     ReadLimits {
         registers_max,
-        gap_max: raw.gap_max.unwrap_or(defaults.gap_max),
+        gap_max: raw.gap_max.or(defaults.gap_max),
         silence_min: or(&raw.silence_min, defaults.silence_min),
         response_max: or(&raw.response_max, defaults.response_max),
+        ..defaults
     }
 }
 

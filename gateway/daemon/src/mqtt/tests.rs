@@ -47,6 +47,7 @@ pub(super) fn water_site(port: u16, publish: Option<&str>) -> Site {
         ],
         alarms: vec![],
         relay: None,
+        settings: Vec::new(),
     };
     let mut site = bare_site(std::env::temp_dir());
     site.brokers = vec![Broker {

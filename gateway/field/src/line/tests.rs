@@ -65,6 +65,7 @@ fn profile() -> Arc<Profile> {
         points: POINTS.iter().map(point).collect(),
         alarms: Vec::new(),
         relay: Relay::new(class, RELAY, vec![1, 1], vec![0, 0], "relay_state".into(), 1).ok(),
+        settings: Vec::new(),
     })
 }
 

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use guanjia_core::profile::{Order, WireType};
 use guanjia_core::reading::Decimal;
 use guanjia_core::text::Bilingual;
@@ -31,7 +29,7 @@ fn point(table: Table, address: u16, count: u16, poll: PollClass) -> PointDef {
 }
 
 fn limits(registers_max: u16, gap_max: u16) -> ReadLimits {
-    ReadLimits { registers_max, gap_max, silence_min: Duration::ZERO, response_max: Duration::from_millis(100) }
+    ReadLimits { registers_max, gap_max: Some(gap_max), ..ReadLimits::default() }
 }
 
 fn spans(requests: &[ReadRequest]) -> Vec<(u16, u16)> {

@@ -278,6 +278,7 @@ fn profile(class: EquipmentClass, points: Vec<PointDef>) -> Arc<Profile> {
         points,
         alarms: vec![],
         relay: None,
+        settings: Vec::new(),
     })
 }
 
