@@ -36,6 +36,7 @@ use tracing::{debug, error, info};
 
 use crate::bus::{Bus, Timing};
 use crate::clock;
+use crate::doctor::{LineFacts, Wire};
 use crate::frame::Framing;
 use crate::link::{Dial, LineConfig, Link};
 use crate::report::{DeviceHealth, FieldReport, Reporter};
@@ -183,8 +184,14 @@ fn start(
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let start = Instant::now();
     let slots = schedule::slots(&devices, start);
+    let facts = LineFacts {
+        wire: wire_of(&dial, timing.framing),
+        char_time: timing.char_time,
+        units: devices.iter().map(|d| (d.unit, response_max.unwrap_or(d.profile.limits.response_max))).collect(),
+    };
     let bus = Bus::new(Arc::clone(&name), dial, timing, Arc::clone(&stats));
     let tap = Arc::clone(bus.tap());
+    tap.attend(facts);
     let line = Line {
         bus,
         devices: devices.into_iter().map(|d| Device::new(d, response_max)).collect(),
@@ -200,6 +207,15 @@ fn start(
         stop,
     };
     (LineHandle { name, stats, tap, commands }, tokio::spawn(line.run()))
+}
+
+/// What the line's doctor must know of it.
+fn wire_of(dial: &Dial, framing: Framing) -> Wire {
+    match (framing, dial) {
+        (Framing::Mbap, _) => Wire::Network,
+        (_, Dial::Link(Link::Serial { .. })) => Wire::Serial,
+        _ => Wire::SerialServer,
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
