@@ -17,6 +17,7 @@ use super::*;
 mod commands;
 mod lies;
 mod servers;
+mod watching;
 mod world;
 
 const RESPONSE_MAX: Duration = Duration::from_millis(100);
