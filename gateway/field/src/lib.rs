@@ -11,6 +11,7 @@
 //! * [`plan`]: points to reads (pure)
 //! * [`line`]: the task: slots, health, back-off, relay commands
 //! * [`report`], [`stats`]: what others see of it
+//! * [`tap`]: where its bytes can be watched; [`evidence`]: how its last values came to be
 //!
 //! # The one thing that must not happen
 //!
@@ -21,12 +22,14 @@
 
 mod bus;
 pub mod clock;
+pub mod evidence;
 mod frame;
 pub mod line;
 pub mod link;
 pub mod plan;
 pub mod report;
 pub mod stats;
+pub mod tap;
 
 pub use clock::now;
 pub use line::{FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, start_line};

@@ -40,6 +40,7 @@ use crate::frame::Framing;
 use crate::link::{Dial, LineConfig, Link};
 use crate::report::{DeviceHealth, FieldReport, Reporter};
 use crate::stats::LineStats;
+use crate::tap::Tap;
 
 mod device;
 mod poll;
@@ -101,6 +102,7 @@ impl FieldDevice {
 pub struct LineHandle {
     name: Arc<str>,
     stats: Arc<LineStats>,
+    tap: Arc<Tap>,
     commands: mpsc::Sender<Waiting>,
 }
 
@@ -113,6 +115,11 @@ impl LineHandle {
     /// What the line counts about itself.
     pub fn stats(&self) -> &Arc<LineStats> {
         &self.stats
+    }
+
+    /// Where the bytes of the line can be watched.
+    pub fn tap(&self) -> &Arc<Tap> {
+        &self.tap
     }
 
     /// Moves a relay or valve and tells where it is afterwards.
@@ -176,8 +183,10 @@ fn start(
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let start = Instant::now();
     let slots = schedule::slots(&devices, start);
+    let bus = Bus::new(Arc::clone(&name), dial, timing, Arc::clone(&stats));
+    let tap = Arc::clone(bus.tap());
     let line = Line {
-        bus: Bus::new(Arc::clone(&name), dial, timing, Arc::clone(&stats)),
+        bus,
         devices: devices.into_iter().map(|d| Device::new(d, response_max)).collect(),
         slots,
         inbox,
@@ -190,7 +199,7 @@ fn start(
         name: Arc::clone(&name),
         stop,
     };
-    (LineHandle { name, stats, commands }, tokio::spawn(line.run()))
+    (LineHandle { name, stats, tap, commands }, tokio::spawn(line.run()))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

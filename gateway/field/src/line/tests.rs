@@ -18,6 +18,7 @@ mod commands;
 mod interleavings;
 mod lies;
 mod servers;
+mod watching;
 mod world;
 
 const RESPONSE_MAX: Duration = Duration::from_millis(100);
