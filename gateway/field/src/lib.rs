@@ -11,6 +11,7 @@
 //! * [`plan`]: points to reads (pure)
 //! * [`line`]: the task: slots, health, back-off, relay commands
 //! * [`report`], [`stats`]: what others see of it
+//! * [`session`]: one question and its answer, for the tools of the command line
 //!
 //! # The one thing that must not happen
 //!
@@ -26,6 +27,7 @@ pub mod line;
 pub mod link;
 pub mod plan;
 pub mod report;
+pub mod session;
 pub mod stats;
 
 pub use clock::now;
