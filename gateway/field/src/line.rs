@@ -157,7 +157,7 @@ pub fn start_line(
     start(config.name, dial, timing, config.response_max, devices, reports, stop)
 }
 
-fn timing(config: &LineConfig) -> Timing {
+pub(crate) fn timing(config: &LineConfig) -> Timing {
     let framing = match config.link {
         Link::Serial { .. } | Link::RtuOverTcp { .. } => Framing::Rtu,
         Link::ModbusTcp { .. } => Framing::Mbap,
