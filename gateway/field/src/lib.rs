@@ -31,6 +31,6 @@ pub mod stats;
 pub use clock::now;
 pub use line::{FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, start_line};
 pub use link::{LineConfig, Link, LinkError, Parity, SerialFormat};
-pub use plan::{ReadRequest, plan};
+pub use plan::{Layout, Learned, ReadRequest, Wire, plan};
 pub use report::{DeviceHealth, FieldReport};
 pub use stats::LineStats;

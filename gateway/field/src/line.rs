@@ -160,6 +160,7 @@ fn timing(config: &LineConfig) -> Timing {
         char_time: format.map_or(Duration::ZERO, |f| f.char_time()),
         t35: format.map_or(Duration::ZERO, |f| f.t35()),
         linger: config.linger,
+        turnaround: config.turnaround,
     }
 }
 
@@ -175,10 +176,12 @@ fn start(
     let stats = Arc::new(LineStats::new(devices.iter().map(|d| (d.ix, &d.id))));
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let start = Instant::now();
+    let wire = timing.wire();
+    let devices: Vec<Device> = devices.into_iter().map(|d| Device::new(d, response_max, wire)).collect();
     let slots = schedule::slots(&devices, start);
     let line = Line {
         bus: Bus::new(Arc::clone(&name), dial, timing, Arc::clone(&stats)),
-        devices: devices.into_iter().map(|d| Device::new(d, response_max)).collect(),
+        devices,
         slots,
         inbox,
         waiting: Vec::new(),

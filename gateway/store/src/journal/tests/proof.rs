@@ -84,7 +84,11 @@ async fn one_tampered_byte_of_an_old_row_is_named() {
         ("timeline", "DELETE FROM timeline WHERE seq = 2", "timeline 3"),
         ("outbox", "UPDATE outbox SET payload = replace(payload, '10000', '10001') WHERE seq = 2", "outbox 2"),
         ("outbox", "UPDATE outbox SET at = at + 1 WHERE seq = 1", "outbox 1"),
-        ("outbox", "UPDATE outbox SET hash = iif(substr(hash, 1, 1) = 'a', 'b', 'a') || substr(hash, 2) WHERE seq = 1", "outbox 1"),
+        (
+            "outbox",
+            "UPDATE outbox SET hash = iif(substr(hash, 1, 1) = 'a', 'b', 'a') || substr(hash, 2) WHERE seq = 1",
+            "outbox 1",
+        ),
         ("outbox", "DELETE FROM outbox WHERE seq = 3", "outbox 4"),
         ("wallets", "UPDATE wallets SET balance = balance + 1", "wallets shop-3-012"),
         ("wallets", "UPDATE wallets SET opened_at = opened_at + 1", "wallets shop-3-012"),
