@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A gap is a *cost*: whether two values come in one request is decided by what the registers between them take on
-//! this wire, against what another request takes ([`Wire`]). A profile may fix the widest gap besides.
+//! this wire, against what another request takes ([`Pace`]). A profile may fix the widest gap besides.
 //!
 //! What a request must respect, whatever it costs (module `shape`): the device's and the standard's greatest length,
 //! holes, blocks that are read exactly so, barriers, alignment, and whatever the device has taught by refusing
@@ -25,12 +25,12 @@ use guanjia_core::profile::{Extent, PointDef, PollClass, ReadLimits, Registers, 
 use crate::frame::Request;
 
 mod learned;
+mod pace;
 mod shape;
-mod wire;
 
 pub use learned::Learned;
 pub(crate) use learned::Lesson;
-pub use wire::{TURNAROUND_NETWORK, TURNAROUND_SERIAL, Wire};
+pub use pace::{Pace, TURNAROUND_NETWORK, TURNAROUND_SERIAL};
 
 /// Registers one read may return (Modbus Application Protocol V1.1b3, 6.3).
 pub const REGISTERS_MAX: u16 = 125;
@@ -78,7 +78,7 @@ pub struct Layout<'a> {
     /// What the device has taught by refusing.
     pub learned: &'a Learned,
     /// What a read costs.
-    pub wire: Wire,
+    pub pace: Pace,
 }
 
 /// Neighbouring addresses of one table, the end excluded.
@@ -318,7 +318,7 @@ fn cheapest(layout: &Layout<'_>, atoms: &[&Atom], known: &Known) -> Vec<ReadRequ
             if crowds_barrier || !layout.learned.allows(table, shape) {
                 continue;
             }
-            let read_time = layout.wire.read_time(limits, table, shape.len());
+            let read_time = layout.pace.read_time(limits, table, shape.len());
             let price = (time + read_time, requests + 1, registers + shape.len());
             if best[end].is_none_or(|(cheapest, _)| price < cheapest) {
                 best[end] = Some((price, begin));

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::FieldDevice;
 use super::schedule::PERIOD_MIN;
 use crate::frame::Request;
-use crate::plan::{Layout, Learned, Lesson, ReadRequest, Wire, plan, read_alone, split, unreadable};
+use crate::plan::{Layout, Learned, Lesson, Pace, ReadRequest, plan, read_alone, split, unreadable};
 
 /// The longest pause between two probes of a silent device, unless it is polled more rarely anyway.
 const PROBE_PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -54,7 +54,7 @@ pub(super) struct Device {
     bridges: Vec<Request>,
     /// Points that must come in one answer.
     together: Vec<(usize, usize)>,
-    wire: Wire,
+    pace: Pace,
     /// What it taught by refusing reads.
     pub(super) learned: Learned,
     /// How often its reads were planned anew because of that.
@@ -62,7 +62,7 @@ pub(super) struct Device {
 }
 
 impl Device {
-    pub(super) fn new(spec: FieldDevice, response_max: Option<Duration>, wire: Wire) -> Self {
+    pub(super) fn new(spec: FieldDevice, response_max: Option<Duration>, pace: Pace) -> Self {
         let shortest = [spec.periods.alarm, spec.periods.billing, spec.periods.bulk].into_iter().min();
         let probe_step = shortest.unwrap_or(PERIOD_MIN).max(PERIOD_MIN);
         Self {
@@ -71,9 +71,9 @@ impl Device {
             probe_step,
             probe_pause_max: PROBE_PAUSE_MAX.max(probe_step),
             last_good: None,
-            bridges: bridges(&spec, wire),
+            bridges: bridges(&spec, pace),
             together: Vec::new(),
-            wire,
+            pace,
             learned: Learned::default(),
             plans: 0,
             spec,
@@ -88,7 +88,7 @@ impl Device {
             limits: &profile.limits,
             together: &self.together,
             learned: &self.learned,
-            wire: self.wire,
+            pace: self.pace,
         }
     }
 
@@ -153,10 +153,10 @@ impl Device {
 /// Reads of many shapes, the harmless ones first: those the profile knows, by ascending length, then one register of a
 /// known place, then the same place of the sister table, which may be refused: a refusal is an answer too. None touches
 /// a hole.
-fn bridges(spec: &FieldDevice, wire: Wire) -> Vec<Request> {
+fn bridges(spec: &FieldDevice, pace: Pace) -> Vec<Request> {
     let profile = &spec.profile;
     let (points, limits, learned) = (&profile.points, &profile.limits, Learned::default());
-    let layout = Layout { points, limits, together: &[], learned: &learned, wire };
+    let layout = Layout { points, limits, together: &[], learned: &learned, pace };
     let alone = (0..points.len()).filter_map(|i| read_alone(points, limits, i));
     let mut known: Vec<Request> = plan(&layout, None).into_iter().chain(alone).map(|read| read.request()).collect();
     known.sort_by_key(Request::rtu_reply_len);

@@ -42,18 +42,18 @@ fn limits(registers_max: u16, gap_max: Option<u16>) -> ReadLimits {
 }
 
 /// 9600 baud, 8E1.
-fn serial() -> Wire {
-    Wire::new(crate::frame::Framing::Rtu, Duration::from_nanos(1_145_833), Duration::from_nanos(4_010_415), None)
+fn serial() -> Pace {
+    Pace::new(crate::frame::Framing::Rtu, Duration::from_nanos(1_145_833), Duration::from_nanos(4_010_415), None)
 }
 
-fn network() -> Wire {
-    Wire::new(crate::frame::Framing::Mbap, Duration::ZERO, Duration::ZERO, None)
+fn network() -> Pace {
+    Pace::new(crate::frame::Framing::Mbap, Duration::ZERO, Duration::ZERO, None)
 }
 
 static NOTHING: Learned = Learned::NOTHING;
 
 fn layout<'a>(points: &'a [PointDef], limits: &'a ReadLimits) -> Layout<'a> {
-    Layout { points, limits, together: &[], learned: &NOTHING, wire: serial() }
+    Layout { points, limits, together: &[], learned: &NOTHING, pace: serial() }
 }
 
 fn planned(points: &[PointDef], limits: &ReadLimits) -> Vec<(u16, u16)> {
@@ -65,7 +65,7 @@ fn spans(requests: &[ReadRequest]) -> Vec<(u16, u16)> {
 }
 
 fn cost(layout: &Layout<'_>, requests: &[ReadRequest]) -> Duration {
-    requests.iter().map(|r| layout.wire.read_time(layout.limits, r.table, u32::from(r.count))).sum()
+    requests.iter().map(|r| layout.pace.read_time(layout.limits, r.table, u32::from(r.count))).sum()
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_gap_is_spanned_where_it_costs_less_than_another_request() {
 fn on_a_network_a_request_is_worth_more_registers_than_on_a_slow_bus() {
     let points = [holding(0, 1), holding(40, 1), holding(110, 1)];
     let limits = limits(125, None);
-    let layout = Layout { wire: network(), ..layout(&points, &limits) };
+    let layout = Layout { pace: network(), ..layout(&points, &limits) };
     assert_eq!(spans(&plan(&layout, None)), [(0, 41), (110, 1)]);
 }
 

@@ -290,7 +290,7 @@ proptest! {
             }
             if partition.iter().all(|count| *count <= registers_max) {
                 let other: Duration = partition
-                    .iter().map(|count| layout.wire.read_time(&limits, Table::Holding, u32::from(*count))).sum();
+                    .iter().map(|count| layout.pace.read_time(&limits, Table::Holding, u32::from(*count))).sum();
                 prop_assert!(planned <= other, "{partition:?} is cheaper");
             }
         }

@@ -33,7 +33,7 @@ const MBAP_BYTES: (u32, u32) = (12, 9);
 
 /// What a read costs on one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wire {
+pub struct Pace {
     /// Bytes of a request, and bytes of an answer around its data.
     bytes: (u32, u32),
     /// How long one byte takes.
@@ -44,8 +44,8 @@ pub struct Wire {
     turnaround: Duration,
 }
 
-impl Wire {
-    /// The wire of a line.
+impl Pace {
+    /// How fast a line is.
     pub fn of(line: &LineConfig) -> Self {
         let framing = match line.link {
             Link::Serial { .. } | Link::RtuOverTcp { .. } => Framing::Rtu,
@@ -56,7 +56,7 @@ impl Wire {
         Self::new(framing, char_time, t35, line.turnaround)
     }
 
-    /// A wire of this framing; `char_time` is zero where no serial line is known of.
+    /// A line of this framing; `char_time` is zero where no serial line is known of.
     pub(crate) fn new(framing: Framing, char_time: Duration, t35: Duration, turnaround: Option<Duration>) -> Self {
         let typical = if char_time.is_zero() { TURNAROUND_NETWORK } else { TURNAROUND_SERIAL };
         let turnaround = turnaround.unwrap_or(typical);
