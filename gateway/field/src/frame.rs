@@ -13,7 +13,7 @@
 //! exception   function + 0x80 | code
 //! ```
 
-use guanjia_core::profile::Table;
+use guanjia_core::profile::{Extent, Table};
 
 use crate::stats::Discard;
 
@@ -139,6 +139,16 @@ impl Request {
             Table::Input => Table::Holding,
         };
         Some(Request::Read { table, address, count: 1 })
+    }
+
+    /// Whether it reads any of these places.
+    pub(crate) fn touches(&self, places: &[Extent]) -> bool {
+        let Request::Read { table, address, count } = *self else { return false };
+        let (start, end) = (u32::from(address), u32::from(address) + u32::from(count));
+        let is_touched = |p: &Extent| {
+            p.table == table && u32::from(p.address) < end && start < u32::from(p.address) + u32::from(p.count)
+        };
+        places.iter().any(is_touched)
     }
 
     /// Whether a good answer to the one, seen without a transaction number, could be taken for one to the other.
