@@ -34,7 +34,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
-use crate::bus::{Bus, Timing};
+use crate::bus::{Bus, Precise, Timing};
 use crate::clock;
 use crate::frame::Framing;
 use crate::link::{Dial, LineConfig, Link};
@@ -153,7 +153,7 @@ pub fn start_line(
 ) -> (LineHandle, JoinHandle<()>) {
     let timing = timing(&config);
     let dial = Dial::Link(config.link.clone());
-    start(config.name, dial, timing, config.response_max, devices, reports, stop)
+    start(config.name, dial, timing, Precise::kernel(), config.response_max, devices, reports, stop)
 }
 
 fn timing(config: &LineConfig) -> Timing {
@@ -170,10 +170,12 @@ fn timing(config: &LineConfig) -> Timing {
     }
 }
 
+#[allow(clippy::too_many_arguments)]
 fn start(
     name: Arc<str>,
     dial: Dial,
     timing: Timing,
+    precise: Precise,
     response_max: Option<Duration>,
     devices: Vec<FieldDevice>,
     reports: mpsc::Sender<FieldReport>,
@@ -183,7 +185,7 @@ fn start(
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let start = Instant::now();
     let slots = schedule::slots(&devices, start);
-    let bus = Bus::new(Arc::clone(&name), dial, timing, Arc::clone(&stats));
+    let bus = Bus::new(Arc::clone(&name), dial, timing, precise, Arc::clone(&stats));
     let tap = Arc::clone(bus.tap());
     let line = Line {
         bus,
