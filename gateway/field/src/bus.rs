@@ -36,7 +36,7 @@ use crate::tap::{Outcome, Question, Settled, Tap};
 mod precise;
 mod unsettled;
 
-pub(crate) use precise::Precise;
+use precise::Precise;
 use unsettled::Unsettled;
 
 /// The longest the line is listened to until it falls silent, beyond the silence itself.
@@ -116,7 +116,14 @@ pub(crate) struct Bus {
 }
 
 impl Bus {
-    pub(crate) fn new(name: Arc<str>, dial: Dial, timing: Timing, precise: Precise, stats: Arc<LineStats>) -> Self {
+    pub(crate) fn new(name: Arc<str>, dial: Dial, timing: Timing, stats: Arc<LineStats>) -> Self {
+        let precise = match &dial {
+            // A test's time may stand still.
+            #[cfg(test)]
+            Dial::Script(_) => Precise::runtime(),
+            _ if timing.t35.is_zero() => Precise::runtime(),
+            _ => Precise::kernel(),
+        };
         Self {
             name,
             dial,

@@ -34,8 +34,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
-use crate::bus::{Bus, Precise, Timing};
+use crate::bus::{Bus, Timing};
 use crate::clock;
+use crate::doctor::{LineFacts, Wire};
 use crate::frame::Framing;
 use crate::link::{Dial, LineConfig, Link};
 use crate::report::{DeviceHealth, FieldReport, Reporter};
@@ -153,10 +154,10 @@ pub fn start_line(
 ) -> (LineHandle, JoinHandle<()>) {
     let timing = timing(&config);
     let dial = Dial::Link(config.link.clone());
-    start(config.name, dial, timing, Precise::kernel(), config.response_max, devices, reports, stop)
+    start(config.name, dial, timing, config.response_max, devices, reports, stop)
 }
 
-fn timing(config: &LineConfig) -> Timing {
+pub(crate) fn timing(config: &LineConfig) -> Timing {
     let framing = match config.link {
         Link::Serial { .. } | Link::RtuOverTcp { .. } => Framing::Rtu,
         Link::ModbusTcp { .. } => Framing::Mbap,
@@ -170,12 +171,10 @@ fn timing(config: &LineConfig) -> Timing {
     }
 }
 
-#[allow(clippy::too_many_arguments)]
 fn start(
     name: Arc<str>,
     dial: Dial,
     timing: Timing,
-    precise: Precise,
     response_max: Option<Duration>,
     devices: Vec<FieldDevice>,
     reports: mpsc::Sender<FieldReport>,
@@ -185,8 +184,14 @@ fn start(
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let start = Instant::now();
     let slots = schedule::slots(&devices, start);
-    let bus = Bus::new(Arc::clone(&name), dial, timing, precise, Arc::clone(&stats));
+    let facts = LineFacts {
+        wire: wire_of(&dial, timing.framing),
+        char_time: timing.char_time,
+        units: devices.iter().map(|d| (d.unit, response_max.unwrap_or(d.profile.limits.response_max))).collect(),
+    };
+    let bus = Bus::new(Arc::clone(&name), dial, timing, Arc::clone(&stats));
     let tap = Arc::clone(bus.tap());
+    tap.attend(facts);
     let line = Line {
         bus,
         devices: devices.into_iter().map(|d| Device::new(d, response_max)).collect(),
@@ -202,6 +207,15 @@ fn start(
         stop,
     };
     (LineHandle { name, stats, tap, commands }, tokio::spawn(line.run()))
+}
+
+/// What the line's doctor must know of it.
+fn wire_of(dial: &Dial, framing: Framing) -> Wire {
+    match (framing, dial) {
+        (Framing::Mbap, _) => Wire::Network,
+        (_, Dial::Link(Link::Serial { .. })) => Wire::Serial,
+        _ => Wire::SerialServer,
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

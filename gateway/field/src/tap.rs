@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   Bus ──sent, received, skipped, discarded, settled──► Tap ──┬─► evidence                    (always, a copy a request)
+//!                                                              ├─► doctor                      (always, counts)
 //!                                                              ├─► listeners: capture, tools   (bounded, lossy, counted)
 //!                                                              └─► nobody: one atomic load
 //! ```
@@ -17,7 +18,7 @@
 //! A power cut costs what nobody has written down. The tap keeps nothing.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use guanjia_core::profile::Table;
@@ -26,6 +27,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::clock;
+use crate::doctor::{Doctor, Finding, LineFacts, Sign};
 use crate::evidence::{EvidenceFile, ScrapKind};
 use crate::frame::Request;
 use crate::stats::Discard;
@@ -149,6 +151,8 @@ pub struct Tap {
     listening: AtomicUsize,
     subscribers: Mutex<Vec<Subscriber>>,
     evidence: EvidenceFile,
+    /// Whoever asks without polling (a tool on the command line) has none.
+    doctor: OnceLock<Mutex<Doctor>>,
 }
 
 impl Tap {
@@ -158,7 +162,21 @@ impl Tap {
             listening: AtomicUsize::new(0),
             subscribers: Mutex::new(Vec::new()),
             evidence: EvidenceFile::default(),
+            doctor: OnceLock::new(),
         }
+    }
+
+    /// From now on a doctor listens too. Only the first call counts.
+    pub(crate) fn attend(&self, facts: LineFacts) {
+        self.doctor.get_or_init(|| Mutex::new(Doctor::new(facts)));
+    }
+
+    /// What is wrong with the line, and for how long it has been known.
+    pub fn findings(&self) -> Vec<(Finding, Duration)> {
+        let Some(doctor) = self.doctor.get() else { return Vec::new() };
+        let doctor = doctor.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.origin.elapsed();
+        doctor.findings().map(|(finding, since)| (finding, now.saturating_sub(since))).collect()
     }
 
     /// How the line's last values came to be.
@@ -199,18 +217,29 @@ impl Tap {
 
     pub(crate) fn skipped(&self, bytes: &[u8]) {
         self.evidence.discarded(ScrapKind::Unasked, None, bytes, clock::now());
+        self.tell_doctor(Sign::Unasked(bytes));
         self.publish(|| Seen::Skipped(bytes.into()));
     }
 
     pub(crate) fn discarded(&self, why: Discard, asked: Question, frame: &[u8]) {
         self.evidence.discarded(ScrapKind::Discarded(why), Some(asked), frame, clock::now());
+        self.tell_doctor(Sign::Discarded { asked, why, frame });
         self.publish(|| Seen::Discarded { why, asked, frame: frame.into() });
     }
 
     pub(crate) fn settled(&self, settled: Settled<'_>) {
         self.evidence.settled(&settled, clock::now());
         let took = settled.ended.saturating_duration_since(settled.started);
+        let Settled { asked, outcome, .. } = settled;
+        let bytes = (settled.sent.len() + settled.answer.len()) as u32;
+        self.tell_doctor(Sign::Settled { asked, outcome, took, bytes });
         self.publish(|| Seen::Settled { asked: settled.asked, outcome: settled.outcome, took });
+    }
+
+    fn tell_doctor(&self, sign: Sign<'_>) {
+        if let Some(doctor) = self.doctor.get() {
+            doctor.lock().unwrap_or_else(PoisonError::into_inner).hear(self.origin.elapsed(), sign);
+        }
     }
 
     fn publish(&self, seen: impl FnOnce() -> Seen) {

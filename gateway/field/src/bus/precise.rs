@@ -23,7 +23,8 @@ impl Precise {
     /// The kernel's timer; where there is none, the runtime's. Needs the runtime it is made in.
     pub(crate) fn kernel() -> Self {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC);
-        let watched = |t| AsyncFd::register_with_interest(t, Interest::READABLE).map_err(std::io::Error::from);
+        #[allow(deprecated, reason = "its successor is unsafe, for files that may change; an owned one never does")]
+        let watched = |timer| AsyncFd::with_interest(timer, Interest::READABLE);
         match timer.map_err(std::io::Error::from).and_then(watched) {
             Ok(timer) => Self(Some(timer)),
             Err(error) => {
@@ -33,8 +34,7 @@ impl Precise {
         }
     }
 
-    /// The runtime's timer, which a test can let run faster.
-    #[cfg(test)]
+    /// The runtime's timer, where milliseconds are good enough.
     pub(crate) fn runtime() -> Self {
         Self(None)
     }
@@ -65,10 +65,9 @@ async fn fires_after(timer: &AsyncFd<OwnedFd>, left: Duration) -> bool {
     loop {
         let Ok(mut ready) = timer.readable().await else { return false };
         let mut expirations = [0; 8];
-        match ready.try_io(|timer| Ok(rustix::io::read(timer.get_ref(), &mut expirations)?)) {
-            Ok(read) => return read.is_ok(),
-            // An earlier wait was cancelled and its end was still to be noticed.
-            Err(_) => {}
+        // Would block: an earlier wait was cancelled, and only its end was to be noticed.
+        if let Ok(read) = ready.try_io(|timer| Ok(rustix::io::read(timer.get_ref(), &mut expirations)?)) {
+            return read.is_ok();
         }
     }
 }

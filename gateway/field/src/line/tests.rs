@@ -122,8 +122,7 @@ impl Rig {
     fn with_dial(timing: Timing, devices: Vec<FieldDevice>, dial: Dial, facts: Shared) -> Self {
         let (sender, reports) = mpsc::channel(10_000);
         let stop = CancellationToken::new();
-        let (handle, task) =
-            start("line".into(), dial, timing, Precise::runtime(), None, devices, sender.clone(), stop.clone());
+        let (handle, task) = start("line".into(), dial, timing, None, devices, sender.clone(), stop.clone());
         Self { facts, handle, sender, reports, seen: Vec::new(), stop, task }
     }
 
@@ -305,7 +304,7 @@ async fn nobody_listens_and_the_change_of_health_is_still_told() {
     let dial = world(Framing::Mbap, &facts);
     let (sender, mut reports) = mpsc::channel(1);
     let stop = CancellationToken::new();
-    let (handle, task) = start("line".into(), dial, tcp(), Precise::runtime(), None, devices(1), sender, stop.clone());
+    let (handle, task) = start("line".into(), dial, tcp(), None, devices(1), sender, stop.clone());
     tokio::time::sleep(Duration::from_secs(3)).await;
     facts.lock().unwrap().dead = [1].into();
     tokio::time::sleep(Duration::from_secs(5)).await;
