@@ -30,6 +30,7 @@ use tracing::{debug, info, warn};
 
 use crate::frame::{FRAME_MAX, Form, Framing, Reply, Request, Verdict, encode, form_of_rtu, judge};
 use crate::link::{Dial, LinkError, Stream};
+use crate::plan::Pace;
 use crate::stats::{Discard, LineStats, nanos};
 use crate::tap::{Outcome, Question, Settled, Tap};
 
@@ -94,6 +95,15 @@ pub(crate) struct Timing {
     pub char_time: Duration,
     pub t35: Duration,
     pub linger: Duration,
+    /// How long its devices typically think, where the site file says so.
+    pub turnaround: Option<Duration>,
+}
+
+impl Timing {
+    /// What a read costs on this line.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace::new(self.framing, self.char_time, self.t35, self.turnaround)
+    }
 }
 
 /// The port or socket of one line and what is known about it.

@@ -14,7 +14,7 @@
 //!                                                write 22       function | address(2) | and(2) | or(2)
 //! ```
 
-use guanjia_core::profile::{Table, WriteFunction};
+use guanjia_core::profile::{Extent, Table, WriteFunction};
 
 use crate::stats::Discard;
 
@@ -237,6 +237,16 @@ impl Request {
             Table::Input => Table::Holding,
         };
         Some(Request::Read { table, address, count: 1 })
+    }
+
+    /// Whether it reads any of these places.
+    pub(crate) fn touches(&self, places: &[Extent]) -> bool {
+        let Request::Read { table, address, count } = *self else { return false };
+        let (start, end) = (u32::from(address), u32::from(address) + u32::from(count));
+        let is_touched = |p: &Extent| {
+            p.table == table && u32::from(p.address) < end && start < u32::from(p.address) + u32::from(p.count)
+        };
+        places.iter().any(is_touched)
     }
 
     /// Whether a good answer to the one, seen without a transaction number, could be taken for one to the other.

@@ -27,7 +27,7 @@ use super::poll::{Answer, Gate, value};
 use super::{Line, State};
 use crate::clock;
 use crate::frame::{Request, WORDS_WRITTEN_MAX, Write};
-use crate::plan::{ReadRequest, registers};
+use crate::plan::{ReadRequest, read_alone};
 
 /// How long a contact or valve may take until its proof point shows it.
 pub const PROOF_MAX: Duration = Duration::from_secs(3);
@@ -297,11 +297,7 @@ impl Line {
         let profile = &self.devices[device].spec.profile;
         let relay = profile.relay.as_ref()?;
         let point = profile.point(relay.proof())?;
-        let place = registers(profile.points.get(point)?)?;
-        if crate::plan::unreadable(&profile.points, &profile.limits).contains(&point) {
-            return None;
-        }
-        let read = ReadRequest { table: place.table, address: place.address, count: place.count, points: vec![point] };
+        let read = read_alone(&profile.points, &profile.limits, point)?;
         let (words, wanted) = match command.action {
             RelayAction::Open => (relay.open(), Wanted::Equal(relay.proof_open())),
             RelayAction::Close => (relay.close(), Wanted::Other(relay.proof_open())),

@@ -17,6 +17,7 @@ use super::*;
 mod commands;
 mod interleavings;
 mod lies;
+mod refusals;
 mod servers;
 mod watching;
 mod world;
@@ -63,7 +64,7 @@ fn profile() -> Arc<Profile> {
         model: "test".into(),
         class,
         confidence: Confidence::Synthetic,
-        limits: ReadLimits { response_max: RESPONSE_MAX, ..ReadLimits::default() },
+        limits: ReadLimits { response_max: RESPONSE_MAX, gap_max: None, ..ReadLimits::default() },
         points: POINTS.iter().map(point).collect(),
         alarms: Vec::new(),
         relay: Relay::new(class, RELAY, vec![1, 1], vec![0, 0], "relay_state".into(), 1).ok(),
@@ -94,11 +95,18 @@ fn rtu() -> Timing {
         char_time: Duration::from_micros(100),
         t35: Duration::from_micros(1750),
         linger: Duration::from_millis(50),
+        turnaround: None,
     }
 }
 
 fn tcp() -> Timing {
-    Timing { framing: Framing::Mbap, char_time: Duration::ZERO, t35: Duration::ZERO, linger: Duration::ZERO }
+    Timing {
+        framing: Framing::Mbap,
+        char_time: Duration::ZERO,
+        t35: Duration::ZERO,
+        linger: Duration::ZERO,
+        turnaround: None,
+    }
 }
 
 /// A line in a world, and everything it ever reported.
