@@ -31,6 +31,7 @@ use tracing::{debug, info, warn};
 use crate::frame::{FRAME_MAX, Form, Framing, Reply, Request, Verdict, encode, form_of_rtu, judge};
 use crate::link::{Dial, LinkError, Stream};
 use crate::stats::{Discard, LineStats, nanos};
+use crate::tap::{Outcome, Question, Settled, Tap};
 
 mod unsettled;
 use unsettled::Unsettled;
@@ -92,6 +93,7 @@ pub(crate) struct Bus {
     dial: Dial,
     timing: Timing,
     stats: Arc<LineStats>,
+    tap: Arc<Tap>,
     stream: Option<Stream>,
     /// Nothing is sent before.
     quiet_at: Instant,
@@ -110,6 +112,7 @@ impl Bus {
             dial,
             timing,
             stats,
+            tap: Arc::new(Tap::new()),
             stream: None,
             quiet_at: Instant::now(),
             tid: fastrand::u16(..),
@@ -117,6 +120,11 @@ impl Bus {
             faults: 0,
             retry_at: None,
         }
+    }
+
+    /// Where the bytes of the line can be watched.
+    pub(crate) fn tap(&self) -> &Arc<Tap> {
+        &self.tap
     }
 
     /// When to try again, while the line is down.
@@ -172,6 +180,7 @@ impl Bus {
                 self.retry_at = None;
                 self.stats.connects.add(1);
                 self.stats.connected.set(1);
+                self.tap.opened();
                 Ok(stream)
             }
             Err(error) => {
@@ -201,6 +210,7 @@ impl Bus {
                 Ok(Some(read)) => {
                     stale_bytes += read;
                     if read > 0 {
+                        self.tap.skipped(&scrap[..read]);
                         self.quiet_at = self.quiet_at.max(Instant::now() + self.timing.t35);
                     }
                 }
@@ -226,8 +236,18 @@ impl Bus {
         self.tid = self.tid.wrapping_add(1);
         let started = Instant::now();
         self.unsettled.sent(ask.unit, ask.request, started);
-        let answer = self.talk(&mut stream, ask, started).await;
+        let frame = encode(self.timing.framing, self.tid, ask.unit, ask.request);
+        let (mut buffer, mut filled) = ([0; FRAME_MAX], 0);
+        let answer = self.talk(&mut stream, ask, started, &frame, &mut buffer, &mut filled).await;
         let now = Instant::now();
+        self.tap.settled(Settled {
+            asked: Question::new(ask.unit, ask.request),
+            outcome: outcome_of(&answer),
+            started,
+            ended: now,
+            sent: &frame,
+            answer: if answer.is_ok() { &buffer[..filled] } else { &[] },
+        });
         self.stats.durations.observe(now - started);
         self.stats.busy_nanos.add(nanos(now - started));
         let silence = self.timing.t35.max(ask.silence_min);
@@ -265,39 +285,50 @@ impl Bus {
         }
     }
 
-    async fn talk(&mut self, stream: &mut Stream, ask: Ask<'_>, started: Instant) -> Result<Reply, Miss> {
-        let frame = encode(self.timing.framing, self.tid, ask.unit, ask.request);
+    /// Sends `frame` and waits for its answer, which then lies in `buffer[..filled]`.
+    async fn talk(
+        &mut self,
+        stream: &mut Stream,
+        ask: Ask<'_>,
+        started: Instant,
+        frame: &[u8],
+        buffer: &mut [u8; FRAME_MAX],
+        filled: &mut usize,
+    ) -> Result<Reply, Miss> {
         // Twice the time of the characters: serial servers and USB adapters pass an answer on in pieces.
         let characters = (frame.len() + 2 * ask.request.rtu_reply_len()) as u32;
         let deadline = started + ask.response_max + self.timing.char_time * characters;
-        match timeout_at(deadline, stream.write_all(&frame)).await {
+        self.tap.sent(frame);
+        match timeout_at(deadline, stream.write_all(frame)).await {
             Err(_) => return Err(Miss::Timeout),
             Ok(Err(error)) => return Err(Miss::Link(error)),
             Ok(Ok(())) => {}
         }
-        let mut buffer = [0; FRAME_MAX];
-        let (mut filled, mut skipped) = (0, 0);
+        let mut skipped = 0;
         loop {
-            let total = match judge(self.timing.framing, self.tid, ask.unit, ask.request, &buffer[..filled]) {
+            let total = match judge(self.timing.framing, self.tid, ask.unit, ask.request, &buffer[..*filled]) {
                 Verdict::Reply(reply) => return Ok(reply),
-                Verdict::Need(total) => match timeout_at(deadline, stream.read(&mut buffer[filled..total])).await {
-                    Err(_) if filled > 0 => return Err(self.discard(Discard::Damaged)),
+                Verdict::Need(total) => match timeout_at(deadline, stream.read(&mut buffer[*filled..total])).await {
+                    Err(_) if *filled > 0 => return Err(self.discard(Discard::Damaged, ask, &buffer[..*filled])),
                     Err(_) if skipped > 0 => return Err(Miss::Discarded),
                     Err(_) => return Err(Miss::Timeout),
                     Ok(Err(error)) => return Err(Miss::Link(error)),
                     Ok(Ok(read)) => {
-                        filled += read;
+                        self.tap.received(&buffer[*filled..*filled + read]);
+                        *filled += read;
                         continue;
                     }
                 },
                 Verdict::Skip(total) => {
-                    self.discard(Discard::Late);
+                    self.discard(Discard::Late, ask, &buffer[..total]);
                     total
                 }
-                Verdict::Reject(why) if self.timing.framing == Framing::Mbap => return Err(self.discard(why)),
+                Verdict::Reject(why) if self.timing.framing == Framing::Mbap => {
+                    return Err(self.discard(why, ask, &buffer[..*filled]));
+                }
                 Verdict::Reject(_) => {
-                    let (why, total) = self.identify(stream, &mut buffer, &mut filled, deadline, ask).await;
-                    let miss = self.discard(why);
+                    let (why, total) = self.identify(stream, buffer, filled, deadline, ask).await;
+                    let miss = self.discard(why, ask, &buffer[..total.unwrap_or(*filled)]);
                     let Some(total) = total else { return Err(miss) };
                     total
                 }
@@ -307,13 +338,14 @@ impl Bus {
             if skipped > SKIPPED_MAX {
                 return Err(Miss::Discarded);
             }
-            buffer.copy_within(total..filled, 0);
-            filled -= total;
+            buffer.copy_within(total..*filled, 0);
+            *filled -= total;
         }
     }
 
-    fn discard(&self, why: Discard) -> Miss {
+    fn discard(&self, why: Discard, ask: Ask<'_>, frame: &[u8]) -> Miss {
         self.stats.discarded(why);
+        self.tap.discarded(why, Question::new(ask.unit, ask.request), frame);
         Miss::Discarded
     }
 
@@ -336,7 +368,10 @@ impl Bus {
                 Form::Need(total) => {
                     let pause = Instant::now() + self.timing.t35.max(PIECES_APART_MAX);
                     match timeout_at(deadline.min(pause), stream.read(&mut buffer[*filled..total])).await {
-                        Ok(Ok(read)) => *filled += read,
+                        Ok(Ok(read)) => {
+                            self.tap.received(&buffer[*filled..*filled + read]);
+                            *filled += read;
+                        }
                         _ => return (Discard::Damaged, None),
                     }
                 }
@@ -348,6 +383,7 @@ impl Bus {
     /// pause; a line that cannot be opened, or breaks again before it answered, is down.
     fn fault(&mut self, error: &LinkError, severity: Severity) {
         self.faults = self.faults.saturating_add(1);
+        self.tap.failed(error);
         let pauses = match severity {
             Severity::CannotOpen => self.faults,
             Severity::Broke => self.faults - 1,
@@ -360,6 +396,17 @@ impl Bus {
             self.retry_at = Some(Instant::now() + pause);
             info!(line = %self.name, %error, pause_ms = pause.as_millis() as u64, "line is down");
         }
+    }
+}
+
+/// How a transaction ended, for whoever watches.
+fn outcome_of(answer: &Result<Reply, Miss>) -> Outcome {
+    match answer {
+        Ok(Reply::Exception(code)) => Outcome::Exception(*code),
+        Ok(_) => Outcome::Answered,
+        Err(Miss::Timeout) => Outcome::Timeout,
+        Err(Miss::Discarded) => Outcome::Discarded,
+        Err(Miss::Link(_) | Miss::Down | Miss::Noise) => Outcome::LinkError,
     }
 }
 

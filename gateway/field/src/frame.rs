@@ -73,6 +73,14 @@ impl Request {
         }
     }
 
+    /// The first address and how many registers or bits.
+    pub(crate) fn extent(&self) -> (u16, u16) {
+        match self {
+            Request::Read { address, count, .. } => (*address, *count),
+            Request::Write { address, words } => (*address, words.len() as u16),
+        }
+    }
+
     pub(crate) fn is_write(&self) -> bool {
         matches!(self, Request::Write { .. })
     }

@@ -36,10 +36,12 @@ use tracing::{debug, error, info};
 
 use crate::bus::{Bus, Timing};
 use crate::clock;
+use crate::doctor::{LineFacts, Wire};
 use crate::frame::Framing;
 use crate::link::{Dial, LineConfig, Link};
 use crate::report::{DeviceHealth, FieldReport, Reporter};
 use crate::stats::LineStats;
+use crate::tap::Tap;
 
 mod device;
 mod poll;
@@ -101,6 +103,7 @@ impl FieldDevice {
 pub struct LineHandle {
     name: Arc<str>,
     stats: Arc<LineStats>,
+    tap: Arc<Tap>,
     commands: mpsc::Sender<Waiting>,
 }
 
@@ -113,6 +116,11 @@ impl LineHandle {
     /// What the line counts about itself.
     pub fn stats(&self) -> &Arc<LineStats> {
         &self.stats
+    }
+
+    /// Where the bytes of the line can be watched.
+    pub fn tap(&self) -> &Arc<Tap> {
+        &self.tap
     }
 
     /// Moves a relay or valve and tells where it is afterwards.
@@ -176,8 +184,16 @@ fn start(
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let start = Instant::now();
     let slots = schedule::slots(&devices, start);
+    let facts = LineFacts {
+        wire: wire_of(&dial, timing.framing),
+        char_time: timing.char_time,
+        units: devices.iter().map(|d| (d.unit, response_max.unwrap_or(d.profile.limits.response_max))).collect(),
+    };
+    let bus = Bus::new(Arc::clone(&name), dial, timing, Arc::clone(&stats));
+    let tap = Arc::clone(bus.tap());
+    tap.attend(facts);
     let line = Line {
-        bus: Bus::new(Arc::clone(&name), dial, timing, Arc::clone(&stats)),
+        bus,
         devices: devices.into_iter().map(|d| Device::new(d, response_max)).collect(),
         slots,
         inbox,
@@ -190,7 +206,16 @@ fn start(
         name: Arc::clone(&name),
         stop,
     };
-    (LineHandle { name, stats, commands }, tokio::spawn(line.run()))
+    (LineHandle { name, stats, tap, commands }, tokio::spawn(line.run()))
+}
+
+/// What the line's doctor must know of it.
+fn wire_of(dial: &Dial, framing: Framing) -> Wire {
+    match (framing, dial) {
+        (Framing::Mbap, _) => Wire::Network,
+        (_, Dial::Link(Link::Serial { .. })) => Wire::Serial,
+        _ => Wire::SerialServer,
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -15,8 +15,10 @@ use self::world::{Act, Facts, PROOF, RELAY, Shared, ident, world};
 use super::*;
 
 mod commands;
+mod interleavings;
 mod lies;
 mod servers;
+mod watching;
 mod world;
 
 const RESPONSE_MAX: Duration = Duration::from_millis(100);
@@ -103,6 +105,7 @@ fn tcp() -> Timing {
 struct Rig {
     facts: Shared,
     handle: LineHandle,
+    sender: mpsc::Sender<FieldReport>,
     reports: mpsc::Receiver<FieldReport>,
     seen: Vec<FieldReport>,
     stop: CancellationToken,
@@ -119,8 +122,8 @@ impl Rig {
     fn with_dial(timing: Timing, devices: Vec<FieldDevice>, dial: Dial, facts: Shared) -> Self {
         let (sender, reports) = mpsc::channel(10_000);
         let stop = CancellationToken::new();
-        let (handle, task) = start("line".into(), dial, timing, None, devices, sender, stop.clone());
-        Self { facts, handle, reports, seen: Vec::new(), stop, task }
+        let (handle, task) = start("line".into(), dial, timing, None, devices, sender.clone(), stop.clone());
+        Self { facts, handle, sender, reports, seen: Vec::new(), stop, task }
     }
 
     async fn run(&mut self, time: Duration) {
