@@ -125,6 +125,49 @@ async fn a_shop_without_credit_is_warned_cut_and_restored_and_pays_for_what_the_
     Ok(())
 }
 
+/// Whether shop 102 has paid and waits for somebody's word.
+async fn waits(house: &House) -> anyhow::Result<Option<()>> {
+    Ok((house.service_point("s-102-e").await?["waits_for"] == "close_permit").then_some(()))
+}
+
+#[tokio::test]
+async fn where_somebody_must_say_that_it_is_safe_a_paid_supply_waits_for_that_word_also_across_a_kill()
+-> anyhow::Result<()> {
+    let poor = |options: &mut guanjia_sim::SiteFileOptions| options.opening_102 = "45.00".to_owned();
+    let careful = |text: String| text.replace("reconnect = \"direct\"", "reconnect = \"close-permit\"");
+    let mut house = House::start_with(fast(), poor, careful).await?;
+    let permit = "/service-points/s-102-e/permit-close";
+    let early = house.order(permit).await;
+    assert!(early.is_err(), "nothing waits yet: {early:?}");
+    house.building.set_load("m-102", Some(HEAVY_W))?;
+    eventually("the shop is cut", Duration::from_secs(40), || async {
+        Ok((house.service_point("s-102-e").await?["state"] == "cut").then_some(()))
+    })
+    .await?;
+    house.building.set_load("m-102", Some(100.0))?;
+    house.building.payments().pay("s-102-e", "60.00", PayMode::Once)?;
+    eventually("the paid shop waits", Duration::from_secs(15), || waits(&house)).await?;
+    house.gateway.kill();
+    house.gateway.restart().await?;
+    eventually("it still waits", Duration::from_secs(15), || waits(&house)).await?;
+    assert_eq!(house.building.device("m-102")?.relay, Some(Relay::Open), "nobody has said that it is safe");
+    let page = house.gateway.get("/shops/s-102-e?lang=en").await?;
+    assert!(page.contains("It is safe, restore the supply"), "{page}");
+
+    house.order(permit).await?;
+    house.gateway.kill();
+    house.gateway.restart().await?;
+    eventually("the supply is back", Duration::from_secs(15), || async {
+        let point = house.service_point("s-102-e").await?;
+        let closed = house.building.device("m-102")?.relay == Some(Relay::Closed);
+        Ok((point["reported"] == "on" && point["waits_for"].is_null() && closed).then_some(()))
+    })
+    .await?;
+    let page = house.gateway.get("/shops/s-102-e?lang=en").await?;
+    assert!(!page.contains("It is safe, restore the supply"), "{page}");
+    Ok(())
+}
+
 /// The site file with another opening balance for one service point.
 fn with_opening(text: &str, service_point: &str, yuan: &str) -> String {
     let begin = text.find(&format!("[service_point.{service_point}]")).expect("the building has it");

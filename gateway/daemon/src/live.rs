@@ -104,6 +104,9 @@ pub enum DeskRefusal {
     /// Its condition still holds, or an alarm of it does.
     #[error("the condition still holds")]
     StillActive,
+    /// No paid supply waits for anybody's word there.
+    #[error("no paid supply waits for a word there")]
+    NotWaiting,
     /// The change could not be written down.
     #[error("the store is not available: {0}")]
     Store(String),
@@ -278,6 +281,9 @@ pub struct SupplyView {
     pub reasons: Vec<String>,
     /// What stands between a used-up balance and a cut, as stable words.
     pub blocked: Vec<String>,
+    /// What a supply that is wanted and not there waits for, as a stable word; `close_permit`: somebody's word that it
+    /// is safe.
+    pub waits_for: Option<&'static str>,
     /// How long the balance lasts at the use of the last days; `None` while unknown.
     pub cover: Option<Duration>,
     /// The warning level reached in this cycle.

@@ -19,7 +19,7 @@
 //! * Readings may be dropped on their way here; registers are cumulative, so the next one bills the same.
 
 mod account;
-mod relay;
+pub mod relay;
 mod text;
 
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ use guanjia_core::supply::{Breaker, ServiceKind};
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::Hao;
 use guanjia_field::LineHandle;
-use guanjia_store::Store;
+use guanjia_store::{Store, StoreError};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -120,8 +120,8 @@ pub async fn run(
                 in_flight -= 1;
                 finish(&prepaid, &mut accounts, outcome).await;
             },
-            () = prepaid.poke.notified() => reload_balances(&prepaid, &mut accounts).await,
-            _ = pass.tick() => reload_balances(&prepaid, &mut accounts).await,
+            () = prepaid.poke.notified() => reload(&prepaid, &mut accounts).await,
+            _ = pass.tick() => reload(&prepaid, &mut accounts).await,
         }
         let now = guanjia_field::now();
         for account in &mut accounts {
@@ -173,21 +173,24 @@ async fn finish(prepaid: &Prepaid, accounts: &mut [Account], outcome: Settled) {
     }
 }
 
-/// Takes in what was credited. A poke only makes this sooner: one that was rung for an earlier configuration, or
+/// Takes in what was credited and permitted. A poke only makes this sooner: one that was rung for an earlier configuration, or
 /// while this one was starting, would otherwise leave a shop dark that has paid.
-async fn reload_balances(prepaid: &Prepaid, accounts: &mut [Account]) {
-    let wallets = match prepaid.store.wallets().await {
-        Ok(wallets) => wallets,
+async fn reload(prepaid: &Prepaid, accounts: &mut [Account]) {
+    let read = async { Ok::<_, StoreError>((prepaid.store.wallets().await?, prepaid.store.close_permits().await?)) };
+    let (wallets, permits) = match read.await {
+        Ok(read) => read,
         // The next pass asks again.
         Err(failure) => {
-            error!(%failure, "balances cannot be read");
+            error!(%failure, "balances and permits cannot be read");
             return;
         }
     };
     let balances: HashMap<&str, Hao> = wallets.iter().map(|w| (w.service_point.as_str(), w.balance)).collect();
+    let permits: HashMap<&str, Timestamp> = permits.iter().map(|p| (p.service_point.as_str(), p.at)).collect();
     let now = guanjia_field::now();
     for account in accounts {
         let id = &*prepaid.site.service_points[account.index].id;
+        account.permitted_at = permits.get(id).copied();
         if let Some(balance) = balances.get(id).filter(|balance| **balance != account.balance) {
             account.balance_is(prepaid, *balance, now);
         }

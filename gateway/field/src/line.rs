@@ -36,10 +36,12 @@ use tracing::{debug, error, info};
 
 use crate::bus::{Bus, Timing};
 use crate::clock;
+use crate::doctor::{LineFacts, Wire};
 use crate::frame::Framing;
 use crate::link::{Dial, LineConfig, Link};
 use crate::report::{DeviceHealth, FieldReport, Reporter};
 use crate::stats::LineStats;
+use crate::tap::Tap;
 
 mod device;
 mod poll;
@@ -101,6 +103,7 @@ impl FieldDevice {
 pub struct LineHandle {
     name: Arc<str>,
     stats: Arc<LineStats>,
+    tap: Arc<Tap>,
     commands: mpsc::Sender<Waiting>,
 }
 
@@ -113,6 +116,11 @@ impl LineHandle {
     /// What the line counts about itself.
     pub fn stats(&self) -> &Arc<LineStats> {
         &self.stats
+    }
+
+    /// Where the bytes of the line can be watched.
+    pub fn tap(&self) -> &Arc<Tap> {
+        &self.tap
     }
 
     /// Moves a relay or valve and tells where it is afterwards.
@@ -149,7 +157,7 @@ pub fn start_line(
     start(config.name, dial, timing, config.response_max, devices, reports, stop)
 }
 
-fn timing(config: &LineConfig) -> Timing {
+pub(crate) fn timing(config: &LineConfig) -> Timing {
     let framing = match config.link {
         Link::Serial { .. } | Link::RtuOverTcp { .. } => Framing::Rtu,
         Link::ModbusTcp { .. } => Framing::Mbap,
@@ -160,6 +168,7 @@ fn timing(config: &LineConfig) -> Timing {
         char_time: format.map_or(Duration::ZERO, |f| f.char_time()),
         t35: format.map_or(Duration::ZERO, |f| f.t35()),
         linger: config.linger,
+        turnaround: config.turnaround,
     }
 }
 
@@ -175,10 +184,20 @@ fn start(
     let stats = Arc::new(LineStats::new(devices.iter().map(|d| (d.ix, &d.id))));
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let start = Instant::now();
+    let pace = timing.pace();
+    let devices: Vec<Device> = devices.into_iter().map(|d| Device::new(d, response_max, pace)).collect();
     let slots = schedule::slots(&devices, start);
+    let facts = LineFacts {
+        wire: wire_of(&dial, timing.framing),
+        char_time: timing.char_time,
+        units: devices.iter().map(|d| (d.spec.unit, d.response_max)).collect(),
+    };
+    let bus = Bus::new(Arc::clone(&name), dial, timing, Arc::clone(&stats));
+    let tap = Arc::clone(bus.tap());
+    tap.attend(facts);
     let line = Line {
-        bus: Bus::new(Arc::clone(&name), dial, timing, Arc::clone(&stats)),
-        devices: devices.into_iter().map(|d| Device::new(d, response_max)).collect(),
+        bus,
+        devices,
         slots,
         inbox,
         waiting: Vec::new(),
@@ -191,7 +210,16 @@ fn start(
         name: Arc::clone(&name),
         stop,
     };
-    (LineHandle { name, stats, commands }, tokio::spawn(line.run()))
+    (LineHandle { name, stats, tap, commands }, tokio::spawn(line.run()))
+}
+
+/// What the line's doctor must know of it.
+fn wire_of(dial: &Dial, framing: Framing) -> Wire {
+    match (framing, dial) {
+        (Framing::Mbap, _) => Wire::Network,
+        (_, Dial::Link(Link::Serial { .. })) => Wire::Serial,
+        _ => Wire::SerialServer,
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -53,7 +53,7 @@ pub use alarms::AlarmBatch;
 pub use outbox::{Backlog, OutboxRow};
 pub use pages::{PageResult, PageStatus};
 pub use statement::{StatementLine, Wallet};
-pub use supply::{Notice, RelayOutcome};
+pub use supply::{ClosePermit, Notice, RelayOutcome};
 pub use verify::Violation;
 
 use writer::{Command, Envelope, Outcome, Writer};

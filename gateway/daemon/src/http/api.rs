@@ -26,6 +26,7 @@ pub fn routes() -> Router<Web> {
         .route("/top-ups/{key}", get(top_up::get))
         .route("/service-points", get(look::service_points))
         .route("/service-points/{id}", get(look::service_point))
+        .route("/service-points/{id}/permit-close", post(orders::permit_close))
         .route("/service-points/{id}/statement", get(look::statement))
         .route("/devices", get(look::devices))
         .route("/devices/{id}", get(look::device))

@@ -53,6 +53,7 @@ pub fn routes() -> Router<Web> {
         .route("/alarms/{device}/{alarm}/reset", post(orders::reset))
         .route("/shops", get(page))
         .route("/shops/{id}", get(page))
+        .route("/shops/{id}/permit-close", post(orders::permit_close))
         .route("/sign-in", get(sign_in_page).post(sign_in))
         .route("/sign-out", post(sign_out))
 }

@@ -146,6 +146,7 @@ impl From<crate::live::DeskRefusal> for Problem {
             DeskRefusal::Closed
             | DeskRefusal::AlreadyAcknowledged { .. }
             | DeskRefusal::NotAcknowledged
+            | DeskRefusal::NotWaiting
             | DeskRefusal::StillActive => Code::Conflict,
             DeskRefusal::Store(_) => Code::Unavailable,
         };

@@ -95,6 +95,10 @@ texts! {
     SUPPLIES = "供电供水", "Supplies";
     SYSTEMS = "系统", "Systems";
     UNDELIVERED = "通知未送达", "Page not delivered";
+    NOT_WAITING = "此处没有等待确认的供应。", "No paid supply waits for a word there.";
+    WAITS_FOR_PERMIT = "已付清,等待确认安全后恢复", "Paid, and waiting for somebody to say that it is safe";
+    PERMIT_HINT = "请先向店内的人确认:龙头已关、用电设备已断开、无人在检修。确认后才恢复供应。", "Ask somebody in the shop first: taps closed, appliances off, nobody working on the line. Only then does the supply come back.";
+    PERMIT = "已确认安全,恢复供应", "It is safe, restore the supply";
     READ_ONLY = "消防与电梯设备仅监视,不下发任何控制。", "Fire and lift equipment is only watched here, never controlled.";
     OPEN = "未结", "Open";
     PAST = "已结", "Closed";

@@ -52,6 +52,10 @@ pub struct Account {
     load: Option<Reading>,
     points: Points,
     blocked: Vec<&'static str>,
+    /// When somebody last said that the supply may come back.
+    pub(super) permitted_at: Option<Timestamp>,
+    /// What a supply that is wanted and not there waits for.
+    pub(super) waits_for: Option<&'static str>,
     cuts: Vec<Timestamp>,
 }
 
@@ -112,6 +116,8 @@ impl Account {
             load: None,
             points: Points::of(&prepaid.site, sp),
             blocked: Vec::new(),
+            permitted_at: None,
+            waits_for: None,
             cuts,
         };
         account.balance_is(prepaid, wallet.balance, now);
@@ -389,6 +395,7 @@ impl Account {
             },
             reasons: self.record.reasons.clone(),
             blocked,
+            waits_for: self.waits_for,
             cover: self.cover(now),
             warning: self.ladder.given().map(|level: WarningLevel| level.as_str().to_owned()),
             register: register.and_then(|r| Some((sp.register.base_units(r.value.as_ref()?)?, r.at))),

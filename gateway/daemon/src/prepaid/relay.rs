@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use guanjia_core::profile::RelayAction;
-use guanjia_core::supply::{Action, Breaker, ControlInputs, Decision, RelayIntent, control};
+use guanjia_core::supply::{Action, Breaker, ControlInputs, Decision, RelayIntent, WaitReason, control};
 use guanjia_core::time::Timestamp;
 use guanjia_field::{RelayCommand, RelayOutcome};
 use guanjia_store::StoreError;
@@ -16,6 +16,9 @@ use uuid::Uuid;
 use super::Prepaid;
 use super::account::Account;
 use crate::site::Attachment;
+
+/// The word for a paid supply that waits for somebody to say that it is safe.
+pub const CLOSE_PERMIT: &str = "close_permit";
 
 /// A relay command that has ended.
 pub struct Settled {
@@ -50,7 +53,7 @@ pub async fn act(
             attempts: account.attempts,
             intents: &account.intents,
             reconnect: sp.policy.reconnect,
-            permitted_at: None,
+            permitted_at: account.permitted_at,
         },
         &decision,
         now,
@@ -60,6 +63,11 @@ pub async fn act(
         warn!(service_point = %sp.id, alerts = %alerts.join(", "), "somebody must look at the relay");
     }
     account.alerts = alerts;
+    let waits_for = (step.action == Action::Wait(WaitReason::ClosePermit)).then_some(CLOSE_PERMIT);
+    if waits_for.is_some() && waits_for != account.waits_for {
+        info!(service_point = %sp.id, "paid; the supply comes back when somebody says on the shop's page that it is safe");
+    }
+    account.waits_for = waits_for;
     let id = Uuid::now_v7();
     let intent = match step.action {
         Action::Send(RelayAction::Open) => {

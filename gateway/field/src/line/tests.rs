@@ -13,8 +13,11 @@ use self::world::{Act, Facts, PROOF, RELAY, Shared, ident, world};
 use super::*;
 
 mod commands;
+mod interleavings;
 mod lies;
+mod refusals;
 mod servers;
+mod watching;
 mod world;
 
 const RESPONSE_MAX: Duration = Duration::from_millis(100);
@@ -38,7 +41,7 @@ fn profile() -> Arc<Profile> {
     };
     let class = EquipmentClass::ElectricityMeter;
     Arc::new(Profile {
-        limits: ReadLimits { response_max: RESPONSE_MAX, ..ReadLimits::default() },
+        limits: ReadLimits { response_max: RESPONSE_MAX, gap_max: None, ..ReadLimits::default() },
         relay: Relay::new(class, RELAY, vec![1, 1], vec![0, 0], "relay_state".into(), 1).ok(),
         ..Profile::new("test", class, POINTS.iter().map(point).collect())
     })
@@ -67,17 +70,25 @@ fn rtu() -> Timing {
         char_time: Duration::from_micros(100),
         t35: Duration::from_micros(1750),
         linger: Duration::from_millis(50),
+        turnaround: None,
     }
 }
 
 fn tcp() -> Timing {
-    Timing { framing: Framing::Mbap, char_time: Duration::ZERO, t35: Duration::ZERO, linger: Duration::ZERO }
+    Timing {
+        framing: Framing::Mbap,
+        char_time: Duration::ZERO,
+        t35: Duration::ZERO,
+        linger: Duration::ZERO,
+        turnaround: None,
+    }
 }
 
 /// A line in a world, and everything it ever reported.
 struct Rig {
     facts: Shared,
     handle: LineHandle,
+    sender: mpsc::Sender<FieldReport>,
     reports: mpsc::Receiver<FieldReport>,
     seen: Vec<FieldReport>,
     stop: CancellationToken,
@@ -94,8 +105,8 @@ impl Rig {
     fn with_dial(timing: Timing, devices: Vec<FieldDevice>, dial: Dial, facts: Shared) -> Self {
         let (sender, reports) = mpsc::channel(10_000);
         let stop = CancellationToken::new();
-        let (handle, task) = start("line".into(), dial, timing, None, devices, sender, stop.clone());
-        Self { facts, handle, reports, seen: Vec::new(), stop, task }
+        let (handle, task) = start("line".into(), dial, timing, None, devices, sender.clone(), stop.clone());
+        Self { facts, handle, sender, reports, seen: Vec::new(), stop, task }
     }
 
     async fn run(&mut self, time: Duration) {

@@ -179,6 +179,17 @@ CREATE TABLE relay_intents (
 CREATE INDEX relay_intents_open ON relay_intents (at) WHERE outcome IS NULL;
 CREATE INDEX relay_intents_by_service_point ON relay_intents (service_point, at);
 
+-- Somebody has said that a paid supply may come back: nothing is left on, no tap is open.
+
+CREATE TABLE close_permits (
+    seq           INTEGER PRIMARY KEY CHECK (seq > 0),
+    service_point TEXT NOT NULL,
+    at            INTEGER NOT NULL,
+    who           TEXT NOT NULL,
+    via           TEXT NOT NULL
+) STRICT;
+CREATE INDEX close_permits_by_service_point ON close_permits (service_point, at);
+
 CREATE TABLE notices (
     service_point TEXT NOT NULL,
     level         TEXT NOT NULL,
@@ -253,6 +264,11 @@ CREATE TRIGGER usage_intervals_no_update BEFORE UPDATE ON usage_intervals
 BEGIN SELECT RAISE(ABORT, 'usage_intervals is append only'); END;
 CREATE TRIGGER usage_intervals_no_delete BEFORE DELETE ON usage_intervals
 BEGIN SELECT RAISE(ABORT, 'usage_intervals is append only'); END;
+
+CREATE TRIGGER close_permits_no_update BEFORE UPDATE ON close_permits
+BEGIN SELECT RAISE(ABORT, 'close_permits is append only'); END;
+CREATE TRIGGER close_permits_no_delete BEFORE DELETE ON close_permits
+BEGIN SELECT RAISE(ABORT, 'close_permits is append only'); END;
 
 CREATE TRIGGER notices_no_update BEFORE UPDATE ON notices
 BEGIN SELECT RAISE(ABORT, 'notices is append only'); END;

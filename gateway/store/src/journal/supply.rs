@@ -56,6 +56,19 @@ pub struct RelayOutcome {
     pub settled_at: Option<Timestamp>,
 }
 
+/// Somebody's word that a paid supply may come back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosePermit {
+    /// Whose supply.
+    pub service_point: String,
+    /// When it was said.
+    pub at: Timestamp,
+    /// Who said it: a person of the site, or an API client.
+    pub who: String,
+    /// How: `console` or `api`.
+    pub via: String,
+}
+
 /// A notice to be written.
 pub(super) struct NewNotice {
     service_point: String,
@@ -100,6 +113,28 @@ impl Store {
     pub async fn settle_relay(&self, id: Uuid, outcome: &str, detail: &str, at: Timestamp) -> Result<(), StoreError> {
         let (outcome, detail) = (outcome.to_owned(), detail.to_owned());
         self.send_done(Command::SettleRelay { id, outcome, detail, at }).await
+    }
+
+    /// Writes down that a paid supply may come back. Nobody's word is ever taken back: it is worthless by itself once
+    /// the supply is cut again.
+    pub async fn permit_close(&self, permit: ClosePermit) -> Result<(), StoreError> {
+        self.send_done(Command::PermitClose(Box::new(permit))).await
+    }
+
+    /// The newest permit of every service point that ever had one.
+    pub async fn close_permits(&self) -> Result<Vec<ClosePermit>, StoreError> {
+        let mut reader = self.reader().await?;
+        let sql = "SELECT service_point, at, who, via FROM close_permits
+                   WHERE seq IN (SELECT MAX(seq) FROM close_permits GROUP BY service_point) ORDER BY service_point";
+        let read = |row: &Row| {
+            Ok(ClosePermit {
+                service_point: row.text("service_point")?,
+                at: row.time("at")?,
+                who: row.text("who")?,
+                via: row.text("via")?,
+            })
+        };
+        reader.conn().rows(sql, &[]).await?.iter().map(read).collect()
     }
 
     /// Commands that were written down and not settled, oldest first.
@@ -193,6 +228,21 @@ pub(super) async fn intend(conn: &mut Conn<'_>, intent: &RelayIntent) -> Result<
     conn.execute(
         "INSERT INTO relay_intents (id, service_point, at, record) VALUES ($1, $2, $3, $4)",
         &[intent.id.into(), intent.service_point.as_str().into(), intent.at.into(), record.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Writes a permit inside the open transaction.
+pub(super) async fn permit(conn: &mut Conn<'_>, permit: &ClosePermit) -> Result<(), StoreError> {
+    conn.execute(
+        "INSERT INTO close_permits (service_point, at, who, via) VALUES ($1, $2, $3, $4)",
+        &[
+            permit.service_point.as_str().into(),
+            permit.at.into(),
+            permit.who.as_str().into(),
+            permit.via.as_str().into(),
+        ],
     )
     .await?;
     Ok(())

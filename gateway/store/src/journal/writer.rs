@@ -29,7 +29,7 @@ use uuid::Uuid;
 
 use super::alarms::AlarmBatch;
 use super::pages::PageResult;
-use super::supply::NewNotice;
+use super::supply::{ClosePermit, NewNotice};
 use super::{Origin, Wallet, alarms, ledger, outbox, pages, supply, usage, with_suffix};
 use crate::error::StoreError;
 use crate::sql::Conn;
@@ -74,6 +74,7 @@ pub(super) enum Command {
         detail: String,
         at: Timestamp,
     },
+    PermitClose(Box<ClosePermit>),
     Notice(Box<NewNotice>),
     Confirm(u64),
     /// Writes nothing; finds out whether writing works.
@@ -250,6 +251,7 @@ async fn apply(conn: &mut Conn<'_>, origin: &Origin, command: &Command) -> Resul
         Command::SettleRelay { id, outcome, detail, at } => {
             supply::settle(conn, *id, outcome, detail, *at).await.map(|()| Outcome::Done)
         }
+        Command::PermitClose(permit) => supply::permit(conn, permit).await.map(|()| Outcome::Done),
         Command::Notice(notice) => supply::notice(conn, notice).await.map(Outcome::Noticed),
         Command::Confirm(seq) => outbox::confirm(conn, *seq).await.map(|()| Outcome::Done),
         Command::Probe => conn.execute("UPDATE progress SET run = run", &[]).await.map(|_| Outcome::Done),

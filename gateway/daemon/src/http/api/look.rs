@@ -110,6 +110,7 @@ fn service_point_json(live: &Live, point: &ServicePoint) -> Value {
         "reported": view.and_then(|v| v.reported),
         "reasons": view.map(|v| &v.reasons),
         "blocked": view.map(|v| &v.blocked),
+        "waits_for": view.and_then(|v| v.waits_for),
         "cover_seconds": view.and_then(|v| v.cover).map(|c| c.as_secs()),
         "warning": view.and_then(|v| v.warning.clone()),
         "register": view.and_then(|v| v.register).map(|(value, at)| {

@@ -1,4 +1,6 @@
-//! Orders about incidents and alarms. Each is answered after the change is durable.
+//! Orders about incidents, alarms and supplies. Each is answered after the change is durable.
+
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::BytesRejection;
@@ -11,7 +13,7 @@ use uuid::Uuid;
 
 use crate::http::problem::{Code, Problem};
 use crate::http::{Web, access, ask_desk, detached};
-use crate::live::DeskCommand;
+use crate::live::{DeskCommand, DeskRefusal, Live};
 use crate::site::{Permission, Site};
 
 /// Who gives the order; a program may speak for a person of the site.
@@ -30,7 +32,10 @@ pub async fn acknowledge(
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Problem> {
     let incident = incident_id(&id)?;
-    order(&web, &headers, bytes, move |who, reply| DeskCommand::AckIncident { incident, who, via: "api", reply }).await
+    order(&web, &headers, bytes, move |live, who| async move {
+        ask_desk(&live, |reply| DeskCommand::AckIncident { incident, who, via: "api", reply }).await
+    })
+    .await
 }
 
 /// Closes an incident that is over.
@@ -41,8 +46,10 @@ pub async fn close(
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Problem> {
     let incident = incident_id(&id)?;
-    order(&web, &headers, bytes, move |who, reply| DeskCommand::CloseIncident { incident, who, via: "api", reply })
-        .await
+    order(&web, &headers, bytes, move |live, who| async move {
+        ask_desk(&live, |reply| DeskCommand::CloseIncident { incident, who, via: "api", reply }).await
+    })
+    .await
 }
 
 /// Lets go of a latched alarm.
@@ -53,7 +60,10 @@ pub async fn reset(
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Problem> {
     let key = format!("{device}/{alarm}");
-    order(&web, &headers, bytes, move |who, reply| DeskCommand::ResetAlarm { key, who, via: "api", reply }).await
+    order(&web, &headers, bytes, move |live, who| async move {
+        ask_desk(&live, |reply| DeskCommand::ResetAlarm { key, who, via: "api", reply }).await
+    })
+    .await
 }
 
 /// The id in a path.
@@ -61,20 +71,37 @@ pub fn incident_id(text: &str) -> Result<Uuid, Problem> {
     Uuid::try_parse(text).map_err(|_| Problem::new(Code::NotFound, format!("{text:?} is not an incident's id")))
 }
 
-type Reply = tokio::sync::oneshot::Sender<Result<(), crate::live::DeskRefusal>>;
+/// Lets a paid supply come back: somebody in the shop has said that it is safe.
+pub async fn permit_close(
+    State(web): State<Web>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    order(
+        &web,
+        &headers,
+        bytes,
+        move |live, who| async move { crate::http::permit_close(&live, &id, who, "api").await },
+    )
+    .await
+}
 
-async fn order(
+async fn order<F>(
     web: &Web,
     headers: &HeaderMap,
     bytes: Result<Bytes, BytesRejection>,
-    command: impl FnOnce(String, Reply) -> DeskCommand + Send + 'static,
-) -> Result<Json<Value>, Problem> {
+    work: impl FnOnce(Arc<Live>, String) -> F + Send + 'static,
+) -> Result<Json<Value>, Problem>
+where
+    F: Future<Output = Result<(), DeskRefusal>> + Send + 'static,
+{
     let live = web.live();
     let client = access::client(&live.site, headers, Permission::Acknowledge)?;
     let bytes = bytes.map_err(|_| Problem::new(Code::BadRequest, "the body did not arrive whole"))?;
     let who: Who = if bytes.is_empty() { Who::default() } else { super::body(Ok(bytes))? };
     let who = speaker(&live.site, &client.name, who)?;
-    detached(async move { ask_desk(&live, |reply| command(who, reply)).await }).await??;
+    detached(work(live, who)).await??;
     Ok(Json(json!({ "done": true })))
 }
 

@@ -1,18 +1,18 @@
-//! What people order from the console: accept, close, reset. Each names a person of the site.
+//! What people order from the console: accept, close, reset, permit. Each names a person of the site.
 
 use axum::extract::{Form, Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::html;
 use serde::Deserialize;
+use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{Ctx, notice, reader};
 use crate::http::text;
 use crate::http::{Web, ask_desk, detached};
-use crate::live::{DeskCommand, DeskRefusal};
+use crate::live::{DeskCommand, DeskRefusal, Live};
 
 /// Who gives the order.
 #[derive(Deserialize)]
@@ -20,8 +20,6 @@ pub struct Order {
     #[serde(default)]
     person: String,
 }
-
-type Reply = oneshot::Sender<Result<(), DeskRefusal>>;
 
 /// Accepts an incident.
 pub async fn acknowledge(
@@ -32,11 +30,8 @@ pub async fn acknowledge(
     Form(order): Form<Order>,
 ) -> Response {
     let back = format!("/incidents/{incident}");
-    give(web, uri, headers, order, back, move |who, reply| DeskCommand::AckIncident {
-        incident,
-        who,
-        via: "console",
-        reply,
+    give(web, uri, headers, order, back, move |live, who| async move {
+        ask_desk(&live, |reply| DeskCommand::AckIncident { incident, who, via: "console", reply }).await
     })
     .await
 }
@@ -50,11 +45,8 @@ pub async fn close(
     Form(order): Form<Order>,
 ) -> Response {
     let back = format!("/incidents/{incident}");
-    give(web, uri, headers, order, back, move |who, reply| DeskCommand::CloseIncident {
-        incident,
-        who,
-        via: "console",
-        reply,
+    give(web, uri, headers, order, back, move |live, who| async move {
+        ask_desk(&live, |reply| DeskCommand::CloseIncident { incident, who, via: "console", reply }).await
     })
     .await
 }
@@ -68,23 +60,38 @@ pub async fn reset(
     Form(order): Form<Order>,
 ) -> Response {
     let key = format!("{device}/{alarm}");
-    give(web, uri, headers, order, "/incidents".to_owned(), move |who, reply| DeskCommand::ResetAlarm {
-        key,
-        who,
-        via: "console",
-        reply,
+    give(web, uri, headers, order, "/incidents".to_owned(), move |live, who| async move {
+        ask_desk(&live, |reply| DeskCommand::ResetAlarm { key, who, via: "console", reply }).await
     })
     .await
 }
 
-async fn give(
+/// Lets a paid supply come back: somebody in the shop has said that it is safe.
+pub async fn permit_close(
+    web: State<Web>,
+    uri: Uri,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    Form(order): Form<Order>,
+) -> Response {
+    let back = format!("/shops/{id}");
+    give(web, uri, headers, order, back, move |live, who| async move {
+        crate::http::permit_close(&live, &id, who, "console").await
+    })
+    .await
+}
+
+async fn give<F>(
     State(web): State<Web>,
     uri: Uri,
     headers: HeaderMap,
     order: Order,
     back: String,
-    command: impl FnOnce(String, Reply) -> DeskCommand + Send + 'static,
-) -> Response {
+    work: impl FnOnce(Arc<Live>, String) -> F + Send + 'static,
+) -> Response
+where
+    F: Future<Output = Result<(), DeskRefusal>> + Send + 'static,
+{
     let live = web.live();
     let (ctx, _) = reader(&live, &uri, &headers);
     if !web.shared.sessions.admits(&live.site, &headers, Instant::now()) {
@@ -93,8 +100,7 @@ async fn give(
     if !live.site.people.iter().any(|p| *p.id == *order.person) {
         return sorry(&ctx, StatusCode::BAD_REQUEST, ctx.t(text::CHOOSE_A_PERSON), &back);
     }
-    let who = order.person;
-    match detached(async move { ask_desk(&live, |reply| command(who, reply)).await }).await {
+    match detached(work(live, order.person)).await {
         Ok(Ok(())) => Redirect::to(&back).into_response(),
         Ok(Err(refusal)) => {
             let (status, why) = explain(&ctx, &refusal);
@@ -113,6 +119,7 @@ pub fn explain(ctx: &Ctx, refusal: &DeskRefusal) -> (StatusCode, String) {
             (StatusCode::CONFLICT, ctx.t(text::ALREADY_ACCEPTED).replace("{who}", ctx.person(by)))
         }
         DeskRefusal::NotAcknowledged => (StatusCode::CONFLICT, ctx.t(text::ACCEPT_FIRST).to_owned()),
+        DeskRefusal::NotWaiting => (StatusCode::CONFLICT, ctx.t(text::NOT_WAITING).to_owned()),
         DeskRefusal::StillActive => (StatusCode::CONFLICT, ctx.t(text::STILL_ACTIVE).to_owned()),
         DeskRefusal::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, ctx.t(text::NOT_WRITTEN).to_owned()),
     }

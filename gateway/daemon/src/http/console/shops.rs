@@ -5,11 +5,13 @@ use guanjia_core::units::{Fen, Hao, Utility};
 use guanjia_store::{Notice, StatementLine, StoreError};
 use maud::{Markup, html};
 
+use super::incidents::person_choice;
 use super::parts::{Mark, chip, fact, heading, when};
 use super::{Ctx, Rendered};
 use crate::http::text;
 use crate::live::SupplyView;
 use crate::metrics::account_state;
+use crate::prepaid::relay::CLOSE_PERMIT;
 use crate::site::{ServicePoint, Shop};
 
 /// The lines of a statement.
@@ -121,7 +123,23 @@ pub async fn one(ctx: &Ctx, id: &str) -> Result<Option<Rendered>, StoreError> {
         }
     };
     let body = html! { (notices_list(ctx, &notices)) (statement_table(ctx, point, &statement)) };
-    Ok(Some(Rendered { title: name.to_owned(), head, form: html! {}, body }))
+    let form = match view.and_then(|view| view.waits_for) {
+        Some(CLOSE_PERMIT) => permit(ctx, point),
+        _ => html! {},
+    };
+    Ok(Some(Rendered { title: name.to_owned(), head, form, body }))
+}
+
+/// The form by which somebody says that a paid supply may come back.
+fn permit(ctx: &Ctx, point: &ServicePoint) -> Markup {
+    html! {
+        form.order method="post" action={ "/shops/" (point.id) "/permit-close" } {
+            h2 { (ctx.t(text::WAITS_FOR_PERMIT)) }
+            p.faint { (ctx.t(text::PERMIT_HINT)) }
+            (person_choice(ctx))
+            button.primary type="submit" { (ctx.t(text::PERMIT)) }
+        }
+    }
 }
 
 /// What it has, whether it is on, and why: the answer to a tenant who stands at the counter in the dark.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Journal, SHOP, at};
 use crate::error::StoreError;
-use crate::journal::{AlarmBatch, PageResult};
+use crate::journal::{AlarmBatch, ClosePermit, PageResult};
 
 fn alarm(active: bool) -> AlarmRecord {
     AlarmRecord {
@@ -237,6 +237,23 @@ async fn a_command_is_settled_once() {
     assert_eq!(store.open_intents().await.unwrap(), []);
     let kept = store.intents(SHOP, 10).await.unwrap();
     assert_eq!((kept[0].outcome.as_deref(), kept[0].settled_at), (Some("proven"), Some(at(3))));
+}
+
+#[tokio::test]
+async fn the_newest_word_that_it_is_safe_survives_a_restart() {
+    let journal = Journal::new().await;
+    let permit = |service_point: &str, second| ClosePermit {
+        service_point: service_point.to_owned(),
+        at: at(second),
+        who: "duty-a".to_owned(),
+        via: "console".to_owned(),
+    };
+    assert_eq!(journal.store.close_permits().await.unwrap(), []);
+    for given in [permit(SHOP, 1), permit("shop-9", 2), permit(SHOP, 3)] {
+        journal.store.permit_close(given).await.unwrap();
+    }
+    let journal = journal.reopen().await;
+    assert_eq!(journal.store.close_permits().await.unwrap(), [permit(SHOP, 3), permit("shop-9", 2)]);
 }
 
 #[tokio::test]
