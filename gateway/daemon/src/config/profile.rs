@@ -109,7 +109,7 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
     points::check_one_way(&raw_points, &found, source, report);
     inputs::tie(&raw_points, &mut found, source, report);
     let limits = limits::read_limits(read.as_ref(), places.defaults.table, source, report);
-    let identity = inputs::identity(&identity, &found, source, report);
+    let identity = inputs::identity(&identity, &found, &places, report);
     let firmware = inputs::firmware(firmware.as_ref(), &raw_points, &found, source, report);
     let heartbeat = inputs::heartbeat(heartbeat.as_ref(), &found, source, report);
     let golden = golden.iter().filter_map(|g| golden::golden(g, &found, source, report)).collect();

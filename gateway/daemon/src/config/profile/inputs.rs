@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use guanjia_core::profile::{
-    Expected, Formula, Heartbeat, Identity, PointKind, Profile, ReadLimits, Source as PointSource, UnitCode, UnitInput,
+    Expected, Formula, Heartbeat, Identity, PointDef, PointKind, Profile, ReadLimits, Registers, Source as PointSource,
+    Table, UnitCode, UnitInput,
 };
 use guanjia_core::reading::Decimal;
 
+use super::place::Places;
 use super::points::Found;
 use super::raw::{RawExpected, RawFirmware, RawHeartbeat, RawIdentity, RawPoint};
 use crate::config::alarms::numbered;
@@ -176,17 +178,38 @@ fn check_group(profile: &Profile, group: &[usize], at: Range<usize>, source: &Ar
 pub fn identity(
     raw: &[Entry<RawIdentity>],
     points: &[Found],
-    source: &Arc<Source>,
+    places: &Places<'_>,
     report: &mut Report,
 ) -> Vec<Identity> {
+    let source = places.source;
     let mut identity = Vec::new();
     for raw in raw {
-        let Some(point) = find(&raw.point, points, source, report) else { continue };
-        let has_place = matches!(points[point].def.source, PointSource::Registers(_) | PointSource::Model { .. });
-        if !has_place || !points[point].def.inputs.is_empty() || raw.one_of.is_empty() {
+        let point = match (&raw.point, &raw.address, raw.r#type) {
+            (Some(id), None, None) => find(id, points, source, report).map(|i| points[i].def.clone()),
+            (None, Some(address), Some(wire)) => {
+                let table = raw.table.or(places.defaults.table).unwrap_or(Table::Holding);
+                let place = Registers {
+                    count: wire.count().or(raw.registers).unwrap_or(1),
+                    bytes: places.defaults.bytes,
+                    words: places.defaults.words,
+                    ..Registers::new(table, **address, wire)
+                };
+                let id = format!("{} {}", table_word(table), **address);
+                Some(PointDef::new(&id, PointSource::Registers(place)))
+            }
+            _ => {
+                report
+                    .error(source, raw.at.clone(), "an identity is a point, or a place with `address` and `type`")
+                    .help("write point = \"model_code\"");
+                None
+            }
+        };
+        let Some(point) = point else { continue };
+        let has_place = matches!(point.source, PointSource::Registers(_) | PointSource::Model { .. });
+        if !has_place || !point.inputs.is_empty() || raw.one_of.is_empty() {
             report
-                .error(source, raw.point.span(), "an identity is a point in registers that stands for itself")
-                .help("and `one_of` lists what it reads");
+                .error(source, raw.at.clone(), "an identity stands in registers, and for itself")
+                .help("and `one_of` lists what is read there");
             continue;
         }
         let expected = |e: &RawExpected| match e {
@@ -196,6 +219,15 @@ pub fn identity(
         identity.push(Identity { point, one_of: raw.one_of.iter().map(expected).collect() });
     }
     identity
+}
+
+fn table_word(table: Table) -> &'static str {
+    match table {
+        Table::Coil => "coil",
+        Table::DiscreteInput => "discrete input",
+        Table::Holding => "holding register",
+        Table::Input => "input register",
+    }
 }
 
 /// `[firmware]`, and that points which depend on it have it.

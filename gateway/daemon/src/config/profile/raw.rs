@@ -372,8 +372,16 @@ pub struct RawUnitCode {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawIdentity {
-    /// A point that tells the model.
-    pub point: At<String>,
+    /// A point that tells the model. Instead of it: `table`, `address` and `type` of a place that is only read for this.
+    pub point: Option<At<String>>,
+    /// Which table. Default: that of `[defaults]`.
+    pub table: Option<Table>,
+    /// The address on the wire.
+    pub address: Option<At<u16>>,
+    /// As of points.
+    pub r#type: Option<WireType>,
+    /// For types whose length is not in their name: how many registers.
+    pub registers: Option<u16>,
     /// What it reads on a device of the model: any of these numbers or texts.
     pub one_of: Vec<RawExpected>,
 }
