@@ -60,6 +60,20 @@ impl ReadRequest {
         Request::Read { table: self.table, address: self.address, count: self.count }
     }
 
+    /// How many of its registers or bits belong to a point it brings.
+    pub(crate) fn useful(&self, points: &[PointDef]) -> u32 {
+        let mut spans: Vec<Span> =
+            self.points.iter().filter_map(|i| registers(points.get(*i)?)).map(Span::of).collect();
+        spans.sort();
+        let mut covered_to = 0;
+        let mut useful = 0;
+        for span in spans {
+            useful += span.end.saturating_sub(span.start.max(covered_to));
+            covered_to = covered_to.max(span.end);
+        }
+        useful
+    }
+
     fn span(&self) -> Span {
         Span { start: u32::from(self.address), end: u32::from(self.address) + u32::from(self.count) }
     }
