@@ -217,6 +217,7 @@ fn start(
         reporter: Reporter::new(reports, Arc::clone(&stats)),
         stats: Arc::clone(&stats),
         probes_from: start,
+        started: start,
         health: LineHealth::Up,
         name: Arc::clone(&name),
         stop,
@@ -267,6 +268,8 @@ struct Line {
     proving: Vec<Proving>,
     reporter: Reporter,
     stats: Arc<LineStats>,
+    /// What the decoders' times count from.
+    started: Instant,
     /// No silent device is probed before.
     probes_from: Instant,
     health: LineHealth,
@@ -366,6 +369,7 @@ impl Line {
             return;
         }
         device.state = State::silent(reason, Instant::now() + device.probe_step);
+        device.decoder.forget();
         for slot in self.slots.iter_mut().filter(|s| s.device == i) {
             slot.forget();
         }

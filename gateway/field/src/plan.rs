@@ -20,7 +20,7 @@
 
 use std::time::Duration;
 
-use guanjia_core::profile::{Extent, PointDef, PollClass, ReadLimits, Registers, Source, Table};
+use guanjia_core::profile::{Extent, PointDef, PollClass, ReadLimits, Registers, Table};
 
 use crate::frame::Request;
 
@@ -218,10 +218,7 @@ pub(crate) fn split(layout: &Layout<'_>, read: &ReadRequest) -> Option<(ReadRequ
 
 /// The place of a point that comes from registers.
 pub(crate) fn registers(point: &PointDef) -> Option<&Registers> {
-    match &point.source {
-        Source::Registers(registers) => Some(registers),
-        Source::Message { .. } => None,
-    }
+    point.source.registers()
 }
 
 /// Every readable point in the atom it belongs to, by ascending address.

@@ -26,7 +26,7 @@ use tracing::{info, warn};
 use super::poll::{Answer, Gate, value};
 use super::{Line, State};
 use crate::clock;
-use crate::frame::Request;
+use crate::frame::{Request, WORDS_WRITTEN_MAX, Write};
 use crate::plan::{ReadRequest, read_alone};
 
 /// How long a contact or valve may take until its proof point shows it.
@@ -38,9 +38,6 @@ const PROOF_PAUSE: Duration = Duration::from_millis(200);
 /// How often, and after which pause, sending is tried while a device does not answer the read before it.
 const UNSENT_MAX: u32 = 3;
 const UNSENT_PAUSE: Duration = Duration::from_millis(500);
-
-/// Registers function 16 can write (Modbus Application Protocol V1.1b3, 6.12).
-const WORDS_MAX: usize = 123;
 
 /// The device has accepted the command and needs time for it.
 const ACKNOWLEDGE: u8 = 0x05;
@@ -305,8 +302,8 @@ impl Line {
             RelayAction::Open => (relay.open(), Wanted::Equal(relay.proof_open())),
             RelayAction::Close => (relay.close(), Wanted::Other(relay.proof_open())),
         };
-        let is_sendable = (1..=WORDS_MAX).contains(&words.len());
-        let write = Request::Write { address: relay.address(), words: words.to_vec() };
+        let is_sendable = (1..=WORDS_WRITTEN_MAX).contains(&words.len());
+        let write = Request::Write(Write::Registers { address: relay.address(), words: words.to_vec() });
         is_sendable.then_some(Prepared { device, write, wanted, proof: Proof { point, read } })
     }
 
