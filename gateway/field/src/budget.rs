@@ -179,8 +179,8 @@ impl Turn {
 
 fn of_device(line: &LineConfig, pace: Pace, device: &FieldDevice) -> DeviceBudget {
     let (points, limits) = (&device.profile.points, &device.profile.limits);
-    let learned = Learned::NOTHING;
-    let layout = Layout { points, limits, together: &[], learned: &learned, pace };
+    let (together, learned) = (device.profile.together(), Learned::NOTHING);
+    let layout = Layout { points, limits, together: &together, learned: &learned, pace };
     let response_max = line.response_max.unwrap_or(limits.response_max);
     let turn = |class| {
         let reads: Vec<ReadBudget> =

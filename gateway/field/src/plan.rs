@@ -189,7 +189,8 @@ pub(crate) fn read_alone(points: &[PointDef], limits: &ReadLimits, i: usize) -> 
 pub fn apart(layout: &Layout<'_>) -> Vec<(usize, usize)> {
     let atoms = atoms(layout);
     let in_one = |(a, b): &(usize, usize)| atoms.iter().any(|atom| atom.points.contains(a) && atom.points.contains(b));
-    layout.together.iter().filter(|pair| !in_one(pair)).copied().collect()
+    let is_read = |i: &usize| layout.points.get(*i).and_then(registers).is_some();
+    layout.together.iter().filter(|pair| is_read(&pair.0) && is_read(&pair.1) && !in_one(pair)).copied().collect()
 }
 
 /// Splits a refused read into two that together bring the same points, each in a shorter request; at the widest gap

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use guanjia_core::profile::{Confidence, EquipmentClass, Order, PointDef, Profile, Registers, Source, Table, WireType};
-use guanjia_core::reading::{Decimal, DeviceIx, PointIx};
-use guanjia_core::text::Bilingual;
+use guanjia_core::profile::{EquipmentClass, PointDef, Profile, Registers, Source, Table, WireType};
+use guanjia_core::reading::{DeviceIx, PointIx};
 use proptest::prelude::*;
 
 use super::*;
@@ -22,45 +21,19 @@ fn line(baud: u32) -> LineConfig {
     }
 }
 
-/// A device with a point of two registers in every read: (class, registers from the one point to the other).
+/// A device with these reads: their class, and how many points of one register they bring.
 fn device(number: usize, reads: &[(PollClass, u16)], periods: Periods) -> FieldDevice {
-    let point = |address, poll| PointDef {
-        id: format!("p{address}").into(),
-        name: Bilingual::new("点", "point"),
-        source: Source::Registers(Registers {
-            table: Table::Holding,
-            address,
-            count: 1,
-            wire: WireType::U16,
-            bytes: Order::Big,
-            words: Order::Big,
-            bit: None,
-            mask: None,
-            invalid: Vec::new(),
-        }),
-        scale: Decimal::new(1, 0),
-        unit: String::new(),
-        poll,
-        codes: Vec::new(),
-        counter_digits: None,
+    let point = |address, poll| {
+        let place = Registers::new(Table::Holding, address, WireType::U16);
+        PointDef { poll, ..PointDef::new(&format!("p{address}"), Source::Registers(place)) }
     };
     let mut points = Vec::new();
     for (i, (class, length)) in reads.iter().enumerate() {
         let address = 200 * i as u16;
         points.extend((address..address + length).map(|address| point(address, *class)));
     }
-    let profile = Profile {
-        id: "test".into(),
-        vendor: "test".into(),
-        model: "test".into(),
-        class: EquipmentClass::ElectricityMeter,
-        confidence: Confidence::Synthetic,
-        limits: ReadLimits { response_max: Duration::from_millis(300), ..ReadLimits::default() },
-        points,
-        alarms: Vec::new(),
-        relay: None,
-        settings: Vec::new(),
-    };
+    let limits = ReadLimits { response_max: Duration::from_millis(300), gap_max: Some(8), ..ReadLimits::default() };
+    let profile = Profile { limits, ..Profile::new("test", EquipmentClass::ElectricityMeter, points) };
     FieldDevice {
         ix: DeviceIx(number as u32),
         id: format!("m-{number}").into(),

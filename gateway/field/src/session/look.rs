@@ -7,7 +7,7 @@ use guanjia_core::profile::{Profile, Table};
 use guanjia_core::reading::{BadReason, Quality, Value};
 
 use super::{Answered, Content, Patience, ReadOf, Session, SessionError};
-use crate::plan::{ReadRequest, plan, registers, split, unreadable};
+use crate::plan::{Layout, Learned, ReadRequest, plan, registers, split, unreadable};
 
 /// One point, looked at once.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +53,10 @@ impl Session {
             .into_iter()
             .map(|i| Look::bad(i, BadReason::Undecodable, None))
             .collect();
-        let mut open: Vec<ReadRequest> = plan(&profile.points, &profile.limits, None);
+        let (points, limits, together) = (&profile.points, &profile.limits, profile.together());
+        let learned = Learned::NOTHING;
+        let layout = Layout { points, limits, together: &together, learned: &learned, pace: self.bus.pace() };
+        let mut open: Vec<ReadRequest> = plan(&layout, None);
         open.retain(|r| r.points.iter().any(|i| wanted(*i)));
         open.reverse();
         let mut answers = 0u32;
@@ -66,7 +69,7 @@ impl Session {
                 }
                 Err(SessionError::Refused { code, .. }) => {
                     answers += 1;
-                    match split(&request, &profile.points).filter(|_| matches!(code, 2 | 3)) {
+                    match split(&layout, &request).filter(|_| matches!(code, 2 | 3)) {
                         Some((low, high)) => open.extend([high, low]),
                         None => looks.extend(request.points.iter().map(|&i| {
                             let bad = Look::bad(i, BadReason::Refused, Some(read));
