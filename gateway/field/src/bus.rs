@@ -155,11 +155,6 @@ impl Bus {
         &self.tap
     }
 
-    /// What a read costs here.
-    pub(crate) fn pace(&self) -> Pace {
-        self.timing.pace()
-    }
-
     /// When to try again, while the line is down.
     pub(crate) fn down_until(&self) -> Option<Instant> {
         self.retry_at
