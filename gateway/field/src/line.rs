@@ -26,7 +26,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use guanjia_core::profile::Profile;
+use guanjia_core::profile::{PollClass, Profile};
 use guanjia_core::reading::{BadReason, DeviceIx, PointIx, Reading};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -72,6 +72,18 @@ pub struct Periods {
     pub billing: Duration,
     /// Everything else.
     pub bulk: Duration,
+}
+
+impl Periods {
+    /// The period of one class, but no shorter than a line can keep.
+    pub fn of(&self, class: PollClass) -> Duration {
+        let period = match class {
+            PollClass::Alarm => self.alarm,
+            PollClass::Billing => self.billing,
+            PollClass::Bulk => self.bulk,
+        };
+        period.max(schedule::PERIOD_MIN)
+    }
 }
 
 /// One device on a line.
