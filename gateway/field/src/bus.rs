@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
-use crate::frame::{FRAME_MAX, Form, Framing, Reply, Request, Verdict, encode, form_of_rtu, judge};
+use crate::frame::{FRAME_MAX, Form, Framing, Reply, Request, Verdict, encode, form_of, judge};
 use crate::link::{Dial, LinkError, Stream};
 use crate::stats::{Discard, LineStats, nanos};
 
@@ -126,7 +126,7 @@ impl Bus {
 
     /// Whether the answer to another question could be taken for the answer to this one.
     pub(crate) fn is_ambiguous(&mut self, unit: u8, request: &Request) -> bool {
-        self.timing.framing == Framing::Rtu && self.unsettled.is_ambiguous(unit, request, Instant::now())
+        !self.timing.framing.has_transactions() && self.unsettled.is_ambiguous(unit, request, Instant::now())
     }
 
     /// The read among `bridges` that settles best which questions are past, so that `request` can be asked; `None` if
@@ -167,8 +167,11 @@ impl Bus {
     }
 
     async fn open(&mut self) -> Result<Stream, Miss> {
-        match self.dial.open().await {
-            Ok(stream) => {
+        match self.dial.open(&self.stats).await {
+            Ok(mut stream) => {
+                for asked in stream.take_asked() {
+                    self.unsettled.sent(asked.unit, &asked.request, asked.at);
+                }
                 self.retry_at = None;
                 self.stats.connects.add(1);
                 self.stats.connected.set(1);
@@ -184,6 +187,7 @@ impl Bus {
     /// Throws away what lies on the line until it has been silent long enough, then keeps the stream.
     async fn quiet(&mut self, mut stream: Stream) -> Result<(), Miss> {
         let mut scrap = [0; 512];
+        stream.between_frames();
         let give_up = self.quiet_at.max(Instant::now()) + NOISE_MAX;
         let mut stale_bytes = 0;
         let outcome = loop {
@@ -240,7 +244,9 @@ impl Bus {
                 Ok(reply)
             }
             Err(miss) => {
-                let linger = if self.timing.framing == Framing::Rtu { self.timing.linger } else { Duration::ZERO };
+                // Over a connection that is kept, the rest of a frame would come before the next one.
+                let fresh = self.timing.framing.has_transactions() && stream.is_replaceable();
+                let linger = if fresh { Duration::ZERO } else { self.timing.linger };
                 self.quiet_at = now + silence.max(linger);
                 Err(self.poison(stream, miss))
             }
@@ -268,7 +274,7 @@ impl Bus {
     async fn talk(&mut self, stream: &mut Stream, ask: Ask<'_>, started: Instant) -> Result<Reply, Miss> {
         let frame = encode(self.timing.framing, self.tid, ask.unit, ask.request);
         // Twice the time of the characters: serial servers and USB adapters pass an answer on in pieces.
-        let characters = (frame.len() + 2 * ask.request.rtu_reply_len()) as u32;
+        let characters = (frame.len() + 2 * self.timing.framing.reply_len(ask.request)) as u32;
         let deadline = started + ask.response_max + self.timing.char_time * characters;
         match timeout_at(deadline, stream.write_all(&frame)).await {
             Err(_) => return Err(Miss::Timeout),
@@ -277,16 +283,18 @@ impl Bus {
         }
         let mut buffer = [0; FRAME_MAX];
         let (mut filled, mut skipped) = (0, 0);
+        let mut patience = deadline;
         loop {
             let total = match judge(self.timing.framing, self.tid, ask.unit, ask.request, &buffer[..filled]) {
                 Verdict::Reply(reply) => return Ok(reply),
-                Verdict::Need(total) => match timeout_at(deadline, stream.read(&mut buffer[filled..total])).await {
+                Verdict::Need(total) => match timeout_at(patience, stream.read(&mut buffer[filled..total])).await {
                     Err(_) if filled > 0 => return Err(self.discard(Discard::Damaged)),
                     Err(_) if skipped > 0 => return Err(Miss::Discarded),
                     Err(_) => return Err(Miss::Timeout),
                     Ok(Err(error)) => return Err(Miss::Link(error)),
                     Ok(Ok(read)) => {
                         filled += read;
+                        patience = self.timing.framing.patience(Instant::now(), deadline);
                         continue;
                     }
                 },
@@ -294,7 +302,7 @@ impl Bus {
                     self.discard(Discard::Late);
                     total
                 }
-                Verdict::Reject(why) if self.timing.framing == Framing::Mbap => return Err(self.discard(why)),
+                Verdict::Reject(why) if self.timing.framing.has_transactions() => return Err(self.discard(why)),
                 Verdict::Reject(_) => {
                     let (why, total) = self.identify(stream, &mut buffer, &mut filled, deadline, ask).await;
                     let miss = self.discard(why);
@@ -327,10 +335,10 @@ impl Bus {
         ask: Ask<'_>,
     ) -> (Discard, Option<usize>) {
         loop {
-            match form_of_rtu(&buffer[..*filled]) {
+            match form_of(self.timing.framing, &buffer[..*filled]) {
                 Form::Noise => return (Discard::Damaged, None),
-                Form::Frame { unit, function, total } => {
-                    let is_late = self.unsettled.awaits(unit, function, total, ask);
+                Form::Frame { unit, function, pdu, total } => {
+                    let is_late = self.unsettled.awaits(unit, function, pdu, ask);
                     return (if is_late { Discard::Late } else { Discard::Foreign }, Some(total));
                 }
                 Form::Need(total) => {
@@ -354,11 +362,21 @@ impl Bus {
         };
         self.stats.connected.set(0);
         if pauses > 0 {
-            // The jitter keeps the lines of one serial server from knocking at the same moment.
-            let pause = BACKOFF_FIRST * 2u32.saturating_pow((pauses - 1).min(8));
-            let pause = pause.mul_f64(0.8 + 0.4 * fastrand::f64()).clamp(BACKOFF_FIRST, BACKOFF_MAX);
-            self.retry_at = Some(Instant::now() + pause);
-            info!(line = %self.name, %error, pause_ms = pause.as_millis() as u64, "line is down");
+            let pause = match error {
+                // Looking at an empty seat costs nobody anything, and the modem should not wait once it is there.
+                LinkError::NotDialledIn { .. } => BACKOFF_FIRST,
+                // The jitter keeps the lines of one serial server from knocking at the same moment.
+                _ => (BACKOFF_FIRST * 2u32.saturating_pow((pauses - 1).min(8)))
+                    .mul_f64(0.8 + 0.4 * fastrand::f64())
+                    .clamp(BACKOFF_FIRST, BACKOFF_MAX),
+            };
+            let was_down = self.retry_at.replace(Instant::now() + pause).is_some();
+            let pause_ms = pause.as_millis() as u64;
+            if was_down && matches!(error, LinkError::NotDialledIn { .. }) {
+                debug!(line = %self.name, %error, pause_ms, "line is still down");
+            } else {
+                info!(line = %self.name, %error, pause_ms, "line is down");
+            }
         }
     }
 }

@@ -36,8 +36,8 @@ use tracing::{debug, error, info};
 
 use crate::bus::{Bus, Timing};
 use crate::clock;
-use crate::frame::Framing;
-use crate::link::{Dial, LineConfig, Link};
+use crate::link::dial_in::Seat;
+use crate::link::{Dial, LineConfig};
 use crate::report::{DeviceHealth, FieldReport, Reporter};
 use crate::stats::LineStats;
 
@@ -149,14 +149,22 @@ pub fn start_line(
     start(config.name, dial, timing, config.response_max, devices, reports, stop)
 }
 
+/// The same for the line of a DTU, which gets its connections at a [`Seat`] of its entrance.
+pub fn start_dial_in_line(
+    config: LineConfig,
+    seat: Arc<Seat>,
+    devices: Vec<FieldDevice>,
+    reports: mpsc::Sender<FieldReport>,
+    stop: CancellationToken,
+) -> (LineHandle, JoinHandle<()>) {
+    let timing = timing(&config);
+    start(config.name, Dial::Seat(seat), timing, config.response_max, devices, reports, stop)
+}
+
 fn timing(config: &LineConfig) -> Timing {
-    let framing = match config.link {
-        Link::Serial { .. } | Link::RtuOverTcp { .. } => Framing::Rtu,
-        Link::ModbusTcp { .. } => Framing::Mbap,
-    };
     let format = config.link.format();
     Timing {
-        framing,
+        framing: config.link.framing(),
         char_time: format.map_or(Duration::ZERO, |f| f.char_time()),
         t35: format.map_or(Duration::ZERO, |f| f.t35()),
         linger: config.linger,
