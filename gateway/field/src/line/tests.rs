@@ -227,9 +227,16 @@ impl Rig {
         self.facts.lock().unwrap().asked.clone()
     }
 
-    async fn end(self) {
+    async fn end(mut self) {
         self.stop.cancel();
-        self.task.await.unwrap();
+        (&mut self.task).await.unwrap();
+    }
+}
+
+/// A line that nobody looks at any more must not go on polling beside the next one.
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 

@@ -75,7 +75,7 @@ impl House {
     async fn close(self) {
         self.stop.cancel();
         for line in self.lines {
-            line.task.await.unwrap();
+            line.end().await;
         }
     }
 }
