@@ -30,9 +30,14 @@ use tracing::{debug, info, warn};
 
 use crate::frame::{FRAME_MAX, Form, Framing, Reply, Request, Verdict, encode, form_of, judge};
 use crate::link::{Dial, LinkError, Stream};
+use crate::plan::Pace;
 use crate::stats::{Discard, LineStats, nanos};
+use crate::tap::{Outcome, Question, Settled, Tap};
 
+mod precise;
 mod unsettled;
+
+use precise::Precise;
 use unsettled::Unsettled;
 
 /// The longest the line is listened to until it falls silent, beyond the silence itself.
@@ -44,11 +49,11 @@ const SKIPPED_MAX: u32 = 8;
 /// The longest pause between two pieces of a frame that is heard only to know what it was.
 const PIECES_APART_MAX: Duration = Duration::from_millis(20);
 
-/// The first pause before a refused connection is tried again.
-const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+/// By how much the pause grows with each refused connection.
+const BACKOFF_STEP: Duration = Duration::from_millis(200);
 
-/// The longest such pause.
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// The longest such pause. A refusal costs nobody anything, and who comes back should be read within a second.
+const BACKOFF_MAX: Duration = Duration::from_millis(800);
 
 /// What is asked, of whom, and how patient to be.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +64,12 @@ pub(crate) struct Ask<'a> {
     pub response_max: Duration,
     /// Silence the device wants after its answer.
     pub silence_min: Duration,
+}
+
+/// How many bytes to ask for while an answer is not whole: all of a good one at first. What follows a shorter one is
+/// thrown away with it.
+fn wanted(framing: Framing, request: &Request, need: usize) -> usize {
+    need.max(request.frame_len(framing, &Reply::Written)).min(FRAME_MAX)
 }
 
 /// Why there is no answer.
@@ -84,6 +95,15 @@ pub(crate) struct Timing {
     pub char_time: Duration,
     pub t35: Duration,
     pub linger: Duration,
+    /// How long its devices typically think, where the site file says so.
+    pub turnaround: Option<Duration>,
+}
+
+impl Timing {
+    /// What a read costs on this line.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace::new(self.framing, self.char_time, self.t35, self.turnaround)
+    }
 }
 
 /// The port or socket of one line and what is known about it.
@@ -92,6 +112,8 @@ pub(crate) struct Bus {
     dial: Dial,
     timing: Timing,
     stats: Arc<LineStats>,
+    tap: Arc<Tap>,
+    precise: Precise,
     stream: Option<Stream>,
     /// Nothing is sent before.
     quiet_at: Instant,
@@ -105,11 +127,20 @@ pub(crate) struct Bus {
 
 impl Bus {
     pub(crate) fn new(name: Arc<str>, dial: Dial, timing: Timing, stats: Arc<LineStats>) -> Self {
+        let precise = match &dial {
+            // A test's time may stand still.
+            #[cfg(test)]
+            Dial::Script(_) => Precise::runtime(),
+            _ if timing.t35.is_zero() => Precise::runtime(),
+            _ => Precise::kernel(),
+        };
         Self {
             name,
             dial,
             timing,
             stats,
+            tap: Arc::new(Tap::new()),
+            precise,
             stream: None,
             quiet_at: Instant::now(),
             tid: fastrand::u16(..),
@@ -117,6 +148,11 @@ impl Bus {
             faults: 0,
             retry_at: None,
         }
+    }
+
+    /// Where the bytes of the line can be watched.
+    pub(crate) fn tap(&self) -> &Arc<Tap> {
+        &self.tap
     }
 
     /// When to try again, while the line is down.
@@ -175,6 +211,7 @@ impl Bus {
                 self.retry_at = None;
                 self.stats.connects.add(1);
                 self.stats.connected.set(1);
+                self.tap.opened();
                 Ok(stream)
             }
             Err(error) => {
@@ -192,10 +229,11 @@ impl Bus {
         let mut stale_bytes = 0;
         let outcome = loop {
             let read = if Instant::now() < self.quiet_at {
-                match timeout_at(self.quiet_at, stream.read(&mut scrap)).await {
-                    Ok(read) => read.map(Some),
+                tokio::select! {
+                    biased;
+                    read = stream.read(&mut scrap) => read.map(Some),
                     // The silence is over; look once more without waiting.
-                    Err(_) => Ok(Some(0)),
+                    () = self.precise.until(self.quiet_at) => Ok(Some(0)),
                 }
             } else {
                 stream.read_now(&mut scrap).await
@@ -205,6 +243,7 @@ impl Bus {
                 Ok(Some(read)) => {
                     stale_bytes += read;
                     if read > 0 {
+                        self.tap.skipped(&scrap[..read]);
                         self.quiet_at = self.quiet_at.max(Instant::now() + self.timing.t35);
                     }
                 }
@@ -230,8 +269,18 @@ impl Bus {
         self.tid = self.tid.wrapping_add(1);
         let started = Instant::now();
         self.unsettled.sent(ask.unit, ask.request, started);
-        let answer = self.talk(&mut stream, ask, started).await;
+        let frame = encode(self.timing.framing, self.tid, ask.unit, ask.request);
+        let (mut buffer, mut filled) = ([0; FRAME_MAX], 0);
+        let answer = self.talk(&mut stream, ask, started, &frame, &mut buffer, &mut filled).await;
         let now = Instant::now();
+        self.tap.settled(Settled {
+            asked: Question::new(ask.unit, ask.request),
+            outcome: outcome_of(&answer),
+            started,
+            ended: now,
+            sent: &frame,
+            answer: if answer.is_ok() { &buffer[..filled] } else { &[] },
+        });
         self.stats.durations.observe(now - started);
         self.stats.busy_nanos.add(nanos(now - started));
         let silence = self.timing.t35.max(ask.silence_min);
@@ -271,41 +320,59 @@ impl Bus {
         }
     }
 
-    async fn talk(&mut self, stream: &mut Stream, ask: Ask<'_>, started: Instant) -> Result<Reply, Miss> {
-        let frame = encode(self.timing.framing, self.tid, ask.unit, ask.request);
+    /// Sends `frame` and waits for its answer, which then lies in `buffer[..filled]`.
+    async fn talk(
+        &mut self,
+        stream: &mut Stream,
+        ask: Ask<'_>,
+        started: Instant,
+        frame: &[u8],
+        buffer: &mut [u8; FRAME_MAX],
+        filled: &mut usize,
+    ) -> Result<Reply, Miss> {
         // Twice the time of the characters: serial servers and USB adapters pass an answer on in pieces.
         let characters = (frame.len() + 2 * self.timing.framing.reply_len(ask.request)) as u32;
         let deadline = started + ask.response_max + self.timing.char_time * characters;
-        match timeout_at(deadline, stream.write_all(&frame)).await {
+        self.tap.sent(frame);
+        match timeout_at(deadline, stream.write_all(frame)).await {
             Err(_) => return Err(Miss::Timeout),
             Ok(Err(error)) => return Err(Miss::Link(error)),
             Ok(Ok(())) => {}
         }
-        let mut buffer = [0; FRAME_MAX];
-        let (mut filled, mut skipped) = (0, 0);
-        let mut patience = deadline;
+        let (mut skipped, mut patience) = (0, deadline);
         loop {
-            let total = match judge(self.timing.framing, self.tid, ask.unit, ask.request, &buffer[..filled]) {
-                Verdict::Reply(reply) => return Ok(reply),
-                Verdict::Need(total) => match timeout_at(patience, stream.read(&mut buffer[filled..total])).await {
-                    Err(_) if filled > 0 => return Err(self.discard(Discard::Damaged)),
+            let total = match judge(self.timing.framing, self.tid, ask.unit, ask.request, &buffer[..*filled]) {
+                Verdict::Reply(reply) => {
+                    self.keep_only(ask.request.frame_len(self.timing.framing, &reply), buffer, filled);
+                    return Ok(reply);
+                }
+                Verdict::Need(need) => match timeout_at(patience, {
+                    let end = wanted(self.timing.framing, ask.request, need);
+                    stream.read(&mut buffer[*filled..end])
+                })
+                .await
+                {
+                    Err(_) if *filled > 0 => return Err(self.discard(Discard::Damaged, ask, &buffer[..*filled])),
                     Err(_) if skipped > 0 => return Err(Miss::Discarded),
                     Err(_) => return Err(Miss::Timeout),
                     Ok(Err(error)) => return Err(Miss::Link(error)),
                     Ok(Ok(read)) => {
-                        filled += read;
+                        self.tap.received(&buffer[*filled..*filled + read]);
+                        *filled += read;
                         patience = self.timing.framing.patience(Instant::now(), deadline);
                         continue;
                     }
                 },
                 Verdict::Skip(total) => {
-                    self.discard(Discard::Late);
+                    self.discard(Discard::Late, ask, &buffer[..total]);
                     total
                 }
-                Verdict::Reject(why) if self.timing.framing.has_transactions() => return Err(self.discard(why)),
+                Verdict::Reject(why) if self.timing.framing.has_transactions() => {
+                    return Err(self.discard(why, ask, &buffer[..*filled]));
+                }
                 Verdict::Reject(_) => {
-                    let (why, total) = self.identify(stream, &mut buffer, &mut filled, deadline, ask).await;
-                    let miss = self.discard(why);
+                    let (why, total) = self.identify(stream, buffer, filled, deadline, ask).await;
+                    let miss = self.discard(why, ask, &buffer[..total.unwrap_or(*filled)]);
                     let Some(total) = total else { return Err(miss) };
                     total
                 }
@@ -315,13 +382,22 @@ impl Bus {
             if skipped > SKIPPED_MAX {
                 return Err(Miss::Discarded);
             }
-            buffer.copy_within(total..filled, 0);
-            filled -= total;
+            buffer.copy_within(total..*filled, 0);
+            *filled -= total;
         }
     }
 
-    fn discard(&self, why: Discard) -> Miss {
+    /// Throws away what came after an answer.
+    fn keep_only(&self, total: usize, buffer: &[u8], filled: &mut usize) {
+        let Some(rest) = buffer.get(total..*filled).filter(|rest| !rest.is_empty()) else { return };
+        self.tap.skipped(rest);
+        self.stats.stale_bytes.add(rest.len() as u64);
+        *filled = total;
+    }
+
+    fn discard(&self, why: Discard, ask: Ask<'_>, frame: &[u8]) -> Miss {
         self.stats.discarded(why);
+        self.tap.discarded(why, Question::new(ask.unit, ask.request), frame);
         Miss::Discarded
     }
 
@@ -344,7 +420,10 @@ impl Bus {
                 Form::Need(total) => {
                     let pause = Instant::now() + self.timing.t35.max(PIECES_APART_MAX);
                     match timeout_at(deadline.min(pause), stream.read(&mut buffer[*filled..total])).await {
-                        Ok(Ok(read)) => *filled += read,
+                        Ok(Ok(read)) => {
+                            self.tap.received(&buffer[*filled..*filled + read]);
+                            *filled += read;
+                        }
                         _ => return (Discard::Damaged, None),
                     }
                 }
@@ -356,28 +435,35 @@ impl Bus {
     /// pause; a line that cannot be opened, or breaks again before it answered, is down.
     fn fault(&mut self, error: &LinkError, severity: Severity) {
         self.faults = self.faults.saturating_add(1);
+        self.tap.failed(error);
         let pauses = match severity {
             Severity::CannotOpen => self.faults,
             Severity::Broke => self.faults - 1,
         };
         self.stats.connected.set(0);
         if pauses > 0 {
-            let pause = match error {
-                // Looking at an empty seat costs nobody anything, and the modem should not wait once it is there.
-                LinkError::NotDialledIn { .. } => BACKOFF_FIRST,
-                // The jitter keeps the lines of one serial server from knocking at the same moment.
-                _ => (BACKOFF_FIRST * 2u32.saturating_pow((pauses - 1).min(8)))
-                    .mul_f64(0.8 + 0.4 * fastrand::f64())
-                    .clamp(BACKOFF_FIRST, BACKOFF_MAX),
-            };
+            // The jitter keeps the lines of one serial server from knocking at the same moment.
+            let pause = BACKOFF_STEP.saturating_mul(pauses).min(BACKOFF_MAX).mul_f64(0.9 + 0.2 * fastrand::f64());
             let was_down = self.retry_at.replace(Instant::now() + pause).is_some();
             let pause_ms = pause.as_millis() as u64;
+            // Looking at an empty seat is no news.
             if was_down && matches!(error, LinkError::NotDialledIn { .. }) {
                 debug!(line = %self.name, %error, pause_ms, "line is still down");
             } else {
                 info!(line = %self.name, %error, pause_ms, "line is down");
             }
         }
+    }
+}
+
+/// How a transaction ended, for whoever watches.
+fn outcome_of(answer: &Result<Reply, Miss>) -> Outcome {
+    match answer {
+        Ok(Reply::Exception(code)) => Outcome::Exception(*code),
+        Ok(_) => Outcome::Answered,
+        Err(Miss::Timeout) => Outcome::Timeout,
+        Err(Miss::Discarded) => Outcome::Discarded,
+        Err(Miss::Link(_) | Miss::Down | Miss::Noise) => Outcome::LinkError,
     }
 }
 

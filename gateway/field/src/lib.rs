@@ -11,6 +11,9 @@
 //! * [`plan`]: points to reads (pure)
 //! * [`line`]: the task: slots, health, back-off, relay commands
 //! * [`report`], [`stats`]: what others see of it
+//! * [`tap`]: where its bytes can be watched; [`evidence`]: how its last values came to be;
+//!   [`doctor`]: what its failures mean; [`sniff`]: frames whose question is not known
+//! * [`session`]: one question and its answer, for the tools of the command line
 //!
 //! # The one thing that must not happen
 //!
@@ -21,18 +24,23 @@
 
 mod bus;
 pub mod clock;
+pub mod doctor;
+pub mod evidence;
 mod frame;
 pub mod line;
 pub mod link;
 pub mod plan;
 pub mod report;
+pub mod session;
+pub mod sniff;
 pub mod stats;
+pub mod tap;
 
 pub use clock::now;
 pub use line::{FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, start_dial_in_line, start_line};
 pub use link::dial_in::{Caller, Carries, DialIn, EntranceConfig, EntranceHandle, start_entrance};
 pub use link::tls::TlsFiles;
 pub use link::{LineConfig, Link, LinkError, Parity, SerialFormat};
-pub use plan::{ReadRequest, plan};
+pub use plan::{Layout, Learned, Pace, ReadRequest, plan};
 pub use report::{DeviceHealth, FieldReport};
 pub use stats::LineStats;

@@ -36,10 +36,13 @@ use tracing::{debug, error, info};
 
 use crate::bus::{Bus, Timing};
 use crate::clock;
+use crate::doctor::{LineFacts, Wire};
+use crate::frame::Framing;
 use crate::link::dial_in::Seat;
-use crate::link::{Dial, LineConfig};
+use crate::link::{Dial, LineConfig, Link};
 use crate::report::{DeviceHealth, FieldReport, Reporter};
 use crate::stats::LineStats;
+use crate::tap::Tap;
 
 mod device;
 mod poll;
@@ -101,6 +104,7 @@ impl FieldDevice {
 pub struct LineHandle {
     name: Arc<str>,
     stats: Arc<LineStats>,
+    tap: Arc<Tap>,
     commands: mpsc::Sender<Waiting>,
 }
 
@@ -113,6 +117,11 @@ impl LineHandle {
     /// What the line counts about itself.
     pub fn stats(&self) -> &Arc<LineStats> {
         &self.stats
+    }
+
+    /// Where the bytes of the line can be watched.
+    pub fn tap(&self) -> &Arc<Tap> {
+        &self.tap
     }
 
     /// Moves a relay or valve and tells where it is afterwards.
@@ -161,13 +170,14 @@ pub fn start_dial_in_line(
     start(config.name, Dial::Seat(seat), timing, config.response_max, devices, reports, stop)
 }
 
-fn timing(config: &LineConfig) -> Timing {
+pub(crate) fn timing(config: &LineConfig) -> Timing {
     let format = config.link.format();
     Timing {
         framing: config.link.framing(),
         char_time: format.map_or(Duration::ZERO, |f| f.char_time()),
         t35: format.map_or(Duration::ZERO, |f| f.t35()),
         linger: config.linger,
+        turnaround: config.turnaround,
     }
 }
 
@@ -183,10 +193,20 @@ fn start(
     let stats = Arc::new(LineStats::new(devices.iter().map(|d| (d.ix, &d.id))));
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let start = Instant::now();
+    let pace = timing.pace();
+    let devices: Vec<Device> = devices.into_iter().map(|d| Device::new(d, response_max, pace)).collect();
     let slots = schedule::slots(&devices, start);
+    let facts = LineFacts {
+        wire: wire_of(&dial, timing.framing),
+        char_time: timing.char_time,
+        units: devices.iter().map(|d| (d.spec.unit, d.response_max)).collect(),
+    };
+    let bus = Bus::new(Arc::clone(&name), dial, timing, Arc::clone(&stats));
+    let tap = Arc::clone(bus.tap());
+    tap.attend(facts);
     let line = Line {
-        bus: Bus::new(Arc::clone(&name), dial, timing, Arc::clone(&stats)),
-        devices: devices.into_iter().map(|d| Device::new(d, response_max)).collect(),
+        bus,
+        devices,
         slots,
         inbox,
         waiting: Vec::new(),
@@ -194,11 +214,21 @@ fn start(
         reporter: Reporter::new(reports, Arc::clone(&stats)),
         stats: Arc::clone(&stats),
         probes_from: start,
+        started: start,
         health: LineHealth::Up,
         name: Arc::clone(&name),
         stop,
     };
-    (LineHandle { name, stats, commands }, tokio::spawn(line.run()))
+    (LineHandle { name, stats, tap, commands }, tokio::spawn(line.run()))
+}
+
+/// What the line's doctor must know of it.
+fn wire_of(dial: &Dial, framing: Framing) -> Wire {
+    match (framing, dial) {
+        (Framing::Mbap, _) => Wire::Network,
+        (_, Dial::Link(Link::Serial { .. } | Link::AsciiSerial { .. })) => Wire::Serial,
+        _ => Wire::SerialServer,
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -235,6 +265,8 @@ struct Line {
     proving: Vec<Proving>,
     reporter: Reporter,
     stats: Arc<LineStats>,
+    /// What the decoders' times count from.
+    started: Instant,
     /// No silent device is probed before.
     probes_from: Instant,
     health: LineHealth,
@@ -334,6 +366,7 @@ impl Line {
             return;
         }
         device.state = State::silent(reason, Instant::now() + device.probe_step);
+        device.decoder.forget();
         for slot in self.slots.iter_mut().filter(|s| s.device == i) {
             slot.forget();
         }

@@ -70,6 +70,17 @@ pub enum Discard {
     Damaged,
 }
 
+impl Discard {
+    /// The word in metrics, traces and JSON: `late`, `foreign` or `damaged`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Discard::Late => "late",
+            Discard::Foreign => "foreign",
+            Discard::Damaged => "damaged",
+        }
+    }
+}
+
 /// The counters of one device.
 #[derive(Debug)]
 pub struct DeviceStats {

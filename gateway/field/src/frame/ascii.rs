@@ -112,7 +112,7 @@ mod tests {
     use guanjia_core::profile::Table;
     use proptest::prelude::*;
 
-    use super::super::{Framing, Reply};
+    use super::super::{Framing, Reply, Write};
     use super::*;
 
     fn read(address: u16, count: u16) -> Request {
@@ -123,7 +123,7 @@ mod tests {
     fn frames_agree_with_published_ones() {
         let request = super::super::encode(Framing::Ascii, 0, 0x11, &read(0x6B, 3));
         assert_eq!(request, b":1103006B00037E\r\n");
-        let write = Request::Write { address: 1, words: vec![0x000A, 0x0102] };
+        let write = Request::Write(Write::Registers { address: 1, words: vec![0x000A, 0x0102] });
         assert_eq!(super::super::encode(Framing::Ascii, 0, 0x11, &write), b":11100001000204000A0102CB\r\n");
         assert_eq!(judge(0x11, &write, b":111000010002DC\r\n"), Verdict::Reply(Reply::Written));
         let answer = b":110306AE415652434069\r\n";

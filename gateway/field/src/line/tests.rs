@@ -4,11 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
 use guanjia_core::profile::{
-    Confidence, EquipmentClass, Order, PointDef, PollClass, ReadLimits, Registers, Relay, RelayAction, Source, Table,
-    WireType,
+    EquipmentClass, PointDef, PollClass, ReadLimits, Registers, Relay, RelayAction, Source, Table, WireType,
 };
 use guanjia_core::reading::{Decimal, Quality, Value};
-use guanjia_core::text::Bilingual;
 use guanjia_core::time::Timestamp;
 
 use self::world::{Act, Facts, PROOF, RELAY, Shared, dialled_world, ident, world};
@@ -18,8 +16,11 @@ use crate::link::Link;
 
 mod commands;
 mod dial_in;
+mod interleavings;
 mod lies;
+mod refusals;
 mod servers;
+mod watching;
 mod world;
 
 const RESPONSE_MAX: Duration = Duration::from_millis(100);
@@ -38,37 +39,14 @@ const POINTS: [(&str, Table, u16, WireType, PollClass); 8] = [
 
 fn profile() -> Arc<Profile> {
     let point = |&(id, table, address, wire, poll): &(&str, Table, u16, WireType, PollClass)| PointDef {
-        id: id.into(),
-        name: Bilingual::new("点", id),
-        source: Source::Registers(Registers {
-            table,
-            address,
-            count: if wire == WireType::U32 { 2 } else { 1 },
-            wire,
-            bytes: Order::Big,
-            words: Order::Big,
-            bit: None,
-            mask: None,
-            invalid: Vec::new(),
-        }),
-        scale: Decimal::new(1, 0),
-        unit: String::new(),
         poll,
-        codes: Vec::new(),
-        counter_digits: None,
+        ..PointDef::new(id, Source::Registers(Registers::new(table, address, wire)))
     };
     let class = EquipmentClass::ElectricityMeter;
     Arc::new(Profile {
-        id: "test".into(),
-        vendor: "test".into(),
-        model: "test".into(),
-        class,
-        confidence: Confidence::Synthetic,
-        limits: ReadLimits { response_max: RESPONSE_MAX, ..ReadLimits::default() },
-        points: POINTS.iter().map(point).collect(),
-        alarms: Vec::new(),
+        limits: ReadLimits { response_max: RESPONSE_MAX, gap_max: None, ..ReadLimits::default() },
         relay: Relay::new(class, RELAY, vec![1, 1], vec![0, 0], "relay_state".into(), 1).ok(),
-        settings: Vec::new(),
+        ..Profile::new("test", class, POINTS.iter().map(point).collect())
     })
 }
 
@@ -95,6 +73,7 @@ fn rtu() -> Timing {
         char_time: Duration::from_micros(100),
         t35: Duration::from_micros(1750),
         linger: Duration::from_millis(50),
+        turnaround: None,
     }
 }
 
@@ -137,13 +116,20 @@ fn all_ways() -> Vec<Way> {
 }
 
 fn tcp() -> Timing {
-    Timing { framing: Framing::Mbap, char_time: Duration::ZERO, t35: Duration::ZERO, linger: Duration::ZERO }
+    Timing {
+        framing: Framing::Mbap,
+        char_time: Duration::ZERO,
+        t35: Duration::ZERO,
+        linger: Duration::ZERO,
+        turnaround: None,
+    }
 }
 
 /// A line in a world, and everything it ever reported.
 struct Rig {
     facts: Shared,
     handle: LineHandle,
+    sender: mpsc::Sender<FieldReport>,
     reports: mpsc::Receiver<FieldReport>,
     seen: Vec<FieldReport>,
     stop: CancellationToken,
@@ -164,8 +150,8 @@ impl Rig {
     fn with_dial(timing: Timing, devices: Vec<FieldDevice>, dial: Dial, facts: Shared) -> Self {
         let (sender, reports) = mpsc::channel(10_000);
         let stop = CancellationToken::new();
-        let (handle, task) = start("line".into(), dial, timing, None, devices, sender, stop.clone());
-        Self { facts, handle, reports, seen: Vec::new(), stop, task }
+        let (handle, task) = start("line".into(), dial, timing, None, devices, sender.clone(), stop.clone());
+        Self { facts, handle, sender, reports, seen: Vec::new(), stop, task }
     }
 
     async fn run(&mut self, time: Duration) {

@@ -44,7 +44,10 @@ impl House {
                     carries: Carries::Rtu(FORMAT),
                 };
                 let link = Link::DialIn(dial_in);
-                (LineConfig { name, link, response_max: None, linger: Duration::from_millis(50) }, devices)
+                (
+                    LineConfig { name, link, response_max: None, turnaround: None, linger: Duration::from_millis(50) },
+                    devices,
+                )
             })
             .collect();
         let callers = lines.iter().filter_map(|(config, devices)| Caller::of(config, devices)).collect();
@@ -55,8 +58,8 @@ impl House {
                 let (sender, reports) = mpsc::channel(10_000);
                 let seat = entrance.seat(&config.name).expect("every line has a seat");
                 let line_stop = stop.child_token();
-                let (handle, task) = start_dial_in_line(config, seat, devices, sender, line_stop.clone());
-                Rig { facts: Shared::default(), handle, reports, seen: Vec::new(), stop: line_stop, task }
+                let (handle, task) = start_dial_in_line(config, seat, devices, sender.clone(), line_stop.clone());
+                Rig { facts: Shared::default(), handle, sender, reports, seen: Vec::new(), stop: line_stop, task }
             })
             .collect();
         while entrance.address().is_none() {

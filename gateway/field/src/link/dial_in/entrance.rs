@@ -51,7 +51,7 @@ impl Caller {
         let Link::DialIn(dial_in) = &config.link else { return None };
         let questions = match dial_in.registration {
             Some(_) => Vec::new(),
-            None => question::of(devices, config.response_max),
+            None => question::of(devices, config),
         };
         Some(Self { line: Arc::clone(&config.name), dial_in: dial_in.clone(), questions })
     }

@@ -17,7 +17,8 @@ use super::dialled::Asked;
 use super::entrance::Guest;
 use crate::frame::{FRAME_MAX, Request, Verdict, encode, judge};
 use crate::line::FieldDevice;
-use crate::plan::plan;
+use crate::link::LineConfig;
+use crate::plan::{Layout, Learned, Pace, plan};
 
 /// Devices of one DTU that are asked at most: any of them may be dead, all of them hardly.
 const DEVICES_MAX: usize = 4;
@@ -35,13 +36,16 @@ pub(super) struct Question {
 }
 
 /// The first read of each device.
-pub(super) fn of(devices: &[FieldDevice], response_max: Option<Duration>) -> Vec<Question> {
+pub(super) fn of(devices: &[FieldDevice], config: &LineConfig) -> Vec<Question> {
+    let learned = Learned::default();
     let question = |device: &FieldDevice| {
-        let read = plan(&device.profile.points, &device.profile.limits, None).into_iter().next()?;
+        let (points, limits) = (&device.profile.points, &device.profile.limits);
+        let layout = Layout { points, limits, together: &[], learned: &learned, pace: Pace::of(config) };
+        let read = plan(&layout, None).into_iter().next()?;
         Some(Question {
             unit: device.unit,
-            request: Request::Read { table: read.table, address: read.address, count: read.count },
-            response_max: response_max.unwrap_or(device.profile.limits.response_max),
+            request: read.request(),
+            response_max: config.response_max.unwrap_or(device.profile.limits.response_max),
         })
     };
     devices.iter().filter_map(question).take(DEVICES_MAX).collect()
