@@ -15,7 +15,7 @@ use std::time::Duration;
 use guanjia_core::profile::{ReadLimits, Table};
 
 use crate::frame::Framing;
-use crate::link::{LineConfig, Link};
+use crate::link::LineConfig;
 
 /// How long a device on a serial line typically thinks before its answer begins. Meters of the library answer within
 /// 10 to 60 ms.
@@ -48,14 +48,9 @@ pub struct Pace {
 impl Pace {
     /// How fast a line is.
     pub fn of(line: &LineConfig) -> Self {
-        Self::of_link(&line.link, line.turnaround)
-    }
-
-    /// The same for a link alone.
-    pub(crate) fn of_link(link: &Link, turnaround: Option<Duration>) -> Self {
-        let format = link.format();
+        let format = line.link.format();
         let (char_time, t35) = format.map_or((Duration::ZERO, Duration::ZERO), |f| (f.char_time(), f.t35()));
-        Self::new(link.framing(), char_time, t35, turnaround)
+        Self::new(line.link.framing(), char_time, t35, line.turnaround)
     }
 
     /// A line of this framing; `char_time` is zero where no serial line is known of.
