@@ -38,6 +38,7 @@ use crate::bus::{Bus, Timing};
 use crate::clock;
 use crate::doctor::{LineFacts, Wire};
 use crate::frame::Framing;
+use crate::link::dial_in::Seat;
 use crate::link::{Dial, LineConfig, Link};
 use crate::report::{DeviceHealth, FieldReport, Reporter};
 use crate::stats::LineStats;
@@ -169,14 +170,22 @@ pub fn start_line(
     start(config.name, dial, timing, config.response_max, devices, reports, stop)
 }
 
+/// The same for the line of a DTU, which gets its connections at a [`Seat`] of its entrance.
+pub fn start_dial_in_line(
+    config: LineConfig,
+    seat: Arc<Seat>,
+    devices: Vec<FieldDevice>,
+    reports: mpsc::Sender<FieldReport>,
+    stop: CancellationToken,
+) -> (LineHandle, JoinHandle<()>) {
+    let timing = timing(&config);
+    start(config.name, Dial::Seat(seat), timing, config.response_max, devices, reports, stop)
+}
+
 pub(crate) fn timing(config: &LineConfig) -> Timing {
-    let framing = match config.link {
-        Link::Serial { .. } | Link::RtuOverTcp { .. } => Framing::Rtu,
-        Link::ModbusTcp { .. } => Framing::Mbap,
-    };
     let format = config.link.format();
     Timing {
-        framing,
+        framing: config.link.framing(),
         char_time: format.map_or(Duration::ZERO, |f| f.char_time()),
         t35: format.map_or(Duration::ZERO, |f| f.t35()),
         linger: config.linger,
@@ -229,7 +238,7 @@ fn start(
 fn wire_of(dial: &Dial, framing: Framing) -> Wire {
     match (framing, dial) {
         (Framing::Mbap, _) => Wire::Network,
-        (_, Dial::Link(Link::Serial { .. })) => Wire::Serial,
+        (_, Dial::Link(Link::Serial { .. } | Link::AsciiSerial { .. })) => Wire::Serial,
         _ => Wire::SerialServer,
     }
 }

@@ -282,11 +282,13 @@ impl Session {
             Ok(()) => Ok(()),
             Err(Miss::Noise) => Err(SessionError::Noise),
             Err(Miss::Link(error)) => Err(error.into()),
-            Err(Miss::Down | Miss::Timeout | Miss::Discarded) => match Dial::Link(self.link.clone()).open().await {
-                Ok(_) => Err(LinkError::Closed.into()),
-                Err(error) if is_busy(&error) => Err(SessionError::Busy { place: self.link.place().to_owned() }),
-                Err(error) => Err(error.into()),
-            },
+            Err(Miss::Down | Miss::Timeout | Miss::Discarded) => {
+                match Dial::Link(self.link.clone()).open(&self.stats).await {
+                    Ok(_) => Err(LinkError::Closed.into()),
+                    Err(error) if is_busy(&error) => Err(SessionError::Busy { place: self.link.place().to_owned() }),
+                    Err(error) => Err(error.into()),
+                }
+            }
         }
     }
 }
