@@ -39,6 +39,6 @@ pub mod tap;
 pub use clock::now;
 pub use line::{FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, start_line};
 pub use link::{LineConfig, Link, LinkError, Parity, SerialFormat};
-pub use plan::{ReadRequest, plan};
+pub use plan::{Layout, Learned, Pace, ReadRequest, plan};
 pub use report::{DeviceHealth, FieldReport};
 pub use stats::LineStats;
