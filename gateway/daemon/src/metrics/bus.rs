@@ -110,7 +110,12 @@ fn protocol(link: &Link) -> &'static str {
     match link {
         Link::Serial { .. } => "modbus_rtu",
         Link::RtuOverTcp { .. } => "rtu_over_tcp",
+        Link::AsciiSerial { .. } => "modbus_ascii",
+        Link::AsciiOverTcp { .. } => "ascii_over_tcp",
         Link::ModbusTcp { .. } => "modbus_tcp",
+        Link::ModbusTls { .. } => "modbus_tls",
+        Link::ModbusUdp { .. } => "modbus_udp",
+        Link::DialIn(_) => "dial_in",
     }
 }
 
