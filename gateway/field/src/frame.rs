@@ -21,6 +21,9 @@ use crate::stats::Discard;
 /// The longest frame of either kind.
 pub(crate) const FRAME_MAX: usize = 260;
 
+/// The bytes of an MBAP header, the unit included.
+pub(crate) const MBAP_HEADER: usize = 7;
+
 /// The largest length field of an MBAP header: the unit and a PDU of 253 bytes.
 const MBAP_LENGTH_MAX: usize = 254;
 
@@ -348,14 +351,17 @@ fn judge_rtu(unit: u8, request: &Request, bytes: &[u8]) -> Verdict {
     }
 }
 
-fn judge_mbap(tid: u16, unit: u8, request: &Request, bytes: &[u8]) -> Verdict {
-    let [t0, t1, p0, p1, l0, l1, their_unit, pdu @ ..] = bytes else { return Verdict::Need(7) };
+/// How long the frame is that begins with these bytes, by its MBAP header; `None` if the header is not whole, or lies.
+pub(crate) fn mbap_len(bytes: &[u8]) -> Option<usize> {
+    let [_, _, p0, p1, l0, l1, _, ..] = bytes else { return None };
     let length = usize::from(u16::from_be_bytes([*l0, *l1]));
+    ((*p0, *p1) == (0, 0) && (3..=MBAP_LENGTH_MAX).contains(&length)).then_some(6 + length)
+}
+
+fn judge_mbap(tid: u16, unit: u8, request: &Request, bytes: &[u8]) -> Verdict {
+    let [t0, t1, _, _, _, _, their_unit, pdu @ ..] = bytes else { return Verdict::Need(MBAP_HEADER) };
     // A header that lies about its length or protocol means that nobody knows any more where a frame begins.
-    if (*p0, *p1) != (0, 0) || !(3..=MBAP_LENGTH_MAX).contains(&length) {
-        return Verdict::Reject(Discard::Damaged);
-    }
-    let total = 6 + length;
+    let Some(total) = mbap_len(bytes) else { return Verdict::Reject(Discard::Damaged) };
     if bytes.len() < total {
         return Verdict::Need(total);
     }
@@ -365,7 +371,7 @@ fn judge_mbap(tid: u16, unit: u8, request: &Request, bytes: &[u8]) -> Verdict {
     if *their_unit != unit {
         return Verdict::Reject(Discard::Foreign);
     }
-    match request.parse(&pdu[..length - 1]) {
+    match request.parse(&pdu[..total - MBAP_HEADER]) {
         Some(reply) => Verdict::Reply(reply),
         None => Verdict::Reject(Discard::Foreign),
     }

@@ -37,7 +37,9 @@ pub mod stats;
 pub mod tap;
 
 pub use clock::now;
-pub use line::{FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, start_line};
+pub use line::{
+    FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, SettingCommand, SettingOutcome, start_line,
+};
 pub use link::{LineConfig, Link, LinkError, Parity, SerialFormat};
 pub use plan::{Layout, Learned, Pace, ReadRequest, plan};
 pub use report::{DeviceHealth, FieldReport};
