@@ -29,7 +29,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use guanjia_core::profile::Profile;
+use guanjia_core::profile::{PollClass, Profile};
 use guanjia_core::reading::{BadReason, DeviceIx, PointIx, Reading};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -41,6 +41,7 @@ use crate::bus::{Bus, Timing};
 use crate::clock;
 use crate::doctor::{LineFacts, Wire};
 use crate::frame::Framing;
+use crate::link::dial_in::Seat;
 use crate::link::{Dial, LineConfig, Link};
 use crate::report::{DeviceHealth, FieldReport, Reporter};
 use crate::stats::LineStats;
@@ -84,6 +85,18 @@ pub struct Periods {
     pub billing: Duration,
     /// Everything else.
     pub bulk: Duration,
+}
+
+impl Periods {
+    /// The period of one class, but no shorter than a line can keep. Zero means as often as the line can.
+    pub fn of(&self, class: PollClass) -> Duration {
+        let period = match class {
+            PollClass::Alarm => self.alarm,
+            PollClass::Billing => self.billing,
+            PollClass::Bulk => self.bulk,
+        };
+        if period.is_zero() { period } else { period.max(schedule::PERIOD_MIN) }
+    }
 }
 
 /// One device on a line.
@@ -180,14 +193,22 @@ pub fn start_line(
     start(config.name, dial, timing, config.response_max, devices, reports, stop)
 }
 
+/// The same for the line of a DTU, which gets its connections at a [`Seat`] of its entrance.
+pub fn start_dial_in_line(
+    config: LineConfig,
+    seat: Arc<Seat>,
+    devices: Vec<FieldDevice>,
+    reports: mpsc::Sender<FieldReport>,
+    stop: CancellationToken,
+) -> (LineHandle, JoinHandle<()>) {
+    let timing = timing(&config);
+    start(config.name, Dial::Seat(seat), timing, config.response_max, devices, reports, stop)
+}
+
 pub(crate) fn timing(config: &LineConfig) -> Timing {
-    let framing = match config.link {
-        Link::Serial { .. } | Link::RtuOverTcp { .. } => Framing::Rtu,
-        Link::ModbusTcp { .. } => Framing::Mbap,
-    };
     let format = config.link.format();
     Timing {
-        framing,
+        framing: config.link.framing(),
         char_time: format.map_or(Duration::ZERO, |f| f.char_time()),
         t35: format.map_or(Duration::ZERO, |f| f.t35()),
         linger: config.linger,
@@ -234,6 +255,7 @@ fn start(
         reporter: Reporter::new(reports, Arc::clone(&stats)),
         stats: Arc::clone(&stats),
         probes_from: start,
+        started: start,
         health: LineHealth::Up,
         name: Arc::clone(&name),
         stop,
@@ -245,7 +267,7 @@ fn start(
 fn wire_of(dial: &Dial, framing: Framing) -> Wire {
     match (framing, dial) {
         (Framing::Mbap, _) => Wire::Network,
-        (_, Dial::Link(Link::Serial { .. })) => Wire::Serial,
+        (_, Dial::Link(Link::Serial { .. } | Link::AsciiSerial { .. })) => Wire::Serial,
         _ => Wire::SerialServer,
     }
 }
@@ -296,6 +318,8 @@ struct Line {
     hearing: Hearing,
     reporter: Reporter,
     stats: Arc<LineStats>,
+    /// What the decoders' times count from.
+    started: Instant,
     /// Nobody has to wait for a probe before.
     probes_from: Instant,
     health: LineHealth,
@@ -433,6 +457,7 @@ impl Line {
             return;
         }
         device.state = State::silent(reason, Instant::now() + device.probe_step);
+        device.decoder.forget();
         for slot in self.slots.iter_mut().filter(|s| s.device == i) {
             slot.forget();
         }

@@ -20,7 +20,7 @@
 
 use std::time::Duration;
 
-use guanjia_core::profile::{Extent, PointDef, PollClass, ReadLimits, Registers, Source, Table};
+use guanjia_core::profile::{Extent, PointDef, PollClass, ReadLimits, Registers, Table};
 
 use crate::frame::Request;
 
@@ -58,6 +58,20 @@ impl ReadRequest {
     /// What is asked of the device.
     pub(crate) fn request(&self) -> Request {
         Request::Read { table: self.table, address: self.address, count: self.count }
+    }
+
+    /// How many of its registers or bits belong to a point it brings.
+    pub(crate) fn useful(&self, points: &[PointDef]) -> u32 {
+        let mut spans: Vec<Span> =
+            self.points.iter().filter_map(|i| registers(points.get(*i)?)).map(Span::of).collect();
+        spans.sort();
+        let mut covered_to = 0;
+        let mut useful = 0;
+        for span in spans {
+            useful += span.end.saturating_sub(span.start.max(covered_to));
+            covered_to = covered_to.max(span.end);
+        }
+        useful
     }
 
     fn span(&self) -> Span {
@@ -175,7 +189,8 @@ pub(crate) fn read_alone(points: &[PointDef], limits: &ReadLimits, i: usize) -> 
 pub fn apart(layout: &Layout<'_>) -> Vec<(usize, usize)> {
     let atoms = atoms(layout);
     let in_one = |(a, b): &(usize, usize)| atoms.iter().any(|atom| atom.points.contains(a) && atom.points.contains(b));
-    layout.together.iter().filter(|pair| !in_one(pair)).copied().collect()
+    let is_read = |i: &usize| layout.points.get(*i).and_then(registers).is_some();
+    layout.together.iter().filter(|pair| is_read(&pair.0) && is_read(&pair.1) && !in_one(pair)).copied().collect()
 }
 
 /// Splits a refused read into two that together bring the same points, each in a shorter request; at the widest gap
@@ -204,10 +219,7 @@ pub(crate) fn split(layout: &Layout<'_>, read: &ReadRequest) -> Option<(ReadRequ
 
 /// The place of a point that comes from registers.
 pub(crate) fn registers(point: &PointDef) -> Option<&Registers> {
-    match &point.source {
-        Source::Registers(registers) => Some(registers),
-        Source::Message { .. } => None,
-    }
+    point.source.registers()
 }
 
 /// Every readable point in the atom it belongs to, by ascending address.

@@ -1,8 +1,10 @@
 //! One device of a line: its health and what is needed to ask it something.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use guanjia_core::profile::Source;
+use guanjia_core::decode::Decoder;
+use guanjia_core::profile::PollClass;
 use guanjia_core::reading::{BadReason, Reading};
 use guanjia_core::time::Timestamp;
 use tokio::time::Instant;
@@ -23,6 +25,10 @@ const PROBE_PAUSE_ALONE: Duration = Duration::from_millis(400);
 
 /// How often the silence of a device is told again.
 const TOLD_AGAIN: Duration = Duration::from_secs(10);
+/// A ratio or unit that a device was set to counts for so many periods of its poll class after it was read, and at
+/// least for this long.
+const REMEMBERED_PERIODS: u32 = 3;
+const REMEMBERED_MIN: Duration = Duration::from_secs(10);
 
 /// Whether a device answers, as far as is known.
 #[derive(Debug)]
@@ -64,6 +70,8 @@ pub(super) struct Device {
     /// By how much the pause between probes grows; also the first pause.
     pub(super) probe_step: Duration,
     probe_pause_max: Duration,
+    /// What it said before that its values need.
+    pub(super) decoder: Decoder,
     /// The last read that was answered with data.
     pub(super) last_good: Option<Request>,
     /// When its silence was last told, for all of its points.
@@ -93,7 +101,15 @@ impl Device {
             Company::Alone => PROBE_PAUSE_ALONE,
             Company::Shared => PROBE_PAUSE_MAX.max(probe_step),
         };
+        let periods = spec.periods;
+        let age_max = |class| match class {
+            PollClass::Alarm => periods.alarm,
+            PollClass::Billing => periods.billing,
+            PollClass::Bulk => periods.bulk,
+        };
+        let age_max = |class| age_max(class).saturating_mul(REMEMBERED_PERIODS).max(REMEMBERED_MIN);
         Self {
+            decoder: Decoder::new(Arc::clone(&spec.profile), age_max),
             state: State::Unknown,
             response_max: response_max.unwrap_or(spec.profile.limits.response_max),
             probe_step: probe_step.min(probe_pause_max),
@@ -104,7 +120,7 @@ impl Device {
             ready_at: Instant::now(),
             under_way: 0,
             bridges: bridges(&spec, pace),
-            together: Vec::new(),
+            together: spec.profile.together(),
             pace,
             learned: Learned::default(),
             plans: 0,
@@ -182,7 +198,7 @@ impl Device {
     pub(super) fn all_bad(&self, reason: BadReason, at: Timestamp) -> Vec<Reading> {
         let profile = &self.spec.profile;
         let never_read = unreadable(&profile.points, &profile.limits);
-        let is_read = |i: &usize| matches!(profile.points[*i].source, Source::Registers(_)) && !never_read.contains(i);
+        let is_read = |i: &usize| profile.points[*i].source.is_asked() && !never_read.contains(i);
         (0..profile.points.len()).filter(is_read).map(|i| Reading::bad(self.spec.point(i), reason, at)).collect()
     }
 

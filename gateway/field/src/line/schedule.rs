@@ -303,12 +303,7 @@ pub(super) fn slots(line: &str, devices: &[Device], start: Instant) -> Vec<Slot>
     for (i, device) in devices.iter().enumerate() {
         let phase = (i as f64 + place_of(line)) / devices.len() as f64;
         for class in [PollClass::Alarm, PollClass::Billing, PollClass::Bulk] {
-            let period = match class {
-                PollClass::Alarm => device.spec.periods.alarm,
-                PollClass::Billing => device.spec.periods.billing,
-                PollClass::Bulk => device.spec.periods.bulk,
-            };
-            let period = if period.is_zero() { period } else { period.max(PERIOD_MIN) };
+            let period = device.spec.periods.of(class);
             let reads = plan(&device.layout(), Some(class));
             if reads.is_empty() {
                 continue;

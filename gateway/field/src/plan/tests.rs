@@ -1,8 +1,6 @@
 use std::collections::BTreeSet;
 
-use guanjia_core::profile::{Alignment, Order, Place, WireType};
-use guanjia_core::reading::Decimal;
-use guanjia_core::text::Bilingual;
+use guanjia_core::profile::{Alignment, Place, Source, WireType};
 use proptest::prelude::*;
 
 use super::*;
@@ -11,26 +9,8 @@ mod learning;
 mod rules;
 
 fn point(table: Table, address: u16, count: u16, poll: PollClass) -> PointDef {
-    PointDef {
-        id: "p".into(),
-        name: Bilingual { zh: "点".into(), en: "point".into() },
-        source: Source::Registers(Registers {
-            table,
-            address,
-            count,
-            wire: WireType::U16,
-            bytes: Order::Big,
-            words: Order::Big,
-            bit: None,
-            mask: None,
-            invalid: Vec::new(),
-        }),
-        scale: Decimal::new(1, 0),
-        unit: String::new(),
-        poll,
-        codes: Vec::new(),
-        counter_digits: None,
-    }
+    let place = Registers { count, ..Registers::new(table, address, WireType::U16) };
+    PointDef { poll, ..PointDef::new("p", Source::Registers(place)) }
 }
 
 fn holding(address: u16, count: u16) -> PointDef {
