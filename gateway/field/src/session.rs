@@ -21,13 +21,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use guanjia_core::profile::{Mismatch, ReadLimits, Table};
+use guanjia_core::profile::{Extent, Mismatch, ReadLimits, Table};
 use tokio::time::Instant;
 
 use crate::bus::{Ask, Bus, Miss};
 use crate::frame::{Reply, Request};
 use crate::line::timing;
 use crate::link::{Dial, LineConfig, Link, LinkError};
+use crate::plan::Pace;
 use crate::stats::LineStats;
 
 mod look;
@@ -188,20 +189,28 @@ pub struct Session {
     response_max: Option<Duration>,
     /// The unit whose last question was not answered.
     missed: Option<u8>,
+    pace: Pace,
+    /// Places of the device that is looked at which no request may touch.
+    holes: Vec<Extent>,
 }
 
 impl Session {
     /// A session on a line. Nothing is opened before the first question.
     pub fn new(config: LineConfig) -> Self {
         let stats = Arc::new(LineStats::new(std::iter::empty()));
-        let timing = timing(&config);
+        let (timing, pace) = (timing(&config), Pace::of(&config));
         let bus = Bus::new(config.name, Dial::Link(config.link.clone()), timing, Arc::clone(&stats));
-        Self { bus, stats, link: config.link, response_max: config.response_max, missed: None }
+        Self { bus, stats, link: config.link, response_max: config.response_max, missed: None, pace, holes: Vec::new() }
     }
 
     /// The way to the devices.
     pub fn link(&self) -> &Link {
         &self.link
+    }
+
+    /// What a read costs on this line.
+    pub fn pace(&self) -> Pace {
+        self.pace
     }
 
     /// What the line counted so far.
@@ -249,7 +258,8 @@ impl Session {
         if !self.bus.is_ambiguous(unit, request) {
             return Ok(());
         }
-        let bridges: Vec<Request> = [request.one_of(), request.one_of_sister()].into_iter().flatten().collect();
+        let odd = [request.one_of(), request.one_of_sister()].into_iter().flatten();
+        let bridges: Vec<Request> = odd.filter(|r| !r.touches(&self.holes)).collect();
         if let Some(bridge) = self.bus.bridge_to(unit, request, &bridges) {
             // Whatever comes of it, the next look says whether it settled anything.
             let _ = self.once(unit, &bridge, patience).await;

@@ -12,8 +12,8 @@ use std::time::Duration;
 use guanjia_core::decode::{Answer, DecodeError, Decoder};
 use guanjia_core::profile::{Extent, PointDef, Profile, Table};
 use guanjia_core::reading::Value;
+use guanjia_field::plan::{Layout, Learned, Pace, ReadRequest, plan};
 use guanjia_field::session::{Content, Patience, ReadOf, Session, SessionError};
-use guanjia_field::{ReadRequest, plan};
 
 /// Requests of one profile that are asked.
 const REQUESTS_MAX: usize = 2;
@@ -115,7 +115,7 @@ impl Talk<'_> {
                 return Ok(score);
             }
         }
-        for request in telling(&score.profile) {
+        for request in telling(&score.profile, self.session.pace()) {
             let key = (request.table, request.address, request.count);
             if !self.heard.contains_key(&key) {
                 let came = self.ask(&request, profile).await?;
@@ -168,8 +168,10 @@ pub fn winner(scores: &[Score]) -> Option<&Score> {
 }
 
 /// The requests of a profile that say most about it.
-fn telling(profile: &Profile) -> Vec<ReadRequest> {
-    let mut requests = plan(&profile.points, &profile.limits, None);
+fn telling(profile: &Profile, pace: Pace) -> Vec<ReadRequest> {
+    let (together, learned) = (profile.together(), Learned::default());
+    let (points, limits) = (&profile.points, &profile.limits);
+    let mut requests = plan(&Layout { points, limits, together: &together, learned: &learned, pace }, None);
     let weight = |r: &ReadRequest| -> u32 { r.points.iter().map(|i| telling_power(&profile.points[*i])).sum() };
     requests.sort_by_key(|r| std::cmp::Reverse(weight(r)));
     requests.truncate(REQUESTS_MAX);

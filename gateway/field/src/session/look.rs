@@ -8,7 +8,7 @@ use guanjia_core::profile::{Asked, Extent, Introduction, Next, PointKind, Profil
 use guanjia_core::reading::{BadReason, Quality, Value};
 
 use super::{Answered, Content, Patience, ReadOf, Session, SessionError};
-use crate::plan::{ReadRequest, plan, registers, split, unreadable};
+use crate::plan::{Layout, Learned, ReadRequest, plan, registers, split, unreadable};
 
 /// Questions an introduction may take: every model of a SunSpec device, and some points.
 const INTRODUCTION_MAX: usize = 100;
@@ -90,7 +90,16 @@ impl Session {
             looks[i].quality = Quality::Bad(BadReason::Undecodable);
         }
         let mut decoder = Decoder::new(Arc::clone(profile), |_| Duration::MAX);
-        let mut open: Vec<ReadRequest> = plan(&profile.points, &profile.limits, None);
+        self.holes.clone_from(&profile.limits.holes);
+        let (together, learned) = (profile.together(), Learned::default());
+        let layout = Layout {
+            points: &profile.points,
+            limits: &profile.limits,
+            together: &together,
+            learned: &learned,
+            pace: self.pace(),
+        };
+        let mut open = plan(&layout, None);
         open.retain(|r| r.points.iter().any(|i| needed[*i]));
         // Ratios and units come before what they belong to.
         let is_setting = |i: &usize| profile.points[*i].kind == PointKind::Configured;
@@ -106,7 +115,7 @@ impl Session {
                 }
                 Err(SessionError::Refused { code, .. }) => {
                     answers += 1;
-                    match split(&request, &profile.points).filter(|_| matches!(code, 2 | 3)) {
+                    match split(&layout, &request).filter(|_| matches!(code, 2 | 3)) {
                         Some((low, high)) => open.extend([high, low]),
                         None => {
                             lose(&mut decoder, &request, read, BadReason::Refused, &mut looks);
