@@ -26,7 +26,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use guanjia_core::profile::Profile;
+use guanjia_core::profile::{PollClass, Profile};
 use guanjia_core::reading::{BadReason, DeviceIx, PointIx, Reading};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -38,6 +38,7 @@ use crate::bus::{Bus, Timing};
 use crate::clock;
 use crate::doctor::{LineFacts, Wire};
 use crate::frame::Framing;
+use crate::link::dial_in::Seat;
 use crate::link::{Dial, LineConfig, Link};
 use crate::report::{DeviceHealth, FieldReport, Reporter};
 use crate::stats::LineStats;
@@ -72,6 +73,18 @@ pub struct Periods {
     pub billing: Duration,
     /// Everything else.
     pub bulk: Duration,
+}
+
+impl Periods {
+    /// The period of one class, but no shorter than a line can keep.
+    pub fn of(&self, class: PollClass) -> Duration {
+        let period = match class {
+            PollClass::Alarm => self.alarm,
+            PollClass::Billing => self.billing,
+            PollClass::Bulk => self.bulk,
+        };
+        period.max(schedule::PERIOD_MIN)
+    }
 }
 
 /// One device on a line.
@@ -157,14 +170,22 @@ pub fn start_line(
     start(config.name, dial, timing, config.response_max, devices, reports, stop)
 }
 
+/// The same for the line of a DTU, which gets its connections at a [`Seat`] of its entrance.
+pub fn start_dial_in_line(
+    config: LineConfig,
+    seat: Arc<Seat>,
+    devices: Vec<FieldDevice>,
+    reports: mpsc::Sender<FieldReport>,
+    stop: CancellationToken,
+) -> (LineHandle, JoinHandle<()>) {
+    let timing = timing(&config);
+    start(config.name, Dial::Seat(seat), timing, config.response_max, devices, reports, stop)
+}
+
 pub(crate) fn timing(config: &LineConfig) -> Timing {
-    let framing = match config.link {
-        Link::Serial { .. } | Link::RtuOverTcp { .. } => Framing::Rtu,
-        Link::ModbusTcp { .. } => Framing::Mbap,
-    };
     let format = config.link.format();
     Timing {
-        framing,
+        framing: config.link.framing(),
         char_time: format.map_or(Duration::ZERO, |f| f.char_time()),
         t35: format.map_or(Duration::ZERO, |f| f.t35()),
         linger: config.linger,
@@ -217,7 +238,7 @@ fn start(
 fn wire_of(dial: &Dial, framing: Framing) -> Wire {
     match (framing, dial) {
         (Framing::Mbap, _) => Wire::Network,
-        (_, Dial::Link(Link::Serial { .. })) => Wire::Serial,
+        (_, Dial::Link(Link::Serial { .. } | Link::AsciiSerial { .. })) => Wire::Serial,
         _ => Wire::SerialServer,
     }
 }

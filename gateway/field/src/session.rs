@@ -21,7 +21,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use guanjia_core::profile::{Extent, Mismatch, ReadLimits, Table};
+use guanjia_core::profile::{Mismatch, ReadLimits, Table};
 use tokio::time::Instant;
 
 use crate::bus::{Ask, Bus, Miss};
@@ -189,9 +189,8 @@ pub struct Session {
     response_max: Option<Duration>,
     /// The unit whose last question was not answered.
     missed: Option<u8>,
+    /// What a read costs on this line.
     pace: Pace,
-    /// Places of the device that is looked at which no request may touch.
-    holes: Vec<Extent>,
 }
 
 impl Session {
@@ -200,17 +199,12 @@ impl Session {
         let stats = Arc::new(LineStats::new(std::iter::empty()));
         let (timing, pace) = (timing(&config), Pace::of(&config));
         let bus = Bus::new(config.name, Dial::Link(config.link.clone()), timing, Arc::clone(&stats));
-        Self { bus, stats, link: config.link, response_max: config.response_max, missed: None, pace, holes: Vec::new() }
+        Self { bus, stats, link: config.link, response_max: config.response_max, missed: None, pace }
     }
 
     /// The way to the devices.
     pub fn link(&self) -> &Link {
         &self.link
-    }
-
-    /// What a read costs on this line.
-    pub fn pace(&self) -> Pace {
-        self.pace
     }
 
     /// What the line counted so far.
@@ -258,8 +252,7 @@ impl Session {
         if !self.bus.is_ambiguous(unit, request) {
             return Ok(());
         }
-        let odd = [request.one_of(), request.one_of_sister()].into_iter().flatten();
-        let bridges: Vec<Request> = odd.filter(|r| !r.touches(&self.holes)).collect();
+        let bridges: Vec<Request> = [request.one_of(), request.one_of_sister()].into_iter().flatten().collect();
         if let Some(bridge) = self.bus.bridge_to(unit, request, &bridges) {
             // Whatever comes of it, the next look says whether it settled anything.
             let _ = self.once(unit, &bridge, patience).await;
@@ -301,11 +294,13 @@ impl Session {
             Ok(()) => Ok(()),
             Err(Miss::Noise) => Err(SessionError::Noise),
             Err(Miss::Link(error)) => Err(error.into()),
-            Err(Miss::Down | Miss::Timeout | Miss::Discarded) => match Dial::Link(self.link.clone()).open().await {
-                Ok(_) => Err(LinkError::Closed.into()),
-                Err(error) if is_busy(&error) => Err(SessionError::Busy { place: self.link.place().to_owned() }),
-                Err(error) => Err(error.into()),
-            },
+            Err(Miss::Down | Miss::Timeout | Miss::Discarded) => {
+                match Dial::Link(self.link.clone()).open(&self.stats).await {
+                    Ok(_) => Err(LinkError::Closed.into()),
+                    Err(error) if is_busy(&error) => Err(SessionError::Busy { place: self.link.place().to_owned() }),
+                    Err(error) => Err(error.into()),
+                }
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use guanjia_core::decode::{Answer, DecodeError, Decoder};
 use guanjia_core::profile::{Extent, PointDef, Profile, Table};
 use guanjia_core::reading::Value;
-use guanjia_field::plan::{Layout, Learned, Pace, ReadRequest, plan};
+use guanjia_field::ReadRequest;
 use guanjia_field::session::{Content, Patience, ReadOf, Session, SessionError};
 
 /// Requests of one profile that are asked.
@@ -115,7 +115,7 @@ impl Talk<'_> {
                 return Ok(score);
             }
         }
-        for request in telling(&score.profile, self.session.pace()) {
+        for request in telling(self.session, &score.profile) {
             let key = (request.table, request.address, request.count);
             if !self.heard.contains_key(&key) {
                 let came = self.ask(&request, profile).await?;
@@ -168,10 +168,8 @@ pub fn winner(scores: &[Score]) -> Option<&Score> {
 }
 
 /// The requests of a profile that say most about it.
-fn telling(profile: &Profile, pace: Pace) -> Vec<ReadRequest> {
-    let (together, learned) = (profile.together(), Learned::default());
-    let (points, limits) = (&profile.points, &profile.limits);
-    let mut requests = plan(&Layout { points, limits, together: &together, learned: &learned, pace }, None);
+fn telling(session: &Session, profile: &Profile) -> Vec<ReadRequest> {
+    let mut requests = session.plan(profile);
     let weight = |r: &ReadRequest| -> u32 { r.points.iter().map(|i| telling_power(&profile.points[*i])).sum() };
     requests.sort_by_key(|r| std::cmp::Reverse(weight(r)));
     requests.truncate(REQUESTS_MAX);

@@ -174,12 +174,7 @@ pub(super) fn slots(devices: &[Device], start: Instant) -> Vec<Slot> {
     let mut slots = Vec::new();
     for (i, device) in devices.iter().enumerate() {
         for class in [PollClass::Alarm, PollClass::Billing, PollClass::Bulk] {
-            let period = match class {
-                PollClass::Alarm => device.spec.periods.alarm,
-                PollClass::Billing => device.spec.periods.billing,
-                PollClass::Bulk => device.spec.periods.bulk,
-            };
-            let period = period.max(PERIOD_MIN);
+            let period = device.spec.periods.of(class);
             let reads = plan(&device.layout(), Some(class));
             if reads.is_empty() {
                 continue;

@@ -39,7 +39,20 @@ impl Look {
     }
 }
 
+/// A person who asks once has been taught nothing yet.
+static NOTHING_LEARNED: Learned = Learned::NOTHING;
+
 impl Session {
+    /// The reads that bring every point of a profile on this line.
+    pub fn plan(&self, profile: &Profile) -> Vec<ReadRequest> {
+        plan(&self.layout(profile, &profile.together()), None)
+    }
+
+    fn layout<'a>(&self, profile: &'a Profile, together: &'a [(usize, usize)]) -> Layout<'a> {
+        let (points, limits) = (&profile.points, &profile.limits);
+        Layout { points, limits, together, learned: &NOTHING_LEARNED, pace: self.pace }
+    }
+
     /// Makes sure that a unit is what a profile describes, as far as the profile knows how, and gives the profile as this
     /// very device has it.
     ///
@@ -90,16 +103,9 @@ impl Session {
             looks[i].quality = Quality::Bad(BadReason::Undecodable);
         }
         let mut decoder = Decoder::new(Arc::clone(profile), |_| Duration::MAX);
-        self.holes.clone_from(&profile.limits.holes);
-        let (together, learned) = (profile.together(), Learned::default());
-        let layout = Layout {
-            points: &profile.points,
-            limits: &profile.limits,
-            together: &together,
-            learned: &learned,
-            pace: self.pace(),
-        };
-        let mut open = plan(&layout, None);
+        let together = profile.together();
+        let layout = self.layout(profile, &together);
+        let mut open: Vec<ReadRequest> = plan(&layout, None);
         open.retain(|r| r.points.iter().any(|i| needed[*i]));
         // Ratios and units come before what they belong to.
         let is_setting = |i: &usize| profile.points[*i].kind == PointKind::Configured;
