@@ -168,14 +168,16 @@ fn nothing(samples: &[Sample]) -> String {
     )
 }
 
+/// The value as far as its type holds it: seven digits of a float, all of the others.
 fn display(guess: &Guess, sample: &Sample) -> String {
-    guess.value(&sample.words).map_or_else(
-        || "-".to_owned(),
-        |value| {
+    match (guess.value(&sample.words), guess.form) {
+        (None, _) => "-".to_owned(),
+        (Some(value), Form::F16 | Form::F32) => (value as f32).to_string(),
+        (Some(value), _) => {
             let text = format!("{value:.9}");
             text.trim_end_matches('0').trim_end_matches('.').to_owned()
-        },
-    )
+        }
+    }
 }
 
 fn type_text(guess: &Guess) -> String {
