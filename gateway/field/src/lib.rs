@@ -31,8 +31,8 @@ pub mod line;
 pub mod link;
 pub mod plan;
 pub mod report;
-pub mod sniff;
 pub mod session;
+pub mod sniff;
 pub mod stats;
 pub mod tap;
 
