@@ -8,7 +8,7 @@
 //! * [`link`]: serial port, serial server, TCP, TLS, UDP, modems that dial in; character timing; link errors
 //! * `frame`: requests to bytes, bytes to verdicts (pure)
 //! * `bus`: one transaction at a time, with every precaution against the answer to another question
-//! * [`plan`]: points to reads (pure)
+//! * [`plan`]: points to reads (pure); [`budget`]: whether they fit the line (pure)
 //! * [`line`]: the task: slots, health, back-off, relay commands
 //! * [`report`], [`stats`]: what others see of it
 //! * [`tap`]: where its bytes can be watched; [`evidence`]: how its last values came to be;
@@ -22,6 +22,7 @@
 //! crate's interface that writes to a register: only [`line::LineHandle::relay`], which can say nothing but what the
 //! device's profile allows.
 
+pub mod budget;
 mod bus;
 pub mod clock;
 pub mod doctor;
@@ -37,7 +38,10 @@ pub mod stats;
 pub mod tap;
 
 pub use clock::now;
-pub use line::{FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, start_dial_in_line, start_line};
+pub use line::{
+    FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, SettingCommand, SettingOutcome, start_dial_in_line,
+    start_line,
+};
 pub use link::dial_in::{Caller, Carries, DialIn, EntranceConfig, EntranceHandle, start_entrance};
 pub use link::tls::TlsFiles;
 pub use link::{LineConfig, Link, LinkError, Parity, SerialFormat};
