@@ -105,7 +105,7 @@ pub(crate) enum Write {
         address: u16,
         word: u16,
     },
-    /// At most 1,968 (the same, 6.11).
+    /// 1 to [`BITS_WRITTEN_MAX`].
     Coils {
         address: u16,
         bits: Vec<bool>,
@@ -122,6 +122,9 @@ pub(crate) enum Write {
         or: u16,
     },
 }
+
+/// Coils function 15 can write (the same, 6.11).
+pub(crate) const BITS_WRITTEN_MAX: usize = 1968;
 
 /// Registers function 16 can write (the same, 6.12).
 pub(crate) const WORDS_WRITTEN_MAX: usize = 123;
