@@ -36,9 +36,11 @@ use crate::tap::{Outcome, Question, Settled, Tap};
 
 mod precise;
 mod unsettled;
+mod window;
 
 use precise::Precise;
 use unsettled::Unsettled;
+use window::Flights;
 
 /// The longest the line is listened to until it falls silent, beyond the silence itself.
 const NOISE_MAX: Duration = Duration::from_secs(1);
@@ -97,6 +99,8 @@ pub(crate) struct Timing {
     pub linger: Duration,
     /// How long its devices typically think, where the site file says so.
     pub turnaround: Option<Duration>,
+    /// Questions that may be under way at once where several devices share the line; Modbus TCP only.
+    pub in_flight_max: u8,
 }
 
 impl Timing {
@@ -119,6 +123,7 @@ pub(crate) struct Bus {
     quiet_at: Instant,
     tid: u16,
     unsettled: Unsettled,
+    flights: Flights,
     /// Link errors since the last answer.
     faults: u32,
     /// While this lies ahead the line is down.
@@ -145,6 +150,7 @@ impl Bus {
             quiet_at: Instant::now(),
             tid: fastrand::u16(..),
             unsettled: Unsettled::default(),
+            flights: Flights::default(),
             faults: 0,
             retry_at: None,
         }
@@ -153,6 +159,16 @@ impl Bus {
     /// Where the bytes of the line can be watched.
     pub(crate) fn tap(&self) -> &Arc<Tap> {
         &self.tap
+    }
+
+    /// How long the line is listened to after a failure.
+    pub(crate) fn linger(&self) -> Duration {
+        if self.timing.framing.has_transactions() { Duration::ZERO } else { self.timing.linger }
+    }
+
+    /// Nothing is sent before this moment.
+    pub(crate) fn hold_until(&mut self, moment: Instant) {
+        self.quiet_at = self.quiet_at.max(moment);
     }
 
     /// When to try again, while the line is down.
@@ -183,6 +199,10 @@ impl Bus {
     }
 
     async fn open_and_quiet(&mut self) -> Result<(), Miss> {
+        if self.has_half_a_frame() {
+            // The other half would be taken for the beginning of the answer.
+            self.stream = None;
+        }
         // A peer may close an idle connection at any time; that is noticed here and costs one more attempt.
         for _ in 0..2 {
             let stream = match self.stream.take() {

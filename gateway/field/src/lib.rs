@@ -40,7 +40,10 @@ pub mod stats;
 pub mod tap;
 
 pub use clock::now;
-pub use line::{FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, start_dial_in_line, start_line};
+pub use line::{
+    FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, SettingCommand, SettingOutcome, start_dial_in_line,
+    start_line,
+};
 pub use link::dial_in::{Caller, Carries, DialIn, EntranceConfig, EntranceHandle, start_entrance};
 pub use link::tls::TlsFiles;
 pub use link::{LineConfig, Link, LinkError, Parity, SerialFormat};

@@ -177,6 +177,9 @@ pub struct LineConfig {
     /// How long its devices typically think before their answer begins, where that was measured; the plan of its reads
     /// counts with it.
     pub turnaround: Option<Duration>,
+    /// Questions that may be under way at once where several devices share a Modbus TCP connection, such as the units
+    /// behind a gateway; at least 1. A device that has the connection for itself says so in its profile.
+    pub in_flight_max: u8,
     /// How long an RTU line stays silent after a request that was not answered properly, so that a late answer is
     /// heard and thrown away before anything else is asked.
     pub linger: Duration,

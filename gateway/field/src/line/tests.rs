@@ -74,6 +74,7 @@ fn rtu() -> Timing {
         t35: Duration::from_micros(1750),
         linger: Duration::from_millis(50),
         turnaround: None,
+        in_flight_max: 1,
     }
 }
 
@@ -122,6 +123,7 @@ fn tcp() -> Timing {
         t35: Duration::ZERO,
         linger: Duration::ZERO,
         turnaround: None,
+        in_flight_max: 1,
     }
 }
 
@@ -315,8 +317,9 @@ async fn a_whole_floor_falls_silent_and_comes_back_confirmed() {
     rig.facts.lock().unwrap().dead = [1, 2, 3].into();
     rig.run(Duration::from_secs(3)).await;
     for device in 0..3 {
-        assert_eq!(rig.healths(device).last(), Some(&DeviceHealth::Silent(BadReason::NoAnswer)));
-        assert_eq!(rig.last(device, "fire").quality, Quality::Bad(BadReason::NoAnswer));
+        let reason = BadReason::LineDown;
+        assert_eq!(rig.healths(device).last(), Some(&DeviceHealth::Silent(reason)), "it is the line, not the devices");
+        assert_eq!(rig.last(device, "fire").quality, Quality::Bad(reason));
     }
     rig.facts.lock().unwrap().dead.clear();
     let before = rig.seen.len();

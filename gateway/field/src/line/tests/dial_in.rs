@@ -45,7 +45,14 @@ impl House {
                 };
                 let link = Link::DialIn(dial_in);
                 (
-                    LineConfig { name, link, response_max: None, turnaround: None, linger: Duration::from_millis(50) },
+                    LineConfig {
+                        name,
+                        link,
+                        response_max: None,
+                        turnaround: None,
+                        in_flight_max: 1,
+                        linger: Duration::from_millis(50),
+                    },
                     devices,
                 )
             })

@@ -56,6 +56,7 @@ async fn reads_everything(link: Link) {
         link,
         response_max: None,
         turnaround: None,
+        in_flight_max: 1,
         linger: Duration::from_millis(50),
     };
     let (sender, mut reports) = mpsc::channel(1000);
@@ -109,7 +110,14 @@ async fn a_port_nobody_listens_on_is_a_line_that_is_down() {
     let (listener, address) = listener().await;
     drop(listener);
     let link = Link::ModbusTcp { address: address.to_string() };
-    let config = LineConfig { name: "line".into(), link, response_max: None, turnaround: None, linger: Duration::ZERO };
+    let config = LineConfig {
+        name: "line".into(),
+        link,
+        response_max: None,
+        turnaround: None,
+        in_flight_max: 1,
+        linger: Duration::ZERO,
+    };
     let (sender, mut reports) = mpsc::channel(10);
     let stop = CancellationToken::new();
     let (_handle, task) = start_line(config, devices(1), sender, stop.clone());
@@ -140,7 +148,14 @@ async fn a_serial_port_is_drained_and_kept_after_a_timeout() {
 #[tokio::test(start_paused = true)]
 async fn a_serial_port_that_does_not_exist_is_a_line_that_is_down() {
     let link = Link::Serial { path: "/dev/guanjia-no-such-port".into(), format: FORMAT };
-    let config = LineConfig { name: "line".into(), link, response_max: None, turnaround: None, linger: Duration::ZERO };
+    let config = LineConfig {
+        name: "line".into(),
+        link,
+        response_max: None,
+        turnaround: None,
+        in_flight_max: 1,
+        linger: Duration::ZERO,
+    };
     let (sender, mut reports) = mpsc::channel(10);
     let stop = CancellationToken::new();
     let (_handle, task) = start_line(config, devices(1), sender, stop.clone());
@@ -388,8 +403,14 @@ async fn nobody_is_read_whose_certificate_is_not_believed() {
     ];
     for (what, tls) in wrong {
         let link = Link::ModbusTls { address: address.to_string(), tls };
-        let config =
-            LineConfig { name: "line".into(), link, response_max: None, turnaround: None, linger: Duration::ZERO };
+        let config = LineConfig {
+            name: "line".into(),
+            link,
+            response_max: None,
+            turnaround: None,
+            in_flight_max: 1,
+            linger: Duration::ZERO,
+        };
         let (sender, mut reports) = mpsc::channel(100);
         let stop = CancellationToken::new();
         let (handle, task) = start_line(config, devices(1), sender, stop.clone());
