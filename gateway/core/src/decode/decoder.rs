@@ -79,11 +79,7 @@ impl Decoder {
         if let Some(needed) = profile.heartbeat.and_then(|heartbeat| needed.get_mut(heartbeat.point)) {
             *needed = true;
         }
-        let part = |(is_needed, point): (bool, &PointDef)| Part {
-            is_needed,
-            age_max: age_max(point.poll),
-            kept: None,
-        };
+        let part = |(is_needed, point): (bool, &PointDef)| Part { is_needed, age_max: age_max(point.poll), kept: None };
         let is_plain = !needed.contains(&true) && profile.heartbeat.is_none();
         let parts = if is_plain { Vec::new() } else { needed.into_iter().zip(&profile.points).map(part).collect() };
         Self { profile, parts, derived, turn: 0, moved: None }

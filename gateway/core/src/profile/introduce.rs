@@ -199,8 +199,7 @@ impl Introduction {
             return wrong(format!("holding register {address}"), "the header of a SunSpec model", shown(answer));
         };
         let identity = self.profile.identity.iter().map(|i| &i.point);
-        let wanted: Vec<u16> =
-            self.profile.points.iter().chain(identity).filter_map(|p| model_of(&p.source)).collect();
+        let wanted: Vec<u16> = self.profile.points.iter().chain(identity).filter_map(|p| model_of(&p.source)).collect();
         if id != CHAIN_END {
             found.entry(id).or_insert((address, length));
         }

@@ -26,7 +26,7 @@ use tracing::{info, warn};
 use super::poll::{Answer, Gate, value};
 use super::{Line, State};
 use crate::clock;
-use crate::frame::{Request, WORDS_WRITTEN_MAX, Write};
+use crate::frame::{Request, Write};
 use crate::plan::{ReadRequest, read_alone};
 
 /// How long a contact or valve may take until its proof point shows it.
@@ -302,9 +302,8 @@ impl Line {
             RelayAction::Open => (relay.open(), Wanted::Equal(relay.proof_open())),
             RelayAction::Close => (relay.close(), Wanted::Other(relay.proof_open())),
         };
-        let is_sendable = (1..=WORDS_WRITTEN_MAX).contains(&words.len());
-        let write = Request::Write(Write::Registers { address: relay.address(), words: words.to_vec() });
-        is_sendable.then_some(Prepared { device, write, wanted, proof: Proof { point, read } })
+        let write = Request::Write(Write::new(relay.function(), relay.address(), words)?);
+        Some(Prepared { device, write, wanted, proof: Proof { point, read } })
     }
 
     fn take(&mut self, at: usize) -> Waiting {

@@ -47,9 +47,9 @@ pub fn place(
     if let Some(formula) = &raw.formula {
         let is_scaled = raw.scale.is_some() || raw.offset.is_some() || raw.scale_from.is_some();
         if in_registers || is_scaled || raw.repeat.is_some() {
-            report
-                .error(source, formula.span(), "a calculated point has no place and no scale of its own")
-                .help("remove table, address, type, scale, offset, scale_from and repeat; write the numbers into the formula");
+            report.error(source, formula.span(), "a calculated point has no place and no scale of its own").help(
+                "remove table, address, type, scale, offset, scale_from and repeat; write the numbers into the formula",
+            );
             return None;
         }
         // The other points are not known yet; `inputs` puts the real formula here.
