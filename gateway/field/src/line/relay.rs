@@ -12,7 +12,7 @@ use guanjia_core::time::Timestamp;
 
 use super::Line;
 use super::command::{Outcome, Prepared, Proof, Wanted};
-use super::setting::write;
+use crate::frame::Write;
 use crate::plan::read_alone;
 
 /// What a relay is to do, and until when that is still wanted.
@@ -88,7 +88,7 @@ impl Line {
             RelayAction::Open => (relay.open(), Wanted::Equal(relay.proof_open())),
             RelayAction::Close => (relay.close(), Wanted::Other(relay.proof_open())),
         };
-        let write = write(relay.function(), relay.address(), words)?;
+        let write = Write::new(relay.function(), relay.address(), words)?;
         Some(Prepared { device, write, proof: Proof { point, read, wanted } })
     }
 }

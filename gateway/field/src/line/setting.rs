@@ -8,13 +8,12 @@
 use std::sync::Arc;
 
 use guanjia_core::encode;
-use guanjia_core::profile::WriteFunction;
 use guanjia_core::reading::{DeviceIx, Value};
 use guanjia_core::time::Timestamp;
 
 use super::Line;
 use super::command::{Outcome, Prepared, Proof, Wanted};
-use crate::frame::{BITS_WRITTEN_MAX, WORDS_WRITTEN_MAX, Write};
+use crate::frame::Write;
 use crate::plan::read_alone;
 
 /// What a point is to be set to, and until when that is still wanted.
@@ -75,7 +74,7 @@ impl Line {
         let read = read_alone(&profile.points, &profile.limits, point);
         let read = read.ok_or("the setting's point cannot be read back; correct the profile")?;
         let encoded = encode::setting(profile, setting, &command.value).map_err(|error| error.to_string())?;
-        let write = write(encoded.function, encoded.address, &encoded.words);
+        let write = Write::new(encoded.function, encoded.address, &encoded.words);
         let write = write.ok_or("the profile's write function does not fit the point; correct the profile")?;
         let wanted = match &write {
             Write::Coil { on, .. } => Wanted::Bits(vec![*on]),
@@ -85,21 +84,5 @@ impl Line {
             Write::Mask { and, or, .. } => Wanted::Masked { mask: !and, word: *or },
         };
         Ok(Prepared { device, write, proof: Proof { point, read, wanted } })
-    }
-}
-
-/// A write of these words, coils as 0 and 1; `None` if the function cannot write so many.
-pub(super) fn write(function: WriteFunction, address: u16, words: &[u16]) -> Option<Write> {
-    match (function, words) {
-        (WriteFunction::Coil, [word]) => Some(Write::Coil { address, on: *word != 0 }),
-        (WriteFunction::Register, [word]) => Some(Write::Register { address, word: *word }),
-        (WriteFunction::Mask, [and, or]) => Some(Write::Mask { address, and: *and, or: *or }),
-        (WriteFunction::Coils, [_, ..]) if words.len() <= BITS_WRITTEN_MAX => {
-            Some(Write::Coils { address, bits: words.iter().map(|word| *word != 0).collect() })
-        }
-        (WriteFunction::Registers, [_, ..]) if words.len() <= WORDS_WRITTEN_MAX => {
-            Some(Write::Registers { address, words: words.to_vec() })
-        }
-        _ => None,
     }
 }
