@@ -1,4 +1,4 @@
-//! Several questions under way at once.
+//! Several questions under way at once, and whose answers are taken.
 
 use super::*;
 
@@ -84,4 +84,30 @@ async fn a_command_waits_for_what_is_under_way_and_travels_alone() {
     let waited = next.at - given;
     assert!(waited >= Duration::from_millis(40) && waited <= RESPONSE_MAX, "{waited:?}");
     rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_answers_without_its_unit_is_heard_if_its_profile_says_so() {
+    use guanjia_core::profile::UnitEcho;
+    for (timing, unit, unit_echo, heard) in [
+        (tcp(), 255, UnitEcho::AskedOrNone, true),
+        (several(4), 0, UnitEcho::AskedOrNone, true),
+        (tcp(), 9, UnitEcho::AskedOrNone, false),
+        (tcp(), 255, UnitEcho::Asked, false),
+        (several(4), 255, UnitEcho::Asked, false),
+    ] {
+        let facts: Shared = Arc::new(Mutex::new(Facts { answers_as: Some(unit), ..Facts::default() }));
+        let dial = world(timing.framing, &facts);
+        let mut devices = devices(1);
+        take_several(&mut devices, timing.in_flight_max);
+        let mut profile = Profile::clone(&devices[0].profile);
+        profile.limits.unit_echo = unit_echo;
+        devices[0].profile = Arc::new(profile);
+        let mut rig = Rig::with_dial(timing, devices, dial, facts);
+        rig.run(Duration::from_secs(3)).await;
+        rig.assert_names();
+        let answered = rig.handle.stats().devices[0].ok.get() > 0;
+        assert_eq!(answered, heard, "asked as 1, answers as {unit}, {unit_echo:?}");
+        rig.end().await;
+    }
 }
