@@ -20,8 +20,8 @@
 //!
 //! A value must never appear under another point's name. Modbus RTU has no transaction number, so a late answer looks
 //! like the one that is waited for. What is done about it is written down in `bus`. There is no function in this
-//! crate's interface that writes to a register: only [`line::LineHandle::relay`], which can say nothing but what the
-//! device's profile allows.
+//! crate's interface that writes to a register: only [`line::LineHandle::relay`] and [`line::LineHandle::write`], which
+//! can say nothing but what the device's profile allows.
 
 pub mod budget;
 mod bus;
