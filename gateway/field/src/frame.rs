@@ -105,7 +105,7 @@ pub(crate) enum Write {
         address: u16,
         word: u16,
     },
-    /// At most 1,968 (the same, 6.11).
+    /// At least 1, at most what [`WriteFunction::count_max`] says.
     Coils {
         address: u16,
         bits: Vec<bool>,

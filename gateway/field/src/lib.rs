@@ -29,6 +29,8 @@ pub mod clock;
 pub mod doctor;
 pub mod evidence;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod line;
 pub mod link;
 pub mod plan;

@@ -45,7 +45,8 @@ fn example() -> Site {
 fn the_example_site_loads_and_is_resolved() {
     let site = example();
     assert_eq!(&*site.id, "plaza-1");
-    assert_eq!(site.lines.len(), 7);
+    assert_eq!(site.lines.len(), 10);
+    assert_eq!(site.entrances.len(), 1);
     assert_eq!(site.devices.len(), 8);
     assert_eq!(site.points.len(), site.devices.iter().map(|d| d.profile.points.len()).sum::<usize>());
     for (i, device) in site.devices.iter().enumerate() {
@@ -225,6 +226,21 @@ fn a_site_file_that_is_not_there_is_told_as_such() {
     let (site, report) = load_at(Path::new("/nowhere/site.toml"), NOW);
     assert!(site.is_none());
     assert!(report.to_string().contains("the site file /nowhere/site.toml cannot be read"), "{report}");
+}
+
+#[test]
+fn a_serial_port_under_two_names_is_one_line() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let (port, link) = (directory.path().join("ttyS9"), directory.path().join("by-id"));
+    std::fs::write(&port, "").expect("it can be written");
+    std::os::unix::fs::symlink(&port, &link).expect("it can be made");
+    let text = std::fs::read_to_string(config_dir().join("site.toml")).expect("the example can be read");
+    let table =
+        |name: &str, path: &Path| format!("\n[modbus_rtu.{name}]\nport = \"{}\"\nbaud = 9600\n", path.display());
+    let (site, report) = load_text("site.toml", &(text + &table("x", &port) + &table("y", &link)), &config_dir(), NOW);
+    assert!(site.is_none());
+    let words = format!("`{}` is the same as `{}`, which is the line `x` already", link.display(), port.display());
+    assert!(report.to_string().contains(&words), "{report}");
 }
 
 #[test]

@@ -121,6 +121,8 @@ impl Line {
                 self.reporter.readings(device.spec.ix, absent);
                 for slot in self.slots.iter_mut().filter(|s| s.device == i) {
                     slot.due = now;
+                    // Most of them had nothing to read until now.
+                    slot.replan(&self.devices[i]);
                 }
             }
             Step::Stranger(mismatch) => {
