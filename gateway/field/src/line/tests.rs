@@ -16,6 +16,7 @@ use crate::link::Link;
 
 mod commands;
 mod dial_in;
+mod hostile;
 mod interleavings;
 mod lies;
 mod refusals;
