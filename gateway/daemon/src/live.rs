@@ -14,7 +14,7 @@ use guanjia_core::supply::Supply;
 use guanjia_core::text::Bilingual;
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::Hao;
-use guanjia_field::LineHandle;
+use guanjia_field::{EntranceHandle, LineHandle};
 use guanjia_store::Store;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use uuid::Uuid;
@@ -29,6 +29,8 @@ pub struct Live {
     pub latest: Arc<LatestTable>,
     /// The field lines, for their statistics.
     pub lines: Vec<LineHandle>,
+    /// The ports that modems connect to, for their statistics.
+    pub entrances: Vec<EntranceHandle>,
     /// Alarms and incidents.
     pub alarms: Arc<Board<AlarmBoard>>,
     /// Supplies, one per service point.

@@ -13,6 +13,7 @@
 //! * [`report`], [`stats`]: what others see of it
 //! * [`tap`]: where its bytes can be watched; [`evidence`]: how its last values came to be;
 //!   [`doctor`]: what its failures mean; [`sniff`]: frames whose question is not known
+//! * [`rehearsal`]: frames from documents, judged like those of a line
 //! * [`session`]: one question and its answer, for the tools of the command line
 //!
 //! # The one thing that must not happen
@@ -33,6 +34,7 @@ pub mod fuzzing;
 pub mod line;
 pub mod link;
 pub mod plan;
+pub mod rehearsal;
 pub mod report;
 pub mod session;
 pub mod sniff;

@@ -78,6 +78,11 @@ impl Tables {
                 rtu_over_tcp: file.named("rtu_over_tcp", report),
                 modbus_tcp: file.named("modbus_tcp", report),
                 modbus_rtu: file.named("modbus_rtu", report),
+                modbus_ascii: file.named("modbus_ascii", report),
+                modbus_tls: file.named("modbus_tls", report),
+                modbus_udp: file.named("modbus_udp", report),
+                dial_in: file.named("dial_in", report),
+                dtu: file.named("dtu", report),
             },
             mqtt: file.named("mqtt", report),
             feeders: file.named("feeder", report),
@@ -132,7 +137,7 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
     let profiles = profiles(context, &shelves.profiles, plan_ids.as_deref());
     let tariffs = prepaid::tariffs(&shelves.tariffs, zone.as_ref(), &mut context.report);
 
-    let lines = lines::lines(context, &tables.lines);
+    let lines::Lines { lines, entrances } = lines::lines(context, &tables.lines, http.as_ref().map(|h| h.listen));
     let brokers = lines::brokers(context, &tables.mqtt);
     let polling = match &tables.polling {
         Some(raw) => devices::polling(context, raw, PERIODS),
@@ -148,6 +153,7 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         polling,
     };
     let found = devices::devices(context, &tables.devices, &around);
+    lines::dial_in::check_devices(context, &tables.lines.dtu, &lines, &found.devices);
     let alarms = device_alarms::alarms(context, &tables.alarms, &tables.devices, &found.devices);
     check_plans(context, &tables.alarms, plan_ids.as_deref());
     let parts = causes::Parts {
@@ -187,6 +193,7 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         api_clients,
         billing: billing?,
         lines: lines.into_iter().map(|l| l.value.map(|l| l.config)).collect::<Option<_>>()?,
+        entrances: entrances.into_iter().map(|e| e.value).collect::<Option<_>>()?,
         brokers,
         devices,
         points,

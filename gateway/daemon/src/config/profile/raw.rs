@@ -443,7 +443,7 @@ pub struct RawGolden {
     /// How much it proves.
     pub kind: GoldenKind,
     /// Where it is from.
-    pub source: String,
+    pub source: At<String>,
     /// Exchanges before it, such as the one that brings a ratio.
     #[serde(default)]
     pub before: Vec<RawExchange>,

@@ -66,7 +66,7 @@ async fn a_reply_sent_twice() {
 async fn a_reply_of_another_unit() {
     for way in all_ways() {
         let rig = after(way, &[Act::OtherUnit]).await;
-        assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 1, 0)));
+        assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 1, 0)), "{way:?}");
     }
 }
 
@@ -90,7 +90,7 @@ async fn a_reply_that_is_long() {
 async fn a_reply_of_another_function() {
     for way in all_ways() {
         let rig = after(way, &[Act::OtherFunction]).await;
-        assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 1, 0)));
+        assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 1, 0)), "{way:?}");
     }
 }
 
