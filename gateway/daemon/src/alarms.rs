@@ -32,6 +32,7 @@ use uuid::Uuid;
 use crate::hub::Observation;
 use crate::live::{AlarmBoard, Board, DeskCommand, DeskRefusal};
 use crate::metrics::Metrics;
+use crate::receipt::Receipt;
 use crate::site::Site;
 
 /// The longest time between two looks at the clock.
@@ -104,6 +105,7 @@ pub async fn run(
     let mut unwritten = Batch::default();
     let mut waiting: Vec<Waiting> = Vec::new();
     let mut queue = VecDeque::new();
+    let mut receipts = Vec::new();
     let mut retry_at = None;
     let mut counted = records(&room);
     loop {
@@ -128,14 +130,20 @@ pub async fn run(
         }
         let now = guanjia_field::now();
         for observation in queue.drain(..) {
-            observe(&alarms.site, &mut room, now, &observation, &mut unwritten);
+            match observation {
+                Observation::Receipt(receipt) => receipts.push(receipt),
+                observation => observe(&alarms.site, &mut room, now, &observation, &mut unwritten),
+            }
         }
         unwritten.append(room.tick(now));
         if retry_at.is_some_and(|at| now < at) && waiting.is_empty() {
             continue;
         }
         retry_at = match write(&alarms, &room, &mut unwritten, &mut counted, now).await {
-            Ok(()) => None,
+            Ok(()) => {
+                receipts.drain(..).for_each(Receipt::stored);
+                None
+            }
             Err(failure) => {
                 alarms.metrics.storage_write_error();
                 error!(%failure, "alarms cannot be written; they are kept and tried again");
@@ -175,6 +183,8 @@ fn observe(site: &Site, room: &mut ControlRoom, now: Timestamp, observation: &Ob
             let health = if silent.is_none() { Health::Answering } else { Health::Silent };
             unwritten.append(room.on_health(now, *device, health));
         }
+        // Given back by whoever writes.
+        Observation::Receipt(_) => {}
     }
 }
 

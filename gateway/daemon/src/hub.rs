@@ -1,14 +1,16 @@
 //! The hub: every reading of every bus passes through here once.
 //!
 //! ```text
-//!  lines, MQTT ──► reports (bounded) ──► hub ──► latest-value table ──► pages, metrics, MQTT out
-//!                                         │
+//!  lines ──► reports  (bounded, drops) ──► hub ──► latest-value table ──► pages, metrics, MQTT out
+//!  MQTT ───► messages (bounded, waits) ──►  │
 //!                                         ├──► alarms  (bounded, waits: an alarm sees every report)
 //!                                         └──► prepaid (bounded, drops: a billing register is cumulative)
 //! ```
 //!
 //! * When alarms are slow the hub waits for them, the report queue fills, and the lines drop and count reports; the
 //!   next poll brings the truth again. Alarms therefore never see readings out of order.
+//! * What came by MQTT is waited for everywhere: the broker sends it once, and the receipt behind it goes the same way
+//!   through the same queues, so whoever meets a receipt has taken in all that came before it.
 //! * Once a second the hub looks for good values that have become older than their device may be. Those turn stale:
 //!   a sender that has died without a word must not leave its last value standing as if it were new.
 //! * Nothing here lasts. A power cut costs the readings in flight.
@@ -26,10 +28,13 @@ use tracing::debug;
 
 use crate::live::LatestTable;
 use crate::metrics::Metrics;
+use crate::receipt::Receipt;
 use crate::site::Site;
 
 /// Reports waiting for the hub; beyond it the lines drop and count them.
 pub const REPORTS_MAX: usize = 4096;
+/// Messages of brokers waiting for the hub; beyond it their senders wait.
+pub const MESSAGES_MAX: usize = 256;
 /// Observations waiting for one consumer.
 pub const OBSERVATIONS_MAX: usize = 1024;
 
@@ -47,6 +52,24 @@ pub enum Observation {
         /// Why it is silent; `None` while it answers.
         silent: Option<BadReason>,
     },
+    /// What was told before this has to be stored, then the receipt is given back.
+    Receipt(Receipt),
+}
+
+/// What a broker's task hands in.
+#[derive(Debug)]
+pub enum Message {
+    /// What a message was worth.
+    Report(FieldReport),
+    /// The end of a message that is acknowledged once everybody has it.
+    Receipt(Receipt),
+}
+
+/// Whether a full queue of the accounts is waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Drops,
+    Waits,
 }
 
 /// Where the hub's output goes.
@@ -59,10 +82,11 @@ pub struct Outputs {
     pub prepaid: mpsc::Sender<Observation>,
 }
 
-/// Runs until `stop`, or until every sender of reports is gone.
+/// Runs until `stop`, or until a consumer is gone. A site may have lines, brokers, both or neither.
 pub async fn run(
     site: Arc<Site>,
     mut reports: mpsc::Receiver<FieldReport>,
+    mut messages: mpsc::Receiver<Message>,
     out: Outputs,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
@@ -70,23 +94,35 @@ pub async fn run(
     let mut scan = tokio::time::interval(STALE_SCAN_PERIOD);
     scan.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        let observation = tokio::select! {
+        let (observation, patience) = tokio::select! {
             () = stop.cancelled() => return,
-            report = reports.recv() => match report {
-                Some(report) => take_in(&site, &out.latest, &metrics, report),
-                None => return,
-            },
+            Some(report) = reports.recv() => (take_in(&site, &out.latest, &metrics, report), Patience::Drops),
+            Some(message) = messages.recv() => {
+                let observation = match message {
+                    Message::Report(report) => take_in(&site, &out.latest, &metrics, report),
+                    Message::Receipt(receipt) => Observation::Receipt(receipt),
+                };
+                (observation, Patience::Waits)
+            }
             _ = scan.tick() => {
                 let stale = stale_readings(&site, &out.latest, guanjia_field::now());
                 if stale.is_empty() {
                     continue;
                 }
                 out.latest.update(&stale);
-                Observation::Readings(stale.into())
+                (Observation::Readings(stale.into()), Patience::Drops)
             }
         };
-        if out.prepaid.try_send(observation.clone()).is_err() {
-            metrics.ingest_dropped("prepaid_queue_full", 1);
+        match patience {
+            Patience::Drops => {
+                if out.prepaid.try_send(observation.clone()).is_err() {
+                    metrics.ingest_dropped("prepaid_queue_full", 1);
+                }
+            }
+            Patience::Waits => tokio::select! {
+                () = stop.cancelled() => return,
+                sent = out.prepaid.send(observation.clone()) => if sent.is_err() { return },
+            },
         }
         tokio::select! {
             () = stop.cancelled() => return,

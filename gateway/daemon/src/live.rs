@@ -4,7 +4,7 @@
 //! anything. A lock is held for the copy of one row or one `Arc`, never across an await.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use guanjia_core::alarm::AlarmRecord;
@@ -167,6 +167,61 @@ pub struct LatestTable {
     rows: RwLock<Vec<Latest>>,
     devices: RwLock<Vec<DeviceStatus>>,
     generation: watch::Sender<u64>,
+    lookers: RwLock<Vec<Weak<Marks>>>,
+}
+
+/// What has changed since one looker asked last. However fast readings come, a looker that asks seldom finds each point
+/// once.
+#[derive(Debug)]
+pub struct Changes(Arc<Marks>);
+
+#[derive(Debug)]
+struct Marks {
+    marked: Mutex<Marked>,
+    ring: Notify,
+}
+
+#[derive(Debug)]
+struct Marked {
+    /// One bit a point.
+    points: Vec<u64>,
+    devices: bool,
+}
+
+impl Changes {
+    /// Waits until something has changed that was not taken yet.
+    pub async fn changed(&self) {
+        self.0.ring.notified().await;
+    }
+
+    /// The points whose value or quality has changed, in order, and whether the health of any device has.
+    pub fn take(&self) -> (Vec<PointIx>, bool) {
+        let mut marked = self.0.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut points = Vec::new();
+        for (index, word) in marked.points.iter_mut().enumerate() {
+            let mut bits = std::mem::take(word);
+            while bits != 0 {
+                points.push(PointIx(index as u32 * 64 + bits.trailing_zeros()));
+                bits &= bits - 1;
+            }
+        }
+        (points, std::mem::take(&mut marked.devices))
+    }
+}
+
+impl Marks {
+    fn mark(&self, points: &[PointIx]) {
+        {
+            let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
+            for point in points {
+                if let Some(word) = marked.points.get_mut(point.0 as usize / 64) {
+                    *word |= 1 << (point.0 % 64);
+                }
+            }
+            marked.devices |= points.is_empty();
+        }
+        self.ring.notify_one();
+    }
 }
 
 /// How one device is doing.
@@ -190,17 +245,24 @@ impl LatestTable {
             rows: RwLock::new(vec![row; site.points.len()]),
             devices: RwLock::new(vec![status; site.devices.len()]),
             generation: watch::Sender::new(0),
+            lookers: RwLock::new(Vec::new()),
         }
     }
 
     /// Takes in one batch of readings. A reading older than what is known is ignored.
     pub fn update(&self, readings: &[Reading]) {
+        let mut changed = Vec::new();
         {
             let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
             for reading in readings {
                 let Some(row) = rows.get_mut(reading.point.0 as usize) else { continue };
                 if row.value.as_ref().is_some_and(|(_, at)| reading.at < *at) {
                     continue;
+                }
+                let same_value =
+                    reading.value.is_none() || reading.value.as_ref() == row.value.as_ref().map(|(v, _)| v);
+                if row.quality != reading.quality || !same_value {
+                    changed.push(reading.point);
                 }
                 if row.quality != reading.quality {
                     row.quality = reading.quality;
@@ -212,14 +274,19 @@ impl LatestTable {
             }
         }
         self.generation.send_modify(|g| *g += 1);
+        if !changed.is_empty() {
+            self.tell_lookers(&changed);
+        }
     }
 
     /// Takes in a device's health.
     pub fn set_device(&self, device: DeviceIx, silent: Option<BadReason>, at: Timestamp) {
+        let changed;
         {
             let mut devices = self.devices.write().unwrap_or_else(PoisonError::into_inner);
             let Some(status) = devices.get_mut(device.0 as usize) else { return };
-            if status.silent != silent {
+            changed = status.silent != silent;
+            if changed {
                 status.silent = silent;
                 status.since = at;
             }
@@ -228,6 +295,34 @@ impl LatestTable {
             }
         }
         self.generation.send_modify(|g| *g += 1);
+        if changed {
+            self.tell_lookers(&[]);
+        }
+    }
+
+    /// Marks points as changed for every looker; none means that the health of a device has changed.
+    fn tell_lookers(&self, points: &[PointIx]) {
+        let lookers = self.lookers.read().unwrap_or_else(PoisonError::into_inner);
+        for looker in lookers.iter().filter_map(Weak::upgrade) {
+            looker.mark(points);
+        }
+    }
+
+    /// From now on, what changes.
+    pub fn changes(&self) -> Changes {
+        let words = self.rows.read().unwrap_or_else(PoisonError::into_inner).len().div_ceil(64);
+        let marked = Mutex::new(Marked { points: vec![0; words], devices: true });
+        let marks = Arc::new(Marks { marked, ring: Notify::new() });
+        let mut lookers = self.lookers.write().unwrap_or_else(PoisonError::into_inner);
+        lookers.retain(|looker| looker.strong_count() > 0);
+        lookers.push(Arc::downgrade(&marks));
+        Changes(marks)
+    }
+
+    /// The latest word of some points.
+    pub fn rows(&self, points: &[PointIx]) -> Vec<(PointIx, Latest)> {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        points.iter().filter_map(|point| Some((*point, rows.get(point.0 as usize)?.clone()))).collect()
     }
 
     /// The latest word of one point.

@@ -21,6 +21,7 @@
 //! A power cut costs the counters, which start from zero; Prometheus knows that as a reset.
 
 mod bus;
+mod mqtt;
 mod page;
 mod points;
 mod process;
@@ -37,6 +38,7 @@ use prometheus::{
 
 use crate::site::{ChannelKind, Site};
 
+pub use mqtt::{MqttIn, MqttOut};
 pub use page::{account_state, alarm_state, bus_of, definitions, render};
 pub use points::{export_of, metric_of, to_base};
 
@@ -96,6 +98,7 @@ pub struct Metrics {
     reload_ok: IntGauge,
     write_errors: IntCounterVec,
     mqtt_connected: IntGaugeVec,
+    mqtt: mqtt::MqttCounters,
     ingest: IntCounterVec,
     ingest_dropped: IntCounterVec,
     raised: IntCounterVec,
@@ -142,6 +145,7 @@ impl Metrics {
                 "1 while the broker has accepted the session, else 0.",
                 &["broker"],
             ),
+            mqtt: mqtt::MqttCounters::new(r),
             ingest: counters(r, "guanjia_ingest_samples_total", "Readings taken in.", &["system"]),
             ingest_dropped: counters(
                 r,
@@ -303,6 +307,7 @@ impl Metrics {
         }
         for broker in &site.brokers {
             self.mqtt_connected.with_label_values(&[&*broker.name]);
+            self.mqtt.adopt(&broker.name);
         }
     }
 

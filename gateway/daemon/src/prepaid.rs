@@ -114,6 +114,11 @@ pub async fn run(
                     continue;
                 }
                 Some(Observation::Health { .. }) => continue,
+                // What lasts of a reading is its register, which counts on; the message itself is kept by its broker's task.
+                Some(Observation::Receipt(receipt)) => {
+                    receipt.stored();
+                    continue;
+                }
                 None => break,
             },
             outcome = settled.recv() => if let Some(outcome) = outcome {

@@ -4,6 +4,7 @@
 //! every mistake that can be seen without the device is refused here: addresses past the end of a table, units that
 //! do not exist, alarms on points that do not, and a relay on equipment that is never written to.
 
+mod message;
 mod points;
 mod raw;
 
@@ -16,7 +17,7 @@ use serde_json::Value as Schema;
 
 pub use self::raw::{RawProfile, RawSerial};
 
-use self::raw::{RawPoint, RawRead, RawRelay};
+use self::raw::{RawMessage, RawPoint, RawRead, RawRelay};
 use super::alarms::{self, RawAlarm};
 use super::diagnostic::{Report, Source, suggest};
 use super::document::{Document, Entry};
@@ -53,7 +54,8 @@ pub struct LoadedProfile {
 impl LoadedProfile {
     /// Whether its points come in MQTT messages.
     pub fn is_mqtt(&self) -> bool {
-        self.profile.points.iter().any(|p| matches!(p.source, PointSource::Message { .. }))
+        let in_words = self.profile.message.as_ref().is_some_and(|form| form.words.is_some());
+        in_words || self.profile.points.iter().any(|p| matches!(p.source, PointSource::Message { .. }))
     }
 }
 
@@ -63,7 +65,8 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
     let mut document = Document::parse(source, schema, report)?;
     let serial = document.one::<RawSerial>("serial", report);
     let read = document.one::<RawRead>("read", report);
-    let raw_points = document.list::<RawPoint>("point", report);
+    let message = document.one::<RawMessage>("message", report);
+    let mut raw_points = document.list::<RawPoint>("point", report);
     let raw_alarms = document.list::<RawAlarm>("alarm", report);
     let relay = document.one::<RawRelay>("relay", report);
     let head = document.rest::<Head>(report)?;
@@ -73,8 +76,16 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
             .help("name the document or repository");
     }
     let mut found = Vec::new();
-    for raw in &raw_points {
-        found.extend(points::points(raw, source, report));
+    for raw in &mut raw_points {
+        let in_array = message.as_ref().and_then(|m| message::element(m, raw, found.len()));
+        let mut made = points::points(raw, source, report);
+        if let Some(array) = in_array {
+            message::in_order(&array, found.len(), &mut made);
+        }
+        found.extend(made);
+    }
+    if let Some(message) = &message {
+        message::check(message, &found, source, report);
     }
     points::check_unique(&raw_points, &found, source, report);
     let mut alarms = Vec::new();
@@ -87,6 +98,7 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
         alarms.extend(alarms::templates(raw, &found, source, report));
     }
     let limits = read_limits(read.as_ref(), source, report);
+    let message = message.as_ref().and_then(|m| message::form(m, source, report));
     let relay = relay.and_then(|r| self::relay(&r, head.class, &found, source, report));
     if report.diagnostics.len() > before {
         return None;
@@ -98,6 +110,7 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
         limits,
         alarms,
         relay,
+        message,
         ..Profile::new(id, head.class, found)
     };
     let plans = raw_alarms.iter().filter_map(|a| a.plan.clone()).collect();

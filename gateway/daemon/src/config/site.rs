@@ -11,6 +11,7 @@ use guanjia_field::Periods;
 use jiff::tz::TimeZone;
 
 use super::alarms::RawAlarm;
+use super::brokers;
 use super::causes::{self, Plans};
 use super::channels::{self, RawChannels};
 use super::context::Context;
@@ -133,7 +134,8 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
     let tariffs = prepaid::tariffs(&shelves.tariffs, zone.as_ref(), &mut context.report);
 
     let lines = lines::lines(context, &tables.lines);
-    let brokers = lines::brokers(context, &tables.mqtt);
+    let site_id = tables.building.as_ref().map_or("site", |building| building.id.as_str());
+    let brokers = brokers::brokers(context, &tables.mqtt, site_id);
     let polling = match &tables.polling {
         Some(raw) => devices::polling(context, raw, PERIODS),
         None => PERIODS,
@@ -187,7 +189,7 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         api_clients,
         billing: billing?,
         lines: lines.into_iter().map(|l| l.value.map(|l| l.config)).collect::<Option<_>>()?,
-        brokers,
+        brokers: brokers.into_iter().map(|(broker, _)| broker).collect(),
         devices,
         points,
         alarms,

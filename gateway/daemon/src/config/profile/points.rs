@@ -38,10 +38,18 @@ pub fn points(raw: &Entry<RawPoint>, source: &Arc<Source>, report: &mut Report) 
             poll: raw.poll.unwrap_or(PollClass::Bulk),
             codes: raw.codes.iter().map(|c| (c.value, Bilingual::new(c.zh.clone(), c.en.clone()))).collect(),
             counter_digits: counter_digits(raw, source, report),
-            ..PointDef::new(&numbered(&raw.id, n), place)
+            ..PointDef::new(&numbered(&raw.id, n), numbered_place(place, n))
         });
     }
     points
+}
+
+/// Puts the number in place of `{n}` in a pointer.
+fn numbered_place(place: PointSource, n: Option<u16>) -> PointSource {
+    match place {
+        PointSource::Message { pointer } => PointSource::Message { pointer: numbered(&pointer, n) },
+        registers => registers,
+    }
 }
 
 fn place(raw: &Entry<RawPoint>, offset: u16, source: &Arc<Source>, report: &mut Report) -> Option<PointSource> {

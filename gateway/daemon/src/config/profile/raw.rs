@@ -1,6 +1,8 @@
 //! A device profile as it is written; `config/profiles/_blueprint.toml` shows every key.
 
-use guanjia_core::profile::{Confidence, EquipmentClass, Order, PollClass, Table, WireType, WordOrder};
+use guanjia_core::profile::{
+    Confidence, EquipmentClass, Order, PollClass, Table, TimeFormat, WireType, WordEncoding, WordOrder,
+};
 use guanjia_core::text::Bilingual;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -28,6 +30,8 @@ pub struct RawProfile {
     serial: Option<RawSerial>,
     /// What a read must respect.
     read: Option<RawRead>,
+    /// For MQTT: what its messages look like beyond the pointers of its points.
+    message: Option<RawMessage>,
     /// Its points, in the order in which people see them.
     point: Vec<RawPoint>,
     /// The alarms every device of the model has.
@@ -72,6 +76,43 @@ pub struct RawRead {
     pub silence_min: Option<Span>,
     /// How long it may think before its answer begins. Default "500ms".
     pub response_max: Option<Span>,
+}
+
+/// `[message]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawMessage {
+    /// Pointer to a JSON array: points without a place of their own are its elements, in the order of the file.
+    pub array: Option<At<String>>,
+    /// Registers that come as text: the points are given by `table`, `address` and `type` as on Modbus.
+    pub words: Option<At<RawWords>>,
+    /// Where the device says when it measured. Default: the time of arrival.
+    pub time: Option<At<RawTime>>,
+}
+
+/// `words` of `[message]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawWords {
+    /// Pointer to the text, such as "/data"; "" if the whole payload is the text.
+    pub pointer: String,
+    /// "base64" or "hex".
+    pub encoding: WordEncoding,
+    /// The table the registers are of. Default "holding".
+    pub table: Option<Table>,
+    /// The address of the first register. Default 0.
+    #[serde(default)]
+    pub address: u16,
+}
+
+/// `time` of `[message]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawTime {
+    /// Pointer to the time, such as "/ts".
+    pub pointer: String,
+    /// "rfc3339", "unix-seconds" or "unix-millis".
+    pub format: TimeFormat,
 }
 
 /// `[[point]]`
