@@ -363,7 +363,8 @@ impl Bridge {
         metrics.mqtt_in(name, MqttIn::Received, 1);
         let now = guanjia_field::now();
         let fits = message.payload.len() <= PAYLOAD_BYTES_MAX;
-        let keeping = if fits { self.intake.keeping(&message.topic) } else { Keeping::Nowhere };
+        // What is retained the broker has kept already, and nobody knows how old it is.
+        let keeping = if fits && !message.retain { self.intake.keeping(&message.topic) } else { Keeping::Nowhere };
         let receipt = match self.inbox.admit(message, keeping, now) {
             Admission::Known => {
                 metrics.mqtt_in(name, MqttIn::Repeated, 1);

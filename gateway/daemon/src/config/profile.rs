@@ -76,11 +76,13 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
             .help("name the document or repository");
     }
     let mut found = Vec::new();
+    let mut elements = 0;
     for raw in &mut raw_points {
-        let in_array = message.as_ref().and_then(|m| message::element(m, raw, found.len()));
+        let in_array = message.as_ref().and_then(|m| message::element(m, raw, elements));
         let mut made = points::points(raw, source, report);
         if let Some(array) = in_array {
-            message::in_order(&array, found.len(), &mut made);
+            message::in_order(&array, elements, &mut made);
+            elements += made.len();
         }
         found.extend(made);
     }

@@ -48,8 +48,8 @@ pub(super) struct Inbox {
     next: u64,
     open: HashMap<u64, Open>,
     done: VecDeque<(u16, u64)>,
-    /// To be acknowledged in this session.
-    acks: VecDeque<u16>,
+    /// What this session waits for, in the order of arrival: acknowledgements leave in that order (MQTT 3.1.1, 4.6).
+    acks: VecDeque<(u16, Stage)>,
     receipts: mpsc::Sender<u64>,
     stored: mpsc::Receiver<u64>,
     keeper: Keeper,
@@ -60,6 +60,13 @@ struct Open {
     packet_id: u16,
     fingerprint: u64,
     session: Session,
+}
+
+/// How far a message of this session is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    Stored,
 }
 
 /// Whether the broker waits for the acknowledgement in this session.
@@ -102,12 +109,12 @@ impl Inbox {
 
     /// Whether another message can be taken.
     pub(super) fn has_room(&self) -> bool {
-        self.open.len() < UNACKNOWLEDGED_MAX
+        self.open() < UNACKNOWLEDGED_MAX
     }
 
-    /// Messages that are not acknowledged.
+    /// Messages that are not acknowledged, or not stored.
     pub(super) fn open(&self) -> usize {
-        self.open.len() + self.acks.len()
+        self.open.len().max(self.acks.len())
     }
 
     /// Looks whether a message is new. One that is must be read, and its receipt sent behind what it said.
@@ -120,16 +127,18 @@ impl Inbox {
             let same = |open: &&mut Open| open.packet_id == message.packet_id && open.fingerprint == fingerprint;
             if let Some(open) = self.open.values_mut().find(same) {
                 open.session = Session::This;
+                self.acks.push_back((message.packet_id, Stage::Open));
                 return Admission::Known;
             }
             if self.done.contains(&(message.packet_id, fingerprint)) {
-                self.acks.push_back(message.packet_id);
+                self.acks.push_back((message.packet_id, Stage::Stored));
                 return Admission::Known;
             }
         }
         let number = self.next;
         self.next += 1;
         self.open.insert(number, Open { packet_id: message.packet_id, fingerprint, session: Session::This });
+        self.acks.push_back((message.packet_id, Stage::Open));
         let takers = DECIDERS + usize::from(keeping == Keeping::Journal);
         let receipt = Receipt::new(number, takers, self.receipts.clone());
         if keeping == Keeping::Journal {
@@ -153,15 +162,18 @@ impl Inbox {
     pub(super) fn settle(&mut self, number: u64) {
         let Some(open) = self.open.remove(&number) else { return };
         self.finish(open.packet_id, open.fingerprint);
-        if open.session == Session::This {
-            self.acks.push_back(open.packet_id);
+        let waits = |ack: &&mut (u16, Stage)| *ack == &(open.packet_id, Stage::Open);
+        if open.session == Session::This
+            && let Some(ack) = self.acks.iter_mut().find(waits)
+        {
+            ack.1 = Stage::Stored;
         }
     }
 
     /// Hands acknowledgements over; how many.
     pub(super) fn acknowledge(&mut self, client: &Client) -> u64 {
         let mut sent = 0;
-        while let Some(packet_id) = self.acks.front() {
+        while let Some((packet_id, Stage::Stored)) = self.acks.front() {
             if client.acknowledge(*packet_id).is_err() {
                 break;
             }

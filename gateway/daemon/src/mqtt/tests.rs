@@ -525,6 +525,21 @@ async fn a_message_is_acknowledged_after_everybody_has_stored_it_and_not_before(
 }
 
 #[tokio::test]
+async fn acknowledgements_leave_in_the_order_in_which_the_messages_came() {
+    let mut bench = Bench::start(None).await;
+    bench.subscribed().await;
+    bench.deliver(4, r#"{"volume_l":1}"#, false);
+    bench.deliver(5, r#"{"volume_l":2}"#, false);
+    let (first, second) = (bench.receipt().await, bench.receipt().await);
+    give_back(second);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(bench.acknowledged(), [0u16; 0], "the first is not stored");
+    give_back(first);
+    bench.broker.until("no acknowledgements", |state| state.acknowledged == [4, 5]).await;
+    bench.end().await;
+}
+
+#[tokio::test]
 async fn a_message_that_comes_again_is_read_once_and_acknowledged_once_it_is_stored() {
     let mut bench = Bench::start(None).await;
     bench.broker.state.lock().unwrap().resumes = true;
