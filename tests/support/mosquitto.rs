@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
 use crate::gateway::eventually;
@@ -148,15 +148,25 @@ impl Mosquitto {
     }
 }
 
+/// A certificate whose name is its signer's passes for signed by itself.
+fn named(name: &str) -> DistinguishedName {
+    let mut names = DistinguishedName::new();
+    names.push(DnType::CommonName, name);
+    names
+}
+
 /// A signer, a certificate for the broker and one for a client.
 fn certify(dir: &Path) -> anyhow::Result<()> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name = named("Example signer");
     let signer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
     std::fs::write(dir.join("ca.crt"), signer.pem())?;
     for (name, host) in [("broker", "127.0.0.1"), ("client", "gateway.example")] {
         let key = KeyPair::generate()?;
-        let certificate = CertificateParams::new(vec![host.to_owned()])?.signed_by(&key, &signer)?;
+        let mut params = CertificateParams::new(vec![host.to_owned()])?;
+        params.distinguished_name = named(host);
+        let certificate = params.signed_by(&key, &signer)?;
         std::fs::write(dir.join(format!("{name}.crt")), certificate.pem())?;
         std::fs::write(dir.join(format!("{name}.key")), key.serialize_pem())?;
     }
