@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
 use crate::gateway::eventually;
@@ -160,13 +160,14 @@ fn certify(dir: &Path) -> anyhow::Result<()> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name = named("Example signer");
-    let signer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+    let signer_key = KeyPair::generate()?;
+    let signer = params.self_signed(&signer_key)?;
     std::fs::write(dir.join("ca.crt"), signer.pem())?;
     for (name, host) in [("broker", "127.0.0.1"), ("client", "gateway.example")] {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(vec![host.to_owned()])?;
         params.distinguished_name = named(host);
-        let certificate = params.signed_by(&key, &signer)?;
+        let certificate = params.signed_by(&key, &signer, &signer_key)?;
         std::fs::write(dir.join(format!("{name}.crt")), certificate.pem())?;
         std::fs::write(dir.join(format!("{name}.key")), key.serialize_pem())?;
     }

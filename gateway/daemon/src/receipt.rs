@@ -1,10 +1,10 @@
 //! Receipts: a message from outside is acknowledged when everybody who decides has stored what follows from it.
 //!
 //! ```text
-//!  broker's task ── report, receipt ──► hub ──► alarms:  written, or nothing to write ──► stored()
-//!        ▲                               └────► prepaid: the register is taken in ──────► stored()
-//!        │  number                              the journal has the message itself ─────► stored()
-//!        └───────────────────────────────────── the last of them
+//!  broker's task ── report, receipt ──► hub ──► alarms: written, or nothing to write ──► stored()
+//!        ▲  │                             (the accounts have the register in their queue by then)
+//!        │  └──────────────────────────────────► the journal has the message itself ───► stored()
+//!        └── number ◄────────────────────────── the last of them
 //! ```
 //!
 //! A receipt that is dropped is not given back: the message stays unacknowledged, and the broker sends it again.
@@ -23,6 +23,12 @@ struct Open {
     number: u64,
     takers: AtomicUsize,
     done: mpsc::Sender<u64>,
+}
+
+impl PartialEq for Receipt {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 impl Receipt {

@@ -21,7 +21,7 @@ use guanjia_core::tariff::TariffPlan;
 use guanjia_core::text::{Bilingual, Lang};
 use guanjia_core::units::{Hao, Utility};
 use guanjia_core::usage::Register;
-use guanjia_field::{LineConfig, Periods};
+use guanjia_field::{EntranceConfig, LineConfig, Periods};
 
 /// Text that must not be printed: tokens, passwords, URLs with passwords in them.
 #[derive(Clone, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub struct Site {
     pub billing: Billing,
     /// Every bus, each with the devices on it by index.
     pub lines: Vec<LineConfig>,
+    /// Every port that modems connect to; their lines are among [`Site::lines`].
+    pub entrances: Vec<EntranceConfig>,
     /// Every MQTT broker.
     pub brokers: Vec<Broker>,
     /// Every device; `devices[i].ix == DeviceIx(i)`.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! *Stored* means: the alarms task has committed what the message changed, or found that it changed nothing; the
-//! accounts have the register; and, for devices somebody pays by or an alarm looks at, the journal has the message
+//! accounts have the register in their queue; and, for devices somebody pays by or an alarm looks at, the journal has the message
 //! itself, the last one of each topic. What had only begun (an alarm's delay, an interval that is not over) begins anew
 //! from that message after a restart. So a kill between any two instructions costs no message that was acknowledged.
 //!
@@ -40,8 +40,8 @@ const DONE_MAX: usize = 1024;
 const KEEP_BATCH: usize = 256;
 /// How long the journal is left alone after it refused.
 const RETRY: Duration = Duration::from_millis(500);
-/// The alarms and the accounts.
-const DECIDERS: usize = 2;
+/// The alarms. The accounts have the register in their queue before the alarms see the receipt.
+const DECIDERS: usize = 1;
 
 /// The open messages of one broker.
 pub(super) struct Inbox {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use guanjia_core::profile::{MessageForm, MessageTime, MessageWords, PointDef, Source as PointSource, Table};
 
+use super::points::Found;
 use super::raw::{RawMessage, RawPoint};
 use crate::config::diagnostic::{Report, Source};
 use crate::config::document::Entry;
@@ -12,7 +13,7 @@ use crate::config::value::At;
 /// The array a point without a place of its own is an element of; the point is given one for the time being.
 pub fn element(message: &Entry<RawMessage>, point: &mut Entry<RawPoint>, index: usize) -> Option<String> {
     let array = message.array.as_ref()?;
-    let placeless = point.pointer.is_none() && point.table.is_none() && point.address.is_none();
+    let placeless = point.pointer.is_none() && point.r#type.is_none() && point.formula.is_none();
     if !placeless {
         return None;
     }
@@ -21,14 +22,20 @@ pub fn element(message: &Entry<RawMessage>, point: &mut Entry<RawPoint>, index: 
 }
 
 /// Points as elements of an array, from `first` on.
-pub fn in_order(array: &str, first: usize, points: &mut [PointDef]) {
+pub fn in_order(array: &str, first: usize, points: &mut [Found]) {
     for (offset, point) in points.iter_mut().enumerate() {
-        point.source = PointSource::Message { pointer: format!("{array}/{}", first + offset) };
+        point.def.source = PointSource::Message { pointer: format!("{array}/{}", first + offset) };
     }
 }
 
 /// The checked form.
-pub fn form(message: &Entry<RawMessage>, source: &Arc<Source>, report: &mut Report) -> Option<MessageForm> {
+pub fn form(
+    message: &Entry<RawMessage>,
+    points: &[PointDef],
+    source: &Arc<Source>,
+    report: &mut Report,
+) -> Option<MessageForm> {
+    check(message, points, source, report);
     for pointer in message.array.iter() {
         check_pointer(pointer, pointer.span(), source, report);
     }
@@ -55,7 +62,7 @@ fn check_pointer(pointer: &str, at: std::ops::Range<usize>, source: &Arc<Source>
 }
 
 /// Refuses points no message could ever carry.
-pub fn check(message: &Entry<RawMessage>, points: &[PointDef], source: &Arc<Source>, report: &mut Report) {
+fn check(message: &Entry<RawMessage>, points: &[PointDef], source: &Arc<Source>, report: &mut Report) {
     for point in points {
         let PointSource::Registers(place) = &point.source else { continue };
         match &message.words {

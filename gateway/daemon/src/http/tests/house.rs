@@ -81,6 +81,7 @@ impl House {
         let live = Arc::new(Live {
             latest: Arc::new(LatestTable::new(&site, now())),
             lines: vec![],
+            entrances: vec![],
             alarms: Arc::new(Board::new(board)),
             supplies: Arc::new(Board::new(supplies())),
             store,
@@ -411,8 +412,10 @@ fn site(data_dir: PathBuf, listen: SocketAddr, console: ConsoleAccess) -> Site {
             link: Link::ModbusTcp { address: "192.0.2.1:502".to_owned() },
             response_max: None,
             turnaround: None,
+            in_flight_max: 1,
             linger: Duration::ZERO,
         }],
+        entrances: vec![],
         brokers: vec![],
         service_points: service_points(&devices, &zone),
         points,
