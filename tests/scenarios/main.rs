@@ -10,6 +10,7 @@ mod fire;
 mod leak;
 mod lift;
 mod mqtt;
+mod mqtt_promises;
 mod noise;
 mod outage;
 mod prepaid;

@@ -17,6 +17,7 @@ mod mqtt;
 mod notify;
 mod pager;
 mod prepaid;
+mod receipt;
 mod run;
 mod site;
 mod tasks;
