@@ -9,6 +9,7 @@ mod escalation;
 mod fire;
 mod leak;
 mod lift;
+mod lines;
 mod mqtt;
 mod noise;
 mod outage;
