@@ -9,6 +9,7 @@ mod escalation;
 mod fire;
 mod leak;
 mod lift;
+mod lines;
 mod mqtt;
 mod mqtt_promises;
 mod noise;
