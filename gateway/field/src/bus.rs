@@ -25,16 +25,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use guanjia_core::profile::UnitEcho;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
-use crate::frame::{FRAME_MAX, Form, Framing, Reply, Request, Verdict, encode, form_of_rtu, judge};
+use crate::frame::{FRAME_MAX, Form, Framing, MBAP_HEADER, Reply, Request, Verdict, encode, form_of, judge};
 use crate::link::{Dial, LinkError, Stream};
+use crate::plan::Pace;
 use crate::stats::{Discard, LineStats, nanos};
 use crate::tap::{Outcome, Question, Settled, Tap};
 
+mod precise;
 mod unsettled;
+mod window;
+
+use precise::Precise;
 use unsettled::Unsettled;
+use window::Flights;
 
 /// The longest the line is listened to until it falls silent, beyond the silence itself.
 const NOISE_MAX: Duration = Duration::from_secs(1);
@@ -45,11 +52,11 @@ const SKIPPED_MAX: u32 = 8;
 /// The longest pause between two pieces of a frame that is heard only to know what it was.
 const PIECES_APART_MAX: Duration = Duration::from_millis(20);
 
-/// The first pause before a refused connection is tried again.
-const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+/// By how much the pause grows with each refused connection.
+const BACKOFF_STEP: Duration = Duration::from_millis(200);
 
-/// The longest such pause.
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// The longest such pause. A refusal costs nobody anything, and who comes back should be read within a second.
+const BACKOFF_MAX: Duration = Duration::from_millis(800);
 
 /// What is asked, of whom, and how patient to be.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +67,22 @@ pub(crate) struct Ask<'a> {
     pub response_max: Duration,
     /// Silence the device wants after its answer.
     pub silence_min: Duration,
+    pub unit_echo: UnitEcho,
+}
+
+/// The unit an answer must bear: the one that was asked, or on Modbus TCP none where the device is known for that. The
+/// transaction number has the last word.
+fn unit_of(framing: Framing, unit: u8, echo: UnitEcho, bytes: &[u8]) -> u8 {
+    match (framing, echo, bytes.get(MBAP_HEADER - 1)) {
+        (Framing::Mbap, UnitEcho::AskedOrNone, Some(none @ (0 | 255))) => *none,
+        _ => unit,
+    }
+}
+
+/// How many bytes to ask for while an answer is not whole: all of a good one at first. What follows a shorter one is
+/// thrown away with it.
+fn wanted(framing: Framing, request: &Request, need: usize) -> usize {
+    need.max(request.frame_len(framing, &Reply::Written)).min(FRAME_MAX)
 }
 
 /// Why there is no answer.
@@ -85,6 +108,17 @@ pub(crate) struct Timing {
     pub char_time: Duration,
     pub t35: Duration,
     pub linger: Duration,
+    /// How long its devices typically think, where the site file says so.
+    pub turnaround: Option<Duration>,
+    /// Questions that may be under way at once where several devices share the line; Modbus TCP only.
+    pub in_flight_max: u8,
+}
+
+impl Timing {
+    /// What a read costs on this line.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace::new(self.framing, self.char_time, self.t35, self.turnaround)
+    }
 }
 
 /// The port or socket of one line and what is known about it.
@@ -94,11 +128,13 @@ pub(crate) struct Bus {
     timing: Timing,
     stats: Arc<LineStats>,
     tap: Arc<Tap>,
+    precise: Precise,
     stream: Option<Stream>,
     /// Nothing is sent before.
     quiet_at: Instant,
     tid: u16,
     unsettled: Unsettled,
+    flights: Flights,
     /// Link errors since the last answer.
     faults: u32,
     /// While this lies ahead the line is down.
@@ -107,16 +143,25 @@ pub(crate) struct Bus {
 
 impl Bus {
     pub(crate) fn new(name: Arc<str>, dial: Dial, timing: Timing, stats: Arc<LineStats>) -> Self {
+        let precise = match &dial {
+            // A test's time may stand still.
+            #[cfg(test)]
+            Dial::Script(_) => Precise::runtime(),
+            _ if timing.t35.is_zero() => Precise::runtime(),
+            _ => Precise::kernel(),
+        };
         Self {
             name,
             dial,
             timing,
             stats,
             tap: Arc::new(Tap::new()),
+            precise,
             stream: None,
             quiet_at: Instant::now(),
             tid: fastrand::u16(..),
             unsettled: Unsettled::default(),
+            flights: Flights::default(),
             faults: 0,
             retry_at: None,
         }
@@ -127,6 +172,16 @@ impl Bus {
         &self.tap
     }
 
+    /// How long the line is listened to after a failure.
+    pub(crate) fn linger(&self) -> Duration {
+        if self.timing.framing.has_transactions() { Duration::ZERO } else { self.timing.linger }
+    }
+
+    /// Nothing is sent before this moment.
+    pub(crate) fn hold_until(&mut self, moment: Instant) {
+        self.quiet_at = self.quiet_at.max(moment);
+    }
+
     /// When to try again, while the line is down.
     pub(crate) fn down_until(&self) -> Option<Instant> {
         self.retry_at
@@ -134,7 +189,7 @@ impl Bus {
 
     /// Whether the answer to another question could be taken for the answer to this one.
     pub(crate) fn is_ambiguous(&mut self, unit: u8, request: &Request) -> bool {
-        self.timing.framing == Framing::Rtu && self.unsettled.is_ambiguous(unit, request, Instant::now())
+        !self.timing.framing.has_transactions() && self.unsettled.is_ambiguous(unit, request, Instant::now())
     }
 
     /// The read among `bridges` that settles best which questions are past, so that `request` can be asked; `None` if
@@ -155,6 +210,10 @@ impl Bus {
     }
 
     async fn open_and_quiet(&mut self) -> Result<(), Miss> {
+        if self.has_half_a_frame() {
+            // The other half would be taken for the beginning of the answer.
+            self.stream = None;
+        }
         // A peer may close an idle connection at any time; that is noticed here and costs one more attempt.
         for _ in 0..2 {
             let stream = match self.stream.take() {
@@ -175,8 +234,11 @@ impl Bus {
     }
 
     async fn open(&mut self) -> Result<Stream, Miss> {
-        match self.dial.open().await {
-            Ok(stream) => {
+        match self.dial.open(&self.stats).await {
+            Ok(mut stream) => {
+                for asked in stream.take_asked() {
+                    self.unsettled.sent(asked.unit, &asked.request, asked.at);
+                }
                 self.retry_at = None;
                 self.stats.connects.add(1);
                 self.stats.connected.set(1);
@@ -193,14 +255,16 @@ impl Bus {
     /// Throws away what lies on the line until it has been silent long enough, then keeps the stream.
     async fn quiet(&mut self, mut stream: Stream) -> Result<(), Miss> {
         let mut scrap = [0; 512];
+        stream.between_frames();
         let give_up = self.quiet_at.max(Instant::now()) + NOISE_MAX;
         let mut stale_bytes = 0;
         let outcome = loop {
             let read = if Instant::now() < self.quiet_at {
-                match timeout_at(self.quiet_at, stream.read(&mut scrap)).await {
-                    Ok(read) => read.map(Some),
+                tokio::select! {
+                    biased;
+                    read = stream.read(&mut scrap) => read.map(Some),
                     // The silence is over; look once more without waiting.
-                    Err(_) => Ok(Some(0)),
+                    () = self.precise.until(self.quiet_at) => Ok(Some(0)),
                 }
             } else {
                 stream.read_now(&mut scrap).await
@@ -260,7 +324,9 @@ impl Bus {
                 Ok(reply)
             }
             Err(miss) => {
-                let linger = if self.timing.framing == Framing::Rtu { self.timing.linger } else { Duration::ZERO };
+                // Over a connection that is kept, the rest of a frame would come before the next one.
+                let fresh = self.timing.framing.has_transactions() && stream.is_replaceable();
+                let linger = if fresh { Duration::ZERO } else { self.timing.linger };
                 self.quiet_at = now + silence.max(linger);
                 Err(self.poison(stream, miss))
             }
@@ -296,7 +362,7 @@ impl Bus {
         filled: &mut usize,
     ) -> Result<Reply, Miss> {
         // Twice the time of the characters: serial servers and USB adapters pass an answer on in pieces.
-        let characters = (frame.len() + 2 * ask.request.rtu_reply_len()) as u32;
+        let characters = (frame.len() + 2 * self.timing.framing.reply_len(ask.request)) as u32;
         let deadline = started + ask.response_max + self.timing.char_time * characters;
         self.tap.sent(frame);
         match timeout_at(deadline, stream.write_all(frame)).await {
@@ -304,11 +370,20 @@ impl Bus {
             Ok(Err(error)) => return Err(Miss::Link(error)),
             Ok(Ok(())) => {}
         }
-        let mut skipped = 0;
+        let (mut skipped, mut patience) = (0, deadline);
         loop {
-            let total = match judge(self.timing.framing, self.tid, ask.unit, ask.request, &buffer[..*filled]) {
-                Verdict::Reply(reply) => return Ok(reply),
-                Verdict::Need(total) => match timeout_at(deadline, stream.read(&mut buffer[*filled..total])).await {
+            let unit = unit_of(self.timing.framing, ask.unit, ask.unit_echo, &buffer[..*filled]);
+            let total = match judge(self.timing.framing, self.tid, unit, ask.request, &buffer[..*filled]) {
+                Verdict::Reply(reply) => {
+                    self.keep_only(ask.request.frame_len(self.timing.framing, &reply), buffer, filled);
+                    return Ok(reply);
+                }
+                Verdict::Need(need) => match timeout_at(patience, {
+                    let end = wanted(self.timing.framing, ask.request, need);
+                    stream.read(&mut buffer[*filled..end])
+                })
+                .await
+                {
                     Err(_) if *filled > 0 => return Err(self.discard(Discard::Damaged, ask, &buffer[..*filled])),
                     Err(_) if skipped > 0 => return Err(Miss::Discarded),
                     Err(_) => return Err(Miss::Timeout),
@@ -316,6 +391,7 @@ impl Bus {
                     Ok(Ok(read)) => {
                         self.tap.received(&buffer[*filled..*filled + read]);
                         *filled += read;
+                        patience = self.timing.framing.patience(Instant::now(), deadline);
                         continue;
                     }
                 },
@@ -323,7 +399,7 @@ impl Bus {
                     self.discard(Discard::Late, ask, &buffer[..total]);
                     total
                 }
-                Verdict::Reject(why) if self.timing.framing == Framing::Mbap => {
+                Verdict::Reject(why) if self.timing.framing.has_transactions() => {
                     return Err(self.discard(why, ask, &buffer[..*filled]));
                 }
                 Verdict::Reject(_) => {
@@ -343,6 +419,14 @@ impl Bus {
         }
     }
 
+    /// Throws away what came after an answer.
+    fn keep_only(&self, total: usize, buffer: &[u8], filled: &mut usize) {
+        let Some(rest) = buffer.get(total..*filled).filter(|rest| !rest.is_empty()) else { return };
+        self.tap.skipped(rest);
+        self.stats.stale_bytes.add(rest.len() as u64);
+        *filled = total;
+    }
+
     fn discard(&self, why: Discard, ask: Ask<'_>, frame: &[u8]) -> Miss {
         self.stats.discarded(why);
         self.tap.discarded(why, Question::new(ask.unit, ask.request), frame);
@@ -359,10 +443,10 @@ impl Bus {
         ask: Ask<'_>,
     ) -> (Discard, Option<usize>) {
         loop {
-            match form_of_rtu(&buffer[..*filled]) {
+            match form_of(self.timing.framing, &buffer[..*filled]) {
                 Form::Noise => return (Discard::Damaged, None),
-                Form::Frame { unit, function, total } => {
-                    let is_late = self.unsettled.awaits(unit, function, total, ask);
+                Form::Frame { unit, function, pdu, total } => {
+                    let is_late = self.unsettled.awaits(unit, function, pdu, ask);
                     return (if is_late { Discard::Late } else { Discard::Foreign }, Some(total));
                 }
                 Form::Need(total) => {
@@ -391,10 +475,15 @@ impl Bus {
         self.stats.connected.set(0);
         if pauses > 0 {
             // The jitter keeps the lines of one serial server from knocking at the same moment.
-            let pause = BACKOFF_FIRST * 2u32.saturating_pow((pauses - 1).min(8));
-            let pause = pause.mul_f64(0.8 + 0.4 * fastrand::f64()).clamp(BACKOFF_FIRST, BACKOFF_MAX);
-            self.retry_at = Some(Instant::now() + pause);
-            info!(line = %self.name, %error, pause_ms = pause.as_millis() as u64, "line is down");
+            let pause = BACKOFF_STEP.saturating_mul(pauses).min(BACKOFF_MAX).mul_f64(0.9 + 0.2 * fastrand::f64());
+            let was_down = self.retry_at.replace(Instant::now() + pause).is_some();
+            let pause_ms = pause.as_millis() as u64;
+            // Looking at an empty seat is no news.
+            if was_down && matches!(error, LinkError::NotDialledIn { .. }) {
+                debug!(line = %self.name, %error, pause_ms, "line is still down");
+            } else {
+                info!(line = %self.name, %error, pause_ms, "line is down");
+            }
         }
     }
 }

@@ -21,17 +21,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use guanjia_core::profile::{ReadLimits, Table};
+use guanjia_core::profile::{Mismatch, ReadLimits, Table, UnitEcho};
 use tokio::time::Instant;
 
 use crate::bus::{Ask, Bus, Miss};
 use crate::frame::{Reply, Request};
 use crate::line::timing;
 use crate::link::{Dial, LineConfig, Link, LinkError};
+use crate::plan::Pace;
 use crate::stats::LineStats;
 
+mod look;
 mod url;
 
+pub use look::{Look, table_name};
 pub use url::UrlError;
 
 /// How long an answer to an older question can still come; after that nothing is ambiguous.
@@ -145,6 +148,18 @@ pub enum SessionError {
         /// The exception code (Modbus Application Protocol V1.1b3, 7).
         code: u8,
     },
+    /// It is not the device the profile describes.
+    #[error(
+        "unit {unit} is another device: its {} reads {}, not {}; correct the profile, or find the right one with guanjia \
+         probe",
+        mismatch.what, mismatch.found, mismatch.expected
+    )]
+    Another {
+        /// The unit that was asked.
+        unit: u8,
+        /// What tells.
+        mismatch: Mismatch,
+    },
     /// The request cannot be asked at all.
     #[error("{0}")]
     Impossible(&'static str),
@@ -174,15 +189,17 @@ pub struct Session {
     response_max: Option<Duration>,
     /// The unit whose last question was not answered.
     missed: Option<u8>,
+    /// What a read costs on this line.
+    pace: Pace,
 }
 
 impl Session {
     /// A session on a line. Nothing is opened before the first question.
     pub fn new(config: LineConfig) -> Self {
         let stats = Arc::new(LineStats::new(std::iter::empty()));
-        let timing = timing(&config);
+        let (timing, pace) = (timing(&config), Pace::of(&config));
         let bus = Bus::new(config.name, Dial::Link(config.link.clone()), timing, Arc::clone(&stats));
-        Self { bus, stats, link: config.link, response_max: config.response_max, missed: None }
+        Self { bus, stats, link: config.link, response_max: config.response_max, missed: None, pace }
     }
 
     /// The way to the devices.
@@ -255,7 +272,7 @@ impl Session {
         self.open().await?;
         let response_max = self.response_max.unwrap_or(patience.response_max);
         let started = Instant::now();
-        let ask = Ask { unit, request, response_max, silence_min: patience.silence_min };
+        let ask = Ask { unit, request, response_max, silence_min: patience.silence_min, unit_echo: UnitEcho::Asked };
         let reply = self.bus.exchange(ask).await.map_err(|miss| match miss {
             Miss::Timeout => SessionError::Silent { unit, response_max },
             Miss::Discarded => SessionError::Garbled { unit },
@@ -277,11 +294,13 @@ impl Session {
             Ok(()) => Ok(()),
             Err(Miss::Noise) => Err(SessionError::Noise),
             Err(Miss::Link(error)) => Err(error.into()),
-            Err(Miss::Down | Miss::Timeout | Miss::Discarded) => match Dial::Link(self.link.clone()).open().await {
-                Ok(_) => Err(LinkError::Closed.into()),
-                Err(error) if is_busy(&error) => Err(SessionError::Busy { place: self.link.place().to_owned() }),
-                Err(error) => Err(error.into()),
-            },
+            Err(Miss::Down | Miss::Timeout | Miss::Discarded) => {
+                match Dial::Link(self.link.clone()).open(&self.stats).await {
+                    Ok(_) => Err(LinkError::Closed.into()),
+                    Err(error) if is_busy(&error) => Err(SessionError::Busy { place: self.link.place().to_owned() }),
+                    Err(error) => Err(error.into()),
+                }
+            }
         }
     }
 }

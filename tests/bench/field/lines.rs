@@ -72,7 +72,7 @@ fn run(lines: Vec<(LineConfig, Vec<FieldDevice>)>) -> anyhow::Result<()> {
 }
 
 fn config(name: String, link: Link) -> LineConfig {
-    LineConfig { name: name.into(), link, response_max: None, linger: LINGER }
+    LineConfig { name: name.into(), link, response_max: None, turnaround: None, in_flight_max: 1, linger: LINGER }
 }
 
 fn field_device(profile: &Arc<Profile>, device: usize, unit: u8, period: Duration) -> FieldDevice {
