@@ -2,8 +2,9 @@
 //!
 //! The lines count for themselves; here their numbers only get their names.
 
-use guanjia_field::Link;
+use guanjia_field::doctor::Illness;
 use guanjia_field::stats::{DURATION_BUCKETS_MS, LineStats};
+use guanjia_field::{LineHandle, Link};
 
 use crate::live::Live;
 use crate::metrics::page::Page;
@@ -74,6 +75,25 @@ pub fn write(page: &mut Page, live: &Live) {
         }
     }
     durations(page, live);
+    findings(page, live);
+}
+
+/// What the doctor of each line has found. Every finding a line can have is there, so that its absence is a zero.
+fn findings(page: &mut Page, live: &Live) {
+    let name = "guanjia_line_finding";
+    page.family(name, "gauge", "1 while the line's doctor finds this wrong with it, else 0.");
+    for line in &live.lines {
+        let protocol = protocol_of(live, line);
+        let standing = line.tap().findings();
+        for illness in Illness::ALL {
+            if protocol == "modbus_tcp" && !illness.is_possible_on_tcp() {
+                continue;
+            }
+            let stands = standing.iter().any(|(finding, _)| finding.illness == illness);
+            let labels = [("bus", &**line.name()), ("protocol", protocol), ("finding", illness.as_str())];
+            page.sample(name, &labels, if stands { 1.0 } else { 0.0 });
+        }
+    }
 }
 
 /// The histogram of transaction times; the lines keep their buckets apart, Prometheus wants them cumulative.
@@ -98,15 +118,16 @@ fn durations(page: &mut Page, live: &Live) {
 
 /// Every line with the labels it is known under.
 fn lines(live: &Live) -> impl Iterator<Item = ([(&'static str, &str); 2], &LineStats)> {
-    live.lines.iter().map(|line| {
-        let link = live.site.lines.iter().find(|config| config.name == *line.name()).map(|config| &config.link);
-        let protocol = link.map_or("unknown", protocol);
-        ([("bus", &**line.name()), ("protocol", protocol)], &**line.stats())
-    })
+    live.lines.iter().map(|line| ([("bus", &**line.name()), ("protocol", protocol_of(live, line))], &**line.stats()))
+}
+
+fn protocol_of(live: &Live, line: &LineHandle) -> &'static str {
+    let link = live.site.lines.iter().find(|config| config.name == *line.name()).map(|config| &config.link);
+    link.map_or("unknown", protocol)
 }
 
 /// The closed set of the `protocol` label.
-fn protocol(link: &Link) -> &'static str {
+pub fn protocol(link: &Link) -> &'static str {
     match link {
         Link::Serial { .. } => "modbus_rtu",
         Link::RtuOverTcp { .. } => "rtu_over_tcp",
