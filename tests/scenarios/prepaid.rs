@@ -125,6 +125,11 @@ async fn a_shop_without_credit_is_warned_cut_and_restored_and_pays_for_what_the_
     Ok(())
 }
 
+/// Whether shop 102 has paid and waits for somebody's word.
+async fn waits(house: &House) -> anyhow::Result<Option<()>> {
+    Ok((house.service_point("s-102-e").await?["waits_for"] == "close_permit").then_some(()))
+}
+
 #[tokio::test]
 async fn where_somebody_must_say_that_it_is_safe_a_paid_supply_waits_for_that_word_also_across_a_kill()
 -> anyhow::Result<()> {
@@ -141,10 +146,6 @@ async fn where_somebody_must_say_that_it_is_safe_a_paid_supply_waits_for_that_wo
     .await?;
     house.building.set_load("m-102", Some(100.0))?;
     house.building.payments().pay("s-102-e", "60.00", PayMode::Once)?;
-    let waits = |house: &House| {
-        let point = house.service_point("s-102-e");
-        async move { Ok((point.await?["waits_for"] == "close_permit").then_some(())) }
-    };
     eventually("the paid shop waits", Duration::from_secs(15), || waits(&house)).await?;
     house.gateway.kill();
     house.gateway.restart().await?;

@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 /// How long a gateway may take until it is ready.
-const START_MAX: Duration = Duration::from_secs(20);
+const START_MAX: Duration = Duration::from_secs(60);
 
 /// The gateway under test: the program `GUANJIA_BINARY` names, or the `guanjia` of the profile these tests were built
 /// with, brought up to date first.

@@ -6,13 +6,23 @@
 //!
 //! ```text
 //! words as received ──► bytes within each word ──► order of the words ──► raw ──► "no value"? ──► mask ──► type ──► scale
+//!                                                                                                                  │
+//!                    value ◄── unit of the device ◄── ratios ◄── offset ◄── power of ten from another register ◄───┘
 //! ```
+//!
+//! [`decode`] is the way of a value that stands for itself; what lies on the second row beyond the offset needs other
+//! registers, and a [`Decoder`] remembers them.
 //!
 //! "No value" is compared with the raw unsigned number after ordering and before masking and scaling, as the profile
 //! writes it.
 
-use crate::profile::{Order, PointDef, Registers, Source, WireType};
+use crate::profile::{Number, Order, PointDef, Registers, WireType};
 use crate::reading::{BadReason, Decimal, Value};
+
+mod decoder;
+mod text;
+
+pub use decoder::{Answer, Decoder};
 
 /// The most words a number may have.
 const NUMBER_WORDS_MAX: usize = 4;
@@ -49,6 +59,21 @@ pub enum DecodeError {
     /// Bytes that are no printable ASCII.
     #[error("the text is not printable ASCII; check type and byte order")]
     Text,
+    /// A register above 9,999 in a number to the base of 10,000.
+    #[error("a register of a mod-10k number is above 9999; check type and word order")]
+    Mod10k,
+    /// A power of ten beyond what SunSpec allows.
+    #[error("the scale factor is not a power of ten from -10 to 10; check its address")]
+    PowerOfTen,
+    /// A date or time that does not exist.
+    #[error("this is no date and time; check the fields and the byte order in the profile")]
+    Time,
+    /// Another value it needs is missing, bad or from another time.
+    #[error("a value it is calculated from is missing or bad; look at its scale factor, ratios, unit and parts")]
+    Input,
+    /// The heartbeat stands still.
+    #[error("the device's heartbeat stands still, so this is old; check what is behind the adapter")]
+    Frozen,
     /// The scaled number does not fit.
     #[error("the scaled number is too large; check the scale in the profile")]
     Overflow,
@@ -59,6 +84,8 @@ impl DecodeError {
     pub fn reason(self) -> BadReason {
         match self {
             DecodeError::Sentinel => BadReason::Sentinel,
+            DecodeError::Input => BadReason::Input,
+            DecodeError::Frozen => BadReason::Frozen,
             _ => BadReason::Undecodable,
         }
     }
@@ -67,35 +94,13 @@ impl DecodeError {
 /// Reads the value of `point` from its words, in the order in which they were received.
 ///
 /// # Errors
-/// [`DecodeError`]; the reading is then bad with [`DecodeError::reason`].
+/// [`DecodeError`]; the reading is then bad with [`DecodeError::reason`]. A point that needs others
+/// ([`PointDef::inputs`]) is [`DecodeError::Input`] here: only a [`Decoder`] knows them.
 pub fn decode(point: &PointDef, words: &[u16]) -> Result<Value, DecodeError> {
-    let place = registers(point)?;
-    if words.len() != usize::from(place.count) {
-        return Err(DecodeError::WordCount { expected: usize::from(place.count), got: words.len() });
+    if !point.inputs.is_empty() {
+        return Err(DecodeError::Input);
     }
-    if place.wire == WireType::Ascii {
-        return text(place, words);
-    }
-    let raw = raw(place, words)?;
-    if place.invalid.contains(&raw) {
-        return Err(DecodeError::Sentinel);
-    }
-    let integer = |value: i128| scaled(value, point.scale);
-    match place.wire {
-        WireType::Bit => match place.bit {
-            Some(bit @ 0..=15) => Ok(Value::Bool(raw >> bit & 1 == 1)),
-            _ => Err(DecodeError::Bit),
-        },
-        WireType::U16 | WireType::U32 | WireType::U64 => integer(i128::from(cut(place, raw))),
-        WireType::I16 => integer(i128::from(raw as u16 as i16)),
-        WireType::I32 => integer(i128::from(raw as u32 as i32)),
-        WireType::I64 => integer(i128::from(raw as i64)),
-        WireType::F32 => float(f64::from(f32::from_bits(raw as u32)), point.scale),
-        WireType::F64 => float(f64::from_bits(raw), point.scale),
-        WireType::Bcd => integer(i128::from(bcd(raw)?)),
-        // Handled above, because text may be longer than any number.
-        WireType::Ascii => Err(DecodeError::Text),
-    }
+    shifted(measure(point, words)?, point.offset)
 }
 
 /// Reads the value of `point` from a coil or discrete input.
@@ -114,17 +119,65 @@ pub fn decode_bit(point: &PointDef, bit: bool) -> Result<Value, DecodeError> {
 /// that [`decode`] would refuse.
 pub fn raw_counter(point: &PointDef, words: &[u16]) -> Option<u64> {
     let place = registers(point).ok()?;
-    if matches!(place.wire, WireType::Bit | WireType::F32 | WireType::F64 | WireType::Ascii) {
+    if place.wire == WireType::Bit || place.wire.is_float() || place.wire.is_text() {
         return None;
     }
     decode(point, words).ok()?;
-    let raw = raw(place, words).ok()?;
+    u64::try_from(integer(place, words).ok()?).ok()
+}
+
+/// The value with its scale, and without offset and inputs.
+fn measure(point: &PointDef, words: &[u16]) -> Result<Value, DecodeError> {
+    let place = registers(point)?;
+    if words.len() != usize::from(place.count) {
+        return Err(DecodeError::WordCount { expected: usize::from(place.count), got: words.len() });
+    }
     match place.wire {
-        WireType::Bcd => bcd(raw).ok(),
-        WireType::I16 => u64::try_from(raw as u16 as i16).ok(),
-        WireType::I32 => u64::try_from(raw as u32 as i32).ok(),
-        WireType::I64 => u64::try_from(raw as i64).ok(),
-        _ => Some(cut(place, raw)),
+        wire if wire.is_text() => text::text(place, words),
+        WireType::Bit => {
+            let raw = raw(place, words)?;
+            match place.bit {
+                _ if place.invalid.contains(&raw) => Err(DecodeError::Sentinel),
+                Some(bit @ 0..=15) => Ok(Value::Bool(raw >> bit & 1 == 1)),
+                _ => Err(DecodeError::Bit),
+            }
+        }
+        WireType::F16 | WireType::F32 | WireType::F64 => {
+            let raw = raw(place, words)?;
+            if place.invalid.contains(&raw) {
+                return Err(DecodeError::Sentinel);
+            }
+            let number = match place.wire {
+                WireType::F16 => binary16(raw as u16),
+                WireType::F32 => f64::from(f32::from_bits(raw as u32)),
+                _ => f64::from_bits(raw),
+            };
+            float(number, point.scale)
+        }
+        _ => scaled(integer(place, words)?, point.scale),
+    }
+}
+
+/// The whole number, before scaling.
+fn integer(place: &Registers, words: &[u16]) -> Result<i128, DecodeError> {
+    let raw = raw(place, words)?;
+    if place.invalid.contains(&raw) {
+        return Err(DecodeError::Sentinel);
+    }
+    match place.wire {
+        WireType::I8High | WireType::I8Low => Ok(i128::from(raw as u8 as i8)),
+        WireType::I16 => Ok(i128::from(raw as u16 as i16)),
+        WireType::I32 => Ok(i128::from(raw as u32 as i32)),
+        WireType::I64 => Ok(i128::from(raw as i64)),
+        WireType::Bcd => bcd(raw).map(i128::from),
+        WireType::Mod10k => mod10k(raw, words.len()),
+        WireType::Acc32 if raw == 0 => Err(DecodeError::Sentinel),
+        WireType::SunSsf => match raw as u16 as i16 {
+            i16::MIN => Err(DecodeError::Sentinel),
+            power @ -10..=10 => Ok(i128::from(power)),
+            _ => Err(DecodeError::PowerOfTen),
+        },
+        _ => Ok(i128::from(cut(place, raw))),
     }
 }
 
@@ -139,38 +192,31 @@ fn cut(place: &Registers, raw: u64) -> u64 {
 }
 
 fn registers(point: &PointDef) -> Result<&Registers, DecodeError> {
-    match &point.source {
-        Source::Registers(registers) => Ok(registers),
-        Source::Message { .. } => Err(DecodeError::NotRegisters),
-    }
+    point.source.registers().ok_or(DecodeError::NotRegisters)
 }
 
 /// The words with the most significant first and the most significant byte of each first.
-fn ordered(place: &Registers, words: &[u16]) -> Vec<u16> {
-    let byte_order = |word: &u16| match place.bytes {
+fn ordered<'a>(place: &Registers, words: &'a [u16]) -> impl Iterator<Item = u16> + 'a {
+    let (bytes, order) = (place.bytes, place.words);
+    (0..words.len()).filter_map(move |i| words.get(order.place(i, words.len()))).map(move |word| match bytes {
         Order::Big => *word,
         Order::Little => word.swap_bytes(),
-    };
-    let mut ordered: Vec<u16> = words.iter().map(byte_order).collect();
-    if place.words == Order::Little {
-        ordered.reverse();
-    }
-    ordered
+    })
 }
 
-/// The words as one unsigned number.
+/// The words as one unsigned number; of a half register its byte.
 fn raw(place: &Registers, words: &[u16]) -> Result<u64, DecodeError> {
-    let expected = match place.wire {
-        WireType::Bit | WireType::U16 | WireType::I16 => 1,
-        WireType::U32 | WireType::I32 | WireType::F32 => 2,
-        WireType::U64 | WireType::I64 | WireType::F64 => 4,
-        // Meters have BCD counters of one to four registers.
-        WireType::Bcd | WireType::Ascii => words.len().clamp(1, NUMBER_WORDS_MAX),
-    };
+    // Meters have counters of one to four registers.
+    let expected = place.wire.count().map_or(words.len().clamp(1, NUMBER_WORDS_MAX), usize::from);
     if words.len() != expected {
         return Err(DecodeError::WordCount { expected, got: words.len() });
     }
-    Ok(ordered(place, words).into_iter().fold(0, |raw, word| raw << 16 | u64::from(word)))
+    let raw = ordered(place, words).fold(0, |raw, word| raw << 16 | u64::from(word));
+    Ok(match place.wire {
+        WireType::U8High | WireType::I8High => raw >> 8,
+        WireType::U8Low | WireType::I8Low => raw & 0xFF,
+        _ => raw,
+    })
 }
 
 fn scaled(value: i128, scale: Decimal) -> Result<Value, DecodeError> {
@@ -183,11 +229,32 @@ fn float(value: f64, scale: Decimal) -> Result<Value, DecodeError> {
     if value.is_nan() {
         return Err(DecodeError::Sentinel);
     }
-    let multiplied = value * scale.mantissa as f64;
-    // Dividing by an exact power of ten rounds once; multiplying by 0.1 would round twice.
-    let power = 10f64.powi(i32::from(scale.exponent).abs());
-    let result = if scale.exponent < 0 { multiplied / power } else { multiplied * power };
-    if result.is_finite() { Ok(Value::Float(result)) } else { Err(DecodeError::NotFinite) }
+    if value.is_infinite() {
+        return Err(DecodeError::NotFinite);
+    }
+    let product = Number::Float(value).times(Number::Exact(scale));
+    product.and_then(Number::value).ok_or(DecodeError::NotFinite)
+}
+
+/// The value and what the profile adds to it.
+fn shifted(value: Value, offset: Decimal) -> Result<Value, DecodeError> {
+    if offset.mantissa == 0 {
+        return Ok(value);
+    }
+    let number = Number::of(&value).ok_or(DecodeError::Text)?;
+    number.plus(Number::Exact(offset)).and_then(Number::value).ok_or(DecodeError::Overflow)
+}
+
+/// IEEE 754 binary16: sign, 5 bits of exponent, 10 of fraction.
+fn binary16(bits: u16) -> f64 {
+    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
+    let fraction = f64::from(bits & 0x3FF) / 1_024.0;
+    sign * match bits >> 10 & 0x1F {
+        0 => fraction * 2f64.powi(-14),
+        0x1F if fraction == 0.0 => f64::INFINITY,
+        0x1F => f64::NAN,
+        exponent => (1.0 + fraction) * 2f64.powi(i32::from(exponent) - 15),
+    }
 }
 
 fn bcd(raw: u64) -> Result<u64, DecodeError> {
@@ -198,17 +265,15 @@ fn bcd(raw: u64) -> Result<u64, DecodeError> {
     })
 }
 
-fn text(place: &Registers, words: &[u16]) -> Result<Value, DecodeError> {
-    if words.len() <= NUMBER_WORDS_MAX && !words.is_empty() && place.invalid.contains(&raw(place, words)?) {
-        return Err(DecodeError::Sentinel);
-    }
-    let bytes: Vec<u8> = ordered(place, words).iter().flat_map(|w| w.to_be_bytes()).collect();
-    let end = bytes.iter().rposition(|b| !matches!(b, 0 | b' ')).map_or(0, |last| last + 1);
-    let text = &bytes[..end];
-    if !text.iter().all(|b| matches!(b, 0x20..=0x7E)) {
-        return Err(DecodeError::Text);
-    }
-    std::str::from_utf8(text).map(|text| Value::Text(text.into())).map_err(|_| DecodeError::Text)
+/// A number to the base of 10,000 whose first register holds the sign in bit 15 and may be as large as 32,767.
+fn mod10k(raw: u64, count: usize) -> Result<i128, DecodeError> {
+    let word = |i: usize| i128::from(raw >> (16 * (count - 1 - i)) & 0xFFFF);
+    let first = word(0);
+    let number = (1..count).try_fold(first & 0x7FFF, |number, i| match word(i) {
+        digits @ 0..=9_999 => Ok(number * 10_000 + digits),
+        _ => Err(DecodeError::Mod10k),
+    })?;
+    Ok(if first & 0x8000 == 0 { number } else { -number })
 }
 
 #[cfg(test)]

@@ -6,6 +6,15 @@
 //!
 //! Fire panels and lifts are looked at, never touched. Their classes have no writer: [`Relay::new`] is the only way
 //! to make a writable thing, and it refuses them, so a command for one cannot be expressed anywhere in the program.
+//!
+//! ```text
+//! PointDef ── source ──► Registers | Model (SunSpec, before the walk) | Message | Derived (a formula) | Absent
+//!    │
+//!    └── inputs ──► a power of ten, ratios, a table of units: other points of the same device
+//! ```
+//!
+//! A power of ten and the measured parts of a formula count only in the answer that brought the value itself
+//! ([`Profile::together`]); what the device was set to (ratios, units) may be remembered from an earlier answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +24,18 @@ use serde::{Deserialize, Serialize};
 use crate::alarm::{AlarmClass, Latching, Priority, Test};
 use crate::reading::Decimal;
 use crate::text::Bilingual;
+
+mod formula;
+mod introduce;
+mod limits;
+mod wire;
+mod writing;
+
+pub use formula::{Formula, FormulaError, Number};
+pub use introduce::{Asked, Expected, Identity, Introduction, Mismatch, Next, SunSpec};
+pub use limits::{Alignment, Extent, Place, ReadLimits};
+pub use wire::{Order, Registers, Table, TimeField, WireType, WordOrder};
+pub use writing::{ReadOnlyEquipment, Relay, RelayAction, Setting, WriteFunction};
 
 /// The kind of equipment, which decides the system it belongs to and whether it may be commanded at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -32,6 +53,12 @@ pub enum EquipmentClass {
     Sump,
     /// Contacts of the supply itself: feeder voltage, UPS on battery.
     PowerSupply,
+    /// Pump or fan, or the drive that turns it.
+    Pump,
+    /// Engine-driven generating set and its controller.
+    Generator,
+    /// Uninterruptible power supply.
+    Ups,
     /// Temperature, humidity, gas, leak.
     Sensor,
 }
@@ -41,11 +68,11 @@ impl EquipmentClass {
     pub fn system(self) -> &'static str {
         match self {
             EquipmentClass::ElectricityMeter => "electricity",
-            EquipmentClass::WaterMeter => "water",
+            EquipmentClass::WaterMeter | EquipmentClass::Pump => "water",
             EquipmentClass::FirePanel => "fire",
             EquipmentClass::Lift => "elevator",
             EquipmentClass::Sump => "drainage",
-            EquipmentClass::PowerSupply => "power",
+            EquipmentClass::PowerSupply | EquipmentClass::Generator | EquipmentClass::Ups => "power",
             EquipmentClass::Sensor => "environment",
         }
     }
@@ -54,76 +81,6 @@ impl EquipmentClass {
     pub fn is_read_only_for_ever(self) -> bool {
         matches!(self, EquipmentClass::FirePanel | EquipmentClass::Lift)
     }
-}
-
-/// The four tables of the Modbus data model (Modbus Application Protocol V1.1b3, 4.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Table {
-    /// Read with function 01.
-    Coil,
-    /// Read with function 02.
-    DiscreteInput,
-    /// Read with function 03.
-    Holding,
-    /// Read with function 04.
-    Input,
-}
-
-impl Table {
-    /// The function code that reads it.
-    pub fn read_function(self) -> u8 {
-        match self {
-            Table::Coil => 1,
-            Table::DiscreteInput => 2,
-            Table::Holding => 3,
-            Table::Input => 4,
-        }
-    }
-
-    /// Whether one address is one bit (otherwise one 16-bit register).
-    pub fn is_bits(self) -> bool {
-        matches!(self, Table::Coil | Table::DiscreteInput)
-    }
-}
-
-/// How the words of one value are to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum WireType {
-    /// One bit: of a coil or discrete input, or bit `bit` of a register.
-    Bit,
-    /// Unsigned 16 bit.
-    U16,
-    /// Two's complement 16 bit.
-    I16,
-    /// Unsigned 32 bit, two registers.
-    U32,
-    /// Two's complement 32 bit, two registers.
-    I32,
-    /// Unsigned 64 bit, four registers.
-    U64,
-    /// Two's complement 64 bit, four registers.
-    I64,
-    /// IEEE 754 binary32, two registers.
-    F32,
-    /// IEEE 754 binary64, four registers.
-    F64,
-    /// Packed binary-coded decimal; a nibble above 9 is an error, never a zero.
-    Bcd,
-    /// ASCII, two characters a register, trailing NUL and space removed.
-    Ascii,
-}
-
-/// Which half of a register, or which register of a value, comes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Order {
-    /// Most significant first, as the Modbus specification has it.
-    #[default]
-    Big,
-    /// Least significant first.
-    Little,
 }
 
 /// How urgently a point is read.
@@ -143,6 +100,18 @@ pub enum PollClass {
 pub enum Source {
     /// Words of a Modbus table.
     Registers(Registers),
+    /// Words of a SunSpec model that is not found yet: the address is the offset in the model, whose id register is 0.
+    /// Nobody reads it before [`Introduction`] has made [`Source::Registers`] of it.
+    Model {
+        /// The model's id.
+        model: u16,
+        /// The place in it.
+        registers: Registers,
+    },
+    /// Calculated from other points of the same device.
+    Derived(Formula),
+    /// This device does not have it: its firmware is older, or its model is shorter.
+    Absent,
     /// A value inside an MQTT message: the RFC 6901 pointer into its JSON, or the whole payload if it is empty.
     Message {
         /// `/volume_l`, or empty for a plain payload.
@@ -150,27 +119,90 @@ pub enum Source {
     },
 }
 
-/// The place and the form of a value in a Modbus device.
+impl Source {
+    /// Whether its value comes out of what a Modbus device is asked.
+    pub fn is_asked(&self) -> bool {
+        matches!(self, Source::Registers(_) | Source::Model { .. } | Source::Derived(_))
+    }
+
+    /// Its place in the registers, once that is known.
+    pub fn registers(&self) -> Option<&Registers> {
+        match self {
+            Source::Registers(registers) => Some(registers),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a value is measured, or is what somebody set the device to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PointKind {
+    /// It changes by itself.
+    #[default]
+    Measured,
+    /// It changes only when somebody sets the device anew: a transformer's ratio, a unit, a serial number.
+    Configured,
+}
+
+/// Why a point is known less well than the rest of its profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Evidence {
+    /// A third-party catalogue of register maps (CC-BY-4.0; the profile's sources name it).
+    Catalogue,
+    /// The document of a sibling model.
+    Family,
+    /// The scale is an assumption.
+    ScaleAssumed,
+    /// The unit is an assumption.
+    UnitAssumed,
+    /// One driver alone.
+    Driver,
+}
+
+/// The other points that a value needs before it is one. Positions are those of [`Profile::points`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inputs {
+    /// The point that holds the power of ten (SunSpec). It must come in the same answer.
+    pub exponent: Option<usize>,
+    /// Points the value is multiplied with: transformers' ratios. They are [`PointKind::Configured`].
+    pub times: Vec<usize>,
+    /// The point that holds the unit. It is [`PointKind::Configured`].
+    pub unit: Option<UnitInput>,
+}
+
+impl Inputs {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.exponent.is_none() && self.times.is_empty() && self.unit.is_none()
+    }
+
+    /// All of them.
+    pub fn points(&self) -> impl Iterator<Item = usize> {
+        let unit = self.unit.as_ref().map(|u| u.point);
+        self.exponent.into_iter().chain(self.times.iter().copied()).chain(unit)
+    }
+}
+
+/// A register that says in which unit others are; their values are converted into the one unit of the profile.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Registers {
-    /// Which table.
-    pub table: Table,
-    /// The address on the wire, zero based; not the document's 4xxxx number.
-    pub address: u16,
-    /// How many registers (or bits) it occupies.
-    pub count: u16,
-    /// How to read them.
-    pub wire: WireType,
-    /// Which byte of a register comes first.
-    pub bytes: Order,
-    /// Which register of a value comes first.
-    pub words: Order,
-    /// For [`WireType::Bit`] in a register: 0 is the least significant.
-    pub bit: Option<u8>,
-    /// Bits of an unsigned integer to keep, moved down until the lowest of them is bit 0; before scaling.
-    pub mask: Option<u64>,
-    /// Raw values, unsigned and before scaling, with which the device says "no value".
-    pub invalid: Vec<u64>,
+pub struct UnitInput {
+    /// The point that holds the code.
+    pub point: usize,
+    /// What each code means. A code that is not here makes the value bad.
+    pub units: Vec<UnitCode>,
+}
+
+/// One unit a device can be set to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct UnitCode {
+    /// The code.
+    pub code: i64,
+    /// What the value is multiplied with to be in the profile's unit.
+    pub factor: Decimal,
+    /// What is added afterwards.
+    pub offset: Decimal,
 }
 
 /// One point of a profile.
@@ -184,174 +216,47 @@ pub struct PointDef {
     pub source: Source,
     /// What the raw number is multiplied with: `0.01` is mantissa 1, exponent -2.
     pub scale: Decimal,
+    /// What is added after that, in the point's unit: -273.15 for kelvins in degrees Celsius.
+    pub offset: Decimal,
+    /// Other points the value needs; empty for most.
+    pub inputs: Inputs,
+    /// Whether it is measured or set.
+    pub kind: PointKind,
     /// The unit after scaling, as a UCUM code (`kW.h`, `m3`, `V`, `Cel`); empty for counts, codes and bits.
     pub unit: String,
     /// How urgently to read it.
     pub poll: PollClass,
     /// What each code means, for points that are one; empty for measurements.
     pub codes: Vec<(i64, Bilingual)>,
+    /// What each bit of a number means; 0 is the least significant.
+    pub bits: Vec<(u8, Bilingual)>,
+    /// The firmware, as [`Profile::firmware`] reads it, below which devices do not have this point.
+    pub min_firmware: Option<Decimal>,
+    /// Why it is known less well than the rest; `None` if it is not.
+    pub evidence: Option<Evidence>,
     /// Digits of the counter before it rolls over to zero (of the raw register, in decimal); only for counters.
     pub counter_digits: Option<u8>,
 }
 
-/// What a read of this device must respect. The planner keeps every one of these; a profile that contradicts itself is
-/// refused when it is loaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadLimits {
-    /// Registers in one request; at most 125 (Modbus Application Protocol V1.1b3, 6.3).
-    pub registers_max: u16,
-    /// Coils or discrete inputs in one request; at most 2,000 (the same, 6.1).
-    pub bits_max: u16,
-    /// Registers without a point that one request may span. `None`: as many as cost less time on the wire than another
-    /// request.
-    pub gap_max: Option<u16>,
-    /// Places the device refuses: no request may touch them.
-    pub holes: Vec<Extent>,
-    /// Places that can only be read exactly so: with this first address and this count, never in part.
-    pub blocks: Vec<Extent>,
-    /// Places that must be read alone: a request that begins before such an address may not go beyond it, and one that
-    /// begins at it brings its point only.
-    pub barriers: Vec<Place>,
-    /// Whether the device takes odd addresses and odd counts.
-    pub alignment: Alignment,
-    /// Every point is read by a request of its own.
-    pub one_point_a_request: bool,
-    /// Silence the device wants between its answer and the next request, beyond the standard's 3.5 characters.
-    pub silence_min: Duration,
-    /// Time it wants between the starts of two requests.
-    pub interval_min: Duration,
-    /// How long it may think before its answer begins.
-    pub response_max: Duration,
-    /// Requests it can have under way at once on Modbus TCP; 1 where nobody has tried more.
-    pub in_flight_max: u8,
-}
-
-impl Default for ReadLimits {
-    fn default() -> Self {
+impl PointDef {
+    /// A plain measured number without unit, scale and names, polled with the bulk; for what has no file.
+    pub fn new(id: &str, source: Source) -> Self {
         Self {
-            registers_max: 125,
-            bits_max: 2_000,
-            gap_max: Some(8),
-            holes: Vec::new(),
-            blocks: Vec::new(),
-            barriers: Vec::new(),
-            alignment: Alignment::Any,
-            one_point_a_request: false,
-            silence_min: Duration::ZERO,
-            interval_min: Duration::ZERO,
-            response_max: Duration::from_millis(500),
-            in_flight_max: 1,
+            id: id.into(),
+            name: Bilingual::new(id, id),
+            source,
+            scale: Decimal::new(1, 0),
+            offset: Decimal::new(0, 0),
+            inputs: Inputs::default(),
+            kind: PointKind::Measured,
+            unit: String::new(),
+            poll: PollClass::Bulk,
+            codes: Vec::new(),
+            bits: Vec::new(),
+            min_firmware: None,
+            evidence: None,
+            counter_digits: None,
         }
-    }
-}
-
-/// One address of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
-    /// Which table.
-    pub table: Table,
-    /// The address on the wire, zero based.
-    pub address: u16,
-}
-
-/// Some neighbouring addresses of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Extent {
-    /// Which table.
-    pub table: Table,
-    /// The first address on the wire, zero based.
-    pub address: u16,
-    /// How many; at least 1.
-    pub count: u16,
-}
-
-/// Where a request may begin and how long it may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Alignment {
-    /// Anywhere.
-    #[default]
-    Any,
-    /// Address and count are even; the device refuses anything else.
-    Even,
-    /// The count is even where a 32-bit value is read; single registers may be read alone.
-    EvenCountOfPairs,
-}
-
-/// How a value is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum WriteFunction {
-    /// Function 05, one coil.
-    Coil,
-    /// Function 06, one register.
-    Register,
-    /// Function 15, several coils.
-    Coils,
-    /// Function 16, several registers.
-    Registers,
-    /// Function 22, some bits of one register.
-    Mask,
-}
-
-impl WriteFunction {
-    /// The function code on the wire.
-    pub fn code(self) -> u8 {
-        match self {
-            WriteFunction::Coil => 5,
-            WriteFunction::Register => 6,
-            WriteFunction::Coils => 15,
-            WriteFunction::Registers => 16,
-            WriteFunction::Mask => 22,
-        }
-    }
-}
-
-/// A point that may be written: set points of pumps and drives, time tables of meters. Whatever has none is read only.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Setting {
-    point: Arc<str>,
-    function: WriteFunction,
-    min: Decimal,
-    max: Decimal,
-}
-
-impl Setting {
-    /// A point of a device of `class` that may be set to `min` up to `max`, in the point's unit.
-    ///
-    /// # Errors
-    /// [`ReadOnlyEquipment`] for fire panels and lifts.
-    pub fn new(
-        class: EquipmentClass,
-        point: Arc<str>,
-        function: WriteFunction,
-        min: Decimal,
-        max: Decimal,
-    ) -> Result<Self, ReadOnlyEquipment> {
-        if class.is_read_only_for_ever() {
-            return Err(ReadOnlyEquipment(class));
-        }
-        Ok(Self { point, function, min, max })
-    }
-
-    /// The id of the point that is written and read back.
-    pub fn point(&self) -> &Arc<str> {
-        &self.point
-    }
-
-    /// How it is written.
-    pub fn function(&self) -> WriteFunction {
-        self.function
-    }
-
-    /// The least value that may be written.
-    pub fn min(&self) -> Decimal {
-        self.min
-    }
-
-    /// The greatest value that may be written.
-    pub fn max(&self) -> Decimal {
-        self.max
     }
 }
 
@@ -389,77 +294,6 @@ pub struct TermTemplate {
     pub test: Test,
 }
 
-/// What a relay or valve can be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RelayAction {
-    /// Interrupt the supply.
-    Open,
-    /// Restore the supply.
-    Close,
-}
-
-/// Where the supply relay or valve of a meter is written, and which point proves that it moved.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Relay {
-    address: u16,
-    open: Vec<u16>,
-    close: Vec<u16>,
-    proof: Arc<str>,
-    proof_open: i64,
-}
-
-/// A class of equipment that this program may look at and must not touch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} equipment is never written to")]
-pub struct ReadOnlyEquipment(pub EquipmentClass);
-
-impl Relay {
-    /// A relay in holding registers from `address` on, written with function 16. `open` interrupts the supply,
-    /// `close` restores it; afterwards the point `proof` reads `proof_open` exactly when the contact is open.
-    ///
-    /// # Errors
-    /// [`ReadOnlyEquipment`] for fire panels and lifts.
-    pub fn new(
-        class: EquipmentClass,
-        address: u16,
-        open: Vec<u16>,
-        close: Vec<u16>,
-        proof: Arc<str>,
-        proof_open: i64,
-    ) -> Result<Self, ReadOnlyEquipment> {
-        if class.is_read_only_for_ever() {
-            return Err(ReadOnlyEquipment(class));
-        }
-        Ok(Self { address, open, close, proof, proof_open })
-    }
-
-    /// The first holding register of the control word.
-    pub fn address(&self) -> u16 {
-        self.address
-    }
-
-    /// The words that interrupt the supply.
-    pub fn open(&self) -> &[u16] {
-        &self.open
-    }
-
-    /// The words that restore it.
-    pub fn close(&self) -> &[u16] {
-        &self.close
-    }
-
-    /// The id of the point that tells where the contact is.
-    pub fn proof(&self) -> &Arc<str> {
-        &self.proof
-    }
-
-    /// What that point reads while the contact is open.
-    pub fn proof_open(&self) -> i64 {
-        self.proof_open
-    }
-}
-
 /// One model of device.
 #[derive(Clone, Debug)]
 pub struct Profile {
@@ -483,12 +317,81 @@ pub struct Profile {
     pub relay: Option<Relay>,
     /// What else may be written; empty for most devices.
     pub settings: Vec<Setting>,
+    /// What a device must answer to be one of this model; empty if nothing is known that tells.
+    pub identity: Vec<Identity>,
+    /// The point that holds the firmware's version, if points depend on it.
+    pub firmware: Option<usize>,
+    /// How the models of a SunSpec device are found.
+    pub sunspec: Option<SunSpec>,
+    /// The point that shows whether the device itself still gets values.
+    pub heartbeat: Option<Heartbeat>,
+}
+
+/// A register that must move. Adapters answer for ever with what they heard last when the device behind them is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The point that must change.
+    pub point: usize,
+    /// At least once in this time; afterwards every other point of the device is bad until it moves again.
+    pub within: Duration,
 }
 
 impl Profile {
+    /// A synthetic model with these points and nothing else.
+    pub fn new(id: &str, class: EquipmentClass, points: Vec<PointDef>) -> Self {
+        Self {
+            id: id.to_owned(),
+            vendor: id.to_owned(),
+            model: id.to_owned(),
+            class,
+            confidence: Confidence::Synthetic,
+            limits: ReadLimits::default(),
+            points,
+            alarms: Vec::new(),
+            relay: None,
+            settings: Vec::new(),
+            identity: Vec::new(),
+            firmware: None,
+            sunspec: None,
+            heartbeat: None,
+        }
+    }
+
     /// The position of a point in [`Profile::points`].
     pub fn point(&self, id: &str) -> Option<usize> {
         self.points.iter().position(|p| &*p.id == id)
+    }
+
+    /// Pairs of points that must come in one request, because the one says nothing without the other: a value and its
+    /// power of ten, and the measured parts of a formula.
+    pub fn together(&self) -> Vec<(usize, usize)> {
+        let mut pairs = Vec::new();
+        for (i, point) in self.points.iter().enumerate() {
+            pairs.extend(point.inputs.exponent.map(|exponent| (i, exponent)));
+            if let Source::Derived(_) = point.source {
+                let parts = self.measured_parts(i);
+                pairs.extend(parts.windows(2).map(|two| (two[0], two[1])));
+            }
+        }
+        pairs
+    }
+
+    /// The measured points in registers that a derived point is calculated from, directly or through others, by
+    /// ascending position; empty for any other point. Formulas look back only, so this ends.
+    pub fn measured_parts(&self, derived: usize) -> Vec<usize> {
+        let mut parts = Vec::new();
+        let mut open = vec![derived];
+        while let Some(i) = open.pop() {
+            let Some(point) = self.points.get(i) else { continue };
+            match &point.source {
+                Source::Derived(formula) => open.extend(formula.points().filter(|input| *input < i)),
+                _ if point.kind == PointKind::Measured && i != derived => parts.push(i),
+                _ => {}
+            }
+        }
+        parts.sort_unstable();
+        parts.dedup();
+        parts
     }
 }
 

@@ -61,6 +61,48 @@ impl Decimal {
     }
 }
 
+/// Decimals a division that does not come out even is rounded to.
+const DIVISION_DECIMALS: i8 = 12;
+
+impl Decimal {
+    /// The exact sum. `None` if it does not fit.
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        let exponent = self.exponent.min(other.exponent);
+        let mantissa = self.rescale(exponent)?.checked_add(other.rescale(exponent)?)?;
+        Some(Self { mantissa, exponent })
+    }
+
+    /// The exact product. `None` if it does not fit.
+    pub fn checked_mul(self, other: Self) -> Option<Self> {
+        let mantissa = self.mantissa.checked_mul(other.mantissa)?;
+        Some(Self { mantissa, exponent: self.exponent.checked_add(other.exponent)? })
+    }
+
+    /// The quotient, exact if it has at most twelve decimals, otherwise rounded to them, halves away from zero. `None`
+    /// for a division by zero or a result that does not fit.
+    pub fn checked_div(self, other: Self) -> Option<Self> {
+        // a x 10^e / (b x 10^f) in steps of 10^-12 is a x 10^(e - f + 12) / b.
+        let shift = i32::from(self.exponent) - i32::from(other.exponent) + i32::from(DIVISION_DECIMALS);
+        let factor = 10i128.checked_pow(shift.unsigned_abs())?;
+        let (above, below) = match shift {
+            0.. => (self.mantissa.checked_mul(factor)?, other.mantissa),
+            _ => (self.mantissa, other.mantissa.checked_mul(factor)?),
+        };
+        let (whole, rest) = (above.checked_div(below)?, above.checked_rem(below)?);
+        let up = i128::from(rest.unsigned_abs() >= below.unsigned_abs().div_ceil(2));
+        let sign = if (above < 0) == (below < 0) { up } else { -up };
+        Some(Self { mantissa: whole.checked_add(sign)?, exponent: -DIVISION_DECIMALS }.trimmed())
+    }
+
+    /// The same number without zeros at the end of its decimals.
+    fn trimmed(mut self) -> Self {
+        while self.exponent < 0 && self.mantissa % 10 == 0 {
+            (self.mantissa, self.exponent) = (self.mantissa / 10, self.exponent + 1);
+        }
+        self
+    }
+}
+
 impl PartialEq for Decimal {
     fn eq(&self, other: &Self) -> bool {
         let exponent = self.exponent.min(other.exponent);
@@ -147,6 +189,14 @@ pub enum BadReason {
     Undecodable,
     /// It announced itself as gone (MQTT last will).
     Offline,
+    /// Another value it is calculated from is missing, bad or from another time.
+    Input,
+    /// The device's heartbeat stands still: whatever it answers is old.
+    Frozen,
+    /// Another device answers under this address than the profile describes.
+    WrongDevice,
+    /// This device does not have it: its firmware is older, or its model is shorter.
+    Absent,
 }
 
 impl BadReason {
@@ -160,6 +210,10 @@ impl BadReason {
             BadReason::Sentinel => "sentinel",
             BadReason::Undecodable => "undecodable",
             BadReason::Offline => "offline",
+            BadReason::Input => "input",
+            BadReason::Frozen => "frozen",
+            BadReason::WrongDevice => "wrong_device",
+            BadReason::Absent => "absent",
         }
     }
 }
@@ -231,6 +285,19 @@ mod tests {
         assert_eq!(Decimal::new(i128::from(u64::MAX), -2).to_string(), "184467440737095516.15");
         assert_eq!(Decimal::new(500, -2), Decimal::new(5, 0));
         assert_ne!(Decimal::new(501, -2), Decimal::new(5, 0));
+    }
+
+    #[test]
+    fn arithmetic_is_exact_or_says_no() {
+        let n = Decimal::new;
+        assert_eq!(n(i128::from(u64::MAX), -2).checked_add(n(1, 0)).unwrap().to_string(), "184467440737095517.15");
+        assert_eq!(n(5, -1).checked_mul(n(-3, 2)), Some(n(-150, 0)));
+        assert_eq!(n(1, 0).checked_div(n(3, 0)), Some(n(333_333_333_333, -12)));
+        assert_eq!(n(-2, 0).checked_div(n(3, 0)), Some(n(-666_666_666_667, -12)));
+        assert_eq!(n(1, 3).checked_div(n(8, -2)), Some(n(12_500, 0)));
+        assert_eq!(n(1, 0).checked_div(n(0, 5)), None);
+        assert_eq!(n(i128::MAX, 0).checked_mul(n(2, 0)), None);
+        assert_eq!(n(i128::MAX, 0).checked_add(n(1, -1)), None);
     }
 
     #[test]

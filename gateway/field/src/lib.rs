@@ -13,6 +13,7 @@
 //! * [`report`], [`stats`]: what others see of it
 //! * [`tap`]: where its bytes can be watched; [`evidence`]: how its last values came to be;
 //!   [`doctor`]: what its failures mean; [`sniff`]: frames whose question is not known
+//! * [`session`]: one question and its answer, for the tools of the command line
 //!
 //! # The one thing that must not happen
 //!
@@ -30,6 +31,7 @@ pub mod line;
 pub mod link;
 pub mod plan;
 pub mod report;
+pub mod session;
 pub mod sniff;
 pub mod stats;
 pub mod tap;

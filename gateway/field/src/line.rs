@@ -157,7 +157,7 @@ pub fn start_line(
     start(config.name, dial, timing, config.response_max, devices, reports, stop)
 }
 
-fn timing(config: &LineConfig) -> Timing {
+pub(crate) fn timing(config: &LineConfig) -> Timing {
     let framing = match config.link {
         Link::Serial { .. } | Link::RtuOverTcp { .. } => Framing::Rtu,
         Link::ModbusTcp { .. } => Framing::Mbap,
@@ -202,6 +202,7 @@ fn start(
         reporter: Reporter::new(reports, Arc::clone(&stats)),
         stats: Arc::clone(&stats),
         probes_from: start,
+        started: start,
         health: LineHealth::Up,
         name: Arc::clone(&name),
         stop,
@@ -252,6 +253,8 @@ struct Line {
     proving: Vec<Proving>,
     reporter: Reporter,
     stats: Arc<LineStats>,
+    /// What the decoders' times count from.
+    started: Instant,
     /// No silent device is probed before.
     probes_from: Instant,
     health: LineHealth,
@@ -351,6 +354,7 @@ impl Line {
             return;
         }
         device.state = State::silent(reason, Instant::now() + device.probe_step);
+        device.decoder.forget();
         for slot in self.slots.iter_mut().filter(|s| s.device == i) {
             slot.forget();
         }

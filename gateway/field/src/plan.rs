@@ -6,7 +6,7 @@
 //!
 //! The arithmetic is done in 32 bits, because a value at the end of the address space ends at 65536.
 
-use guanjia_core::profile::{PointDef, PollClass, ReadLimits, Registers, Source, Table};
+use guanjia_core::profile::{PointDef, PollClass, ReadLimits, Registers, Table};
 
 /// Registers one read may return (Modbus Application Protocol V1.1b3, 6.3).
 pub const REGISTERS_MAX: u16 = 125;
@@ -93,10 +93,7 @@ fn cover(table: Table, positions: &[usize], points: &[PointDef]) -> Option<ReadR
 }
 
 pub(crate) fn registers(point: &PointDef) -> Option<&Registers> {
-    match &point.source {
-        Source::Registers(registers) => Some(registers),
-        Source::Message { .. } => None,
-    }
+    point.source.registers()
 }
 
 fn end_of(address: u16, count: u16) -> u32 {

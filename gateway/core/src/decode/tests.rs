@@ -3,33 +3,15 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::profile::{PollClass, Table};
-use crate::text::Bilingual;
+use crate::profile::{Source, Table, TimeField, WordOrder};
 
 const B: Order = Order::Big;
 const L: Order = Order::Little;
 
 fn point(wire: WireType, words: Order, bytes: Order, count: usize) -> PointDef {
-    PointDef {
-        id: "p".into(),
-        name: Bilingual { zh: "点".into(), en: "point".into() },
-        source: Source::Registers(Registers {
-            table: Table::Holding,
-            address: 0,
-            count: count as u16,
-            wire,
-            bytes,
-            words,
-            bit: None,
-            mask: None,
-            invalid: Vec::new(),
-        }),
-        scale: Decimal::new(1, 0),
-        unit: String::new(),
-        poll: PollClass::Bulk,
-        codes: Vec::new(),
-        counter_digits: None,
-    }
+    let words = if words == B { WordOrder::Big } else { WordOrder::Little };
+    let place = Registers { count: count as u16, words, bytes, ..Registers::new(Table::Holding, 0, wire) };
+    PointDef::new("p", Source::Registers(place))
 }
 
 fn with_invalid(mut point: PointDef, invalid: u64) -> PointDef {
@@ -100,6 +82,104 @@ fn integers_of_every_order_are_exact() {
         point.scale = Decimal::new(1, exponent);
         assert_eq!(decode(&point, &words).unwrap().to_string(), expected, "{words:04X?} as {wire:?}");
     }
+}
+
+#[test]
+fn sixty_four_bits_have_two_orders_more() {
+    for (words, order) in [
+        ("0001 0002 0003 0004", WordOrder::Big),
+        ("0004 0003 0002 0001", WordOrder::Little),
+        ("0002 0001 0004 0003", WordOrder::SwappedInPairs),
+        ("0003 0004 0001 0002", WordOrder::SwappedPairs),
+    ] {
+        let mut point = point(WireType::U64, B, B, 4);
+        if let Source::Registers(place) = &mut point.source {
+            place.words = order;
+        }
+        assert_eq!(raw_counter(&point, &hex(words)), Some(0x0001_0002_0003_0004), "{order:?}");
+    }
+    for order in WordOrder::ALL {
+        for count in 1..9 {
+            let mut places: Vec<usize> = (0..count).map(|i| order.place(i, count)).collect();
+            places.sort_unstable();
+            assert!(places.into_iter().eq(0..count), "{order:?} of {count} words uses each word once");
+        }
+    }
+}
+
+#[test]
+fn half_registers_six_bytes_and_numbers_to_the_base_of_ten_thousand() {
+    use WireType::*;
+    for (words, wire, expected) in [
+        ("180D", U8Low, "13"),
+        ("180D", U8High, "24"),
+        ("988D", I8Low, "-115"),
+        ("988D", I8High, "-104"),
+        ("FFFF FFFF FFFF", U48, "281474976710655"),
+        ("01E5 1BDE", Mod10k, "4857134"),
+        ("40FC 2280", Mod10k, "166368832"),
+        ("8105 232E", Mod10k, "-2619006"),
+        ("0001 0000 0000 0001", Mod10k, "1000000000001"),
+        ("FFFE", SunSsf, "-2"),
+        ("0000 0001", Acc32, "1"),
+    ] {
+        let words = hex(words);
+        assert_eq!(decode(&point(wire, B, B, words.len()), &words).unwrap().to_string(), expected, "{words:04X?}");
+    }
+    for (words, wire, error) in [
+        ("FD1E FC1E", Mod10k, DecodeError::Mod10k),
+        ("000B", SunSsf, DecodeError::PowerOfTen),
+        ("8000", SunSsf, DecodeError::Sentinel),
+        ("0000 0000", Acc32, DecodeError::Sentinel),
+        ("7C00", F16, DecodeError::NotFinite),
+        ("7E00", F16, DecodeError::Sentinel),
+    ] {
+        let words = hex(words);
+        assert_eq!(decode(&point(wire, B, B, words.len()), &words), Err(error), "{words:04X?}");
+    }
+    for (words, expected) in [("B814", -0.509_765_625), ("3C00", 1.0), ("0001", 2f64.powi(-24)), ("7BFF", 65_504.0)] {
+        assert_eq!(decode(&point(F16, B, B, 1), &hex(words)), Ok(Value::Float(expected)), "{words}");
+    }
+}
+
+#[test]
+fn a_date_and_time_exists_or_is_no_value() {
+    use TimeField::*;
+    let time = |wire, bytes, fields: &[TimeField], words: &str| {
+        let words = hex(words);
+        let mut point = point(wire, B, bytes, words.len());
+        if let Source::Registers(place) = &mut point.source {
+            place.fields = fields.to_vec();
+        }
+        decode(&point, &words).map(|v| v.to_string())
+    };
+    let all = [Second, Minute, Hour, Day, Month, Year];
+    let bcd = |words| time(WireType::TimeBcd, L, &all, words);
+    assert_eq!(bcd("2433 0307 1808").as_deref(), Ok("2018-08-03T07:24:33"));
+    assert_eq!(bcd("2433 0324 1808"), Err(DecodeError::Time));
+    assert_eq!(bcd("2433 3107 1802"), Err(DecodeError::Time));
+    assert_eq!(bcd("2433 0A07 1808"), Err(DecodeError::Time));
+    let binary = time(WireType::TimeBinary, B, &[Month, Day, Hour, Year, Second, Minute], "0803 0712 2118");
+    assert_eq!(binary.as_deref(), Ok("2018-08-03T07:24:33"));
+    assert_eq!(time(WireType::TimeBinary, B, &[Other, Hour, Minute, Other], "0107 1800").as_deref(), Ok("07:24:00"));
+    assert_eq!(time(WireType::TimeBinary, B, &[Other, Other], "0107"), Err(DecodeError::Time));
+}
+
+#[test]
+fn words_are_shown_as_they_are_and_wide_text_is_one_character_a_register() {
+    assert_eq!(decode(&point(WireType::Raw, B, B, 2), &hex("12AB 0034")).unwrap().to_string(), "12AB 0034");
+    let wide = |words: &str| decode(&point(WireType::AsciiWide, B, B, 4), &hex(words));
+    assert_eq!(wide("0053 004F 0043 004F").unwrap().to_string(), "SOCO");
+    assert_eq!(wide("0153 004F 0043 004F"), Err(DecodeError::Text));
+}
+
+#[test]
+fn an_offset_is_added_after_the_scale() {
+    let mut kelvin = point(WireType::U16, B, B, 1);
+    (kelvin.scale, kelvin.offset) = (Decimal::new(1, -2), Decimal::new(-27_315, -2));
+    assert_eq!(decode(&kelvin, &hex("7477")).unwrap().to_string(), "25.00");
+    kelvin.inputs.times = vec![0];
+    assert_eq!(decode(&kelvin, &hex("7477")), Err(DecodeError::Input), "alone it must not say a number");
 }
 
 #[test]
@@ -237,9 +317,12 @@ proptest! {
 
     /// No words make the decoder panic or answer with a number that is none.
     #[test]
-    fn any_words_are_a_value_or_an_error(words in prop::collection::vec(any::<u16>(), 0..10), kind in 0usize..11) {
+    fn any_words_are_a_value_or_an_error(words in prop::collection::vec(any::<u16>(), 0..10), kind in 0usize..24) {
         use WireType::*;
-        let wire = [Bit, U16, I16, U32, I32, U64, I64, F32, F64, Bcd, Ascii][kind];
+        let wire = [
+            Bit, U8High, U8Low, I8High, I8Low, U16, I16, U32, I32, U48, U64, I64, F16, F32, F64, Bcd, Mod10k, Acc32,
+            SunSsf, Ascii, AsciiWide, TimeBcd, TimeBinary, Raw,
+        ][kind];
         if let Ok(Value::Float(x)) = decode(&point(wire, L, B, words.len()), &words) {
             prop_assert!(x.is_finite());
         }

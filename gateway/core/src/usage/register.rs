@@ -52,12 +52,14 @@ impl RegisterSpec {
     /// The register behind a point of a profile.
     pub fn of(point: &PointDef, utility: Utility, ratio: Ratio, max_per_hour: Quantity) -> Self {
         let form = match &point.source {
-            Source::Registers(registers) => match registers.wire {
-                WireType::F32 => NumberForm::Binary32,
+            // What other registers have changed is no longer a whole number of the register's own steps.
+            _ if !point.inputs.is_empty() || point.offset.mantissa != 0 => NumberForm::Binary64,
+            Source::Registers(registers) | Source::Model { registers, .. } => match registers.wire {
+                WireType::F16 | WireType::F32 => NumberForm::Binary32,
                 WireType::F64 => NumberForm::Binary64,
                 _ => NumberForm::Integer,
             },
-            Source::Message { .. } => NumberForm::Binary64,
+            Source::Message { .. } | Source::Derived(_) | Source::Absent => NumberForm::Binary64,
         };
         let (unit, digits) = (point.unit.clone(), point.counter_digits);
         Self { utility, unit, scale: point.scale, form, digits, ratio, max_per_hour }

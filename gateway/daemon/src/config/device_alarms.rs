@@ -99,12 +99,15 @@ fn silence(device: &Device, raw: &RawDevice) -> AlarmDef {
             "EP-11",
             ("监视盲区:用五方通话逐台询问,检查网线和电源", "Blind: ask the car by intercom, check network and power"),
         ),
-        EquipmentClass::Sump | EquipmentClass::PowerSupply => (
+        EquipmentClass::Sump | EquipmentClass::PowerSupply | EquipmentClass::Generator | EquipmentClass::Ups => (
             Priority::P2,
             "EP-11",
             ("监视盲区:到现场查看,检查网线和电源", "Blind: look on site, check network and power"),
         ),
-        EquipmentClass::ElectricityMeter | EquipmentClass::WaterMeter | EquipmentClass::Sensor => {
+        EquipmentClass::ElectricityMeter
+        | EquipmentClass::WaterMeter
+        | EquipmentClass::Pump
+        | EquipmentClass::Sensor => {
             (Priority::P4, "EP-11", ("检查设备电源和接线", "Check the device's power and wiring"))
         }
     };

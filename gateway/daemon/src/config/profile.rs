@@ -92,16 +92,13 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
         return None;
     }
     let profile = Profile {
-        id: id.to_owned(),
         vendor: head.vendor.clone(),
         model: head.model.clone(),
-        class: head.class,
         confidence: head.confidence,
         limits,
-        points: found,
         alarms,
         relay,
-        settings: Vec::new(),
+        ..Profile::new(id, head.class, found)
     };
     let plans = raw_alarms.iter().filter_map(|a| a.plan.clone()).collect();
     Some(LoadedProfile { profile: Arc::new(profile), serial: serial.map(|s| s.value), source: source.clone(), plans })

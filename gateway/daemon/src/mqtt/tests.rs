@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use bytes::BytesMut;
 use guanjia_core::alarm::{AlarmClass, AlarmDef, AlarmRecord, Condition, Latching, Priority};
-use guanjia_core::profile::{Confidence, EquipmentClass, PointDef, PollClass, Profile, ReadLimits, Source};
+use guanjia_core::profile::{EquipmentClass, PointDef, PollClass, Profile, Source};
 use guanjia_core::reading::{Decimal, PointIx, Quality, Reading, Value};
 use guanjia_core::text::Bilingual;
 use guanjia_core::time::Timestamp;
@@ -23,32 +23,18 @@ use crate::site::{Attachment, Device, Point};
 /// A water meter on `water/<id>/state` with volume, flow, valve and serial number, and its one alarm.
 pub(super) fn water_site(port: u16, publish: Option<&str>) -> Site {
     let point = |id: &str, pointer: &str, unit: &str, exponent: i8| PointDef {
-        id: id.into(),
-        name: Bilingual::new(id, id),
-        source: Source::Message { pointer: pointer.to_owned() },
         scale: Decimal::new(1, exponent),
         unit: unit.to_owned(),
         poll: PollClass::Billing,
-        codes: vec![],
-        counter_digits: None,
+        ..PointDef::new(id, Source::Message { pointer: pointer.to_owned() })
     };
-    let profile = Profile {
-        id: "water".to_owned(),
-        vendor: "Example".to_owned(),
-        model: "W-1".to_owned(),
-        class: EquipmentClass::WaterMeter,
-        confidence: Confidence::Synthetic,
-        limits: ReadLimits::default(),
-        points: vec![
-            point("volume_total", "/volume_l", "m3", -3),
-            point("flow", "/flow", "L/h", 0),
-            point("valve_open", "/valve", "", 0),
-            point("serial", "/serial", "", 0),
-        ],
-        alarms: vec![],
-        relay: None,
-        settings: Vec::new(),
-    };
+    let points = vec![
+        point("volume_total", "/volume_l", "m3", -3),
+        point("flow", "/flow", "L/h", 0),
+        point("valve_open", "/valve", "", 0),
+        point("serial", "/serial", "", 0),
+    ];
+    let profile = Profile::new("water", EquipmentClass::WaterMeter, points);
     let mut site = bare_site(std::env::temp_dir());
     site.brokers = vec![Broker {
         name: "local".into(),

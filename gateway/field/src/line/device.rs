@@ -1,8 +1,10 @@
 //! One device of a line: its health and what is needed to ask it something.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use guanjia_core::profile::Source;
+use guanjia_core::decode::Decoder;
+use guanjia_core::profile::PollClass;
 use guanjia_core::reading::{BadReason, Reading};
 use guanjia_core::time::Timestamp;
 use tokio::time::Instant;
@@ -14,6 +16,11 @@ use crate::plan::{plan, registers, unreadable};
 
 /// The longest pause between two probes of a silent device, unless it is polled more rarely anyway.
 const PROBE_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// A ratio or unit that a device was set to counts for so many periods of its poll class after it was read, and at
+/// least for this long.
+const REMEMBERED_PERIODS: u32 = 3;
+const REMEMBERED_MIN: Duration = Duration::from_secs(10);
 
 /// Whether a device answers, as far as is known.
 #[derive(Debug)]
@@ -48,6 +55,8 @@ pub(super) struct Device {
     /// By how much the pause between probes grows; also the first pause.
     pub(super) probe_step: Duration,
     probe_pause_max: Duration,
+    /// What it said before that its values need.
+    pub(super) decoder: Decoder,
     /// The last read that was answered with data.
     pub(super) last_good: Option<Request>,
     /// Reads that can stand between two reads of the same shape.
@@ -58,7 +67,15 @@ impl Device {
     pub(super) fn new(spec: FieldDevice, response_max: Option<Duration>) -> Self {
         let shortest = [spec.periods.alarm, spec.periods.billing, spec.periods.bulk].into_iter().min();
         let probe_step = shortest.unwrap_or(PERIOD_MIN).max(PERIOD_MIN);
+        let periods = spec.periods;
+        let age_max = |class| match class {
+            PollClass::Alarm => periods.alarm,
+            PollClass::Billing => periods.billing,
+            PollClass::Bulk => periods.bulk,
+        };
+        let age_max = |class| age_max(class).saturating_mul(REMEMBERED_PERIODS).max(REMEMBERED_MIN);
         Self {
+            decoder: Decoder::new(Arc::clone(&spec.profile), age_max),
             state: State::Unknown,
             response_max: response_max.unwrap_or(spec.profile.limits.response_max),
             probe_step,
@@ -100,7 +117,7 @@ impl Device {
     pub(super) fn all_bad(&self, reason: BadReason, at: Timestamp) -> Vec<Reading> {
         let profile = &self.spec.profile;
         let never_read = unreadable(&profile.points, &profile.limits);
-        let is_read = |i: &usize| matches!(profile.points[*i].source, Source::Registers(_)) && !never_read.contains(i);
+        let is_read = |i: &usize| profile.points[*i].source.is_asked() && !never_read.contains(i);
         (0..profile.points.len()).filter(is_read).map(|i| Reading::bad(self.spec.point(i), reason, at)).collect()
     }
 

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use guanjia_core::decode::{DecodeError, decode, decode_bit};
-use guanjia_core::profile::PollClass;
+use guanjia_core::decode::{self, DecodeError, decode, decode_bit};
+use guanjia_core::profile::{Extent, PollClass};
 use guanjia_core::reading::{BadReason, Quality, Reading, Value};
 use guanjia_core::time::Timestamp;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::device::Device;
 use super::schedule::{Planned, Repeat, Rest, Trust};
 use super::{FieldDevice, Line, State};
 use crate::bus::{Ask, Miss};
@@ -145,7 +146,7 @@ impl Line {
         };
         (planned.trust, planned.proven) = (Trust::Confirmed, true);
         let device = &mut self.devices[i];
-        let readings = readings(&device.spec, &planned.read, &answer, quality, at);
+        let readings = device.readings(&planned.read, &answer, quality, at, self.started.elapsed());
         device.last_good = Some(planned.request.clone());
         self.reporter.readings(device.spec.ix, readings);
         if quality == Quality::Suspect && slot.class == PollClass::Alarm {
@@ -159,7 +160,7 @@ impl Line {
     /// it does not have must not cost it the others.
     fn refused(&mut self, s: usize, code: u8, at: Timestamp) {
         let slot = &mut self.slots[s];
-        let device = &self.devices[slot.device];
+        let device = &mut self.devices[slot.device];
         let planned = &slot.reads[slot.position];
         let halves = match code {
             ILLEGAL_ADDRESS | ILLEGAL_VALUE if !planned.proven => split(&planned.read, &device.spec.profile.points),
@@ -171,7 +172,7 @@ impl Line {
             slot.reads.splice(slot.position..=slot.position, [Planned::new(low), Planned::new(high)]);
             return;
         }
-        let bad = bad_readings(&device.spec, &planned.read, BadReason::Refused, at);
+        let bad = device.bad_readings(&planned.read, BadReason::Refused, at);
         self.reporter.readings(device.spec.ix, bad);
         self.stats.overruns.add(slot.advance(Instant::now()));
     }
@@ -193,14 +194,14 @@ impl Line {
             return;
         }
         let now = Instant::now();
-        let (device, slot) = (&self.devices[i], &mut self.slots[s]);
+        let (device, slot) = (&mut self.devices[i], &mut self.slots[s]);
         let planned = &mut slot.reads[slot.position];
         let misses = planned.rests.map_or(0, |r| r.misses).saturating_add(1);
         planned.rests = Some(Rest { misses, until: now + REST_STEP.saturating_mul(misses).min(REST_MAX) });
         planned.trust = Trust::Unconfirmed;
         warn!(line = %self.name, device = %device.spec.id, address = planned.read.address, count = planned.read.count,
             "device answers, but not to this read");
-        let bad = bad_readings(&device.spec, &planned.read, BadReason::NoAnswer, at);
+        let bad = device.bad_readings(&planned.read, BadReason::NoAnswer, at);
         self.reporter.readings(device.spec.ix, bad);
         self.stats.overruns.add(slot.advance(now));
     }
@@ -269,20 +270,36 @@ pub(super) fn value(device: &FieldDevice, read: &ReadRequest, i: usize, answer: 
     }
 }
 
-fn readings(
-    device: &FieldDevice,
-    read: &ReadRequest,
-    answer: &Answer,
-    quality: Quality,
-    at: Timestamp,
-) -> Vec<Reading> {
-    let reading = |&i: &usize| match value(device, read, i, answer) {
-        Ok(value) => Reading { point: device.point(i), value: Some(value), quality, at },
-        Err(error) => Reading::bad(device.point(i), error.reason(), at),
-    };
-    read.points.iter().map(reading).collect()
-}
+impl Device {
+    /// The readings that an answer to `read` brings, those derived from it included.
+    fn readings(
+        &mut self,
+        read: &ReadRequest,
+        answer: &Answer,
+        quality: Quality,
+        at: Timestamp,
+        now: Duration,
+    ) -> Vec<Reading> {
+        let extent = Extent { table: read.table, address: read.address, count: read.count };
+        let answer = match answer {
+            Answer::Data(words) => decode::Answer::Words(words),
+            Answer::Bits(bits) => decode::Answer::Bits(bits),
+            _ => decode::Answer::Words(&[]),
+        };
+        let (spec, mut readings) = (&self.spec, Vec::with_capacity(read.points.len()));
+        self.decoder.answer(extent, answer, &read.points, now, |i, value| {
+            readings.push(match value {
+                Ok(value) => Reading { point: spec.point(i), value: Some(value), quality, at },
+                Err(error) => Reading::bad(spec.point(i), error.reason(), at),
+            });
+        });
+        readings
+    }
 
-fn bad_readings(device: &FieldDevice, read: &ReadRequest, reason: BadReason, at: Timestamp) -> Vec<Reading> {
-    read.points.iter().map(|&i| Reading::bad(device.point(i), reason, at)).collect()
+    /// The readings of a read that brought nothing, those derived from it included.
+    fn bad_readings(&mut self, read: &ReadRequest, reason: BadReason, at: Timestamp) -> Vec<Reading> {
+        let derived = self.decoder.lost(&read.points);
+        let all = read.points.iter().copied().chain(derived);
+        all.map(|i| Reading::bad(self.spec.point(i), reason, at)).collect()
+    }
 }

@@ -4,17 +4,16 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
 use guanjia_core::profile::{
-    Confidence, EquipmentClass, Order, PointDef, PollClass, ReadLimits, Registers, Relay, RelayAction, Source, Table,
-    WireType,
+    EquipmentClass, PointDef, PollClass, ReadLimits, Registers, Relay, RelayAction, Source, Table, WireType,
 };
 use guanjia_core::reading::{Decimal, Quality, Value};
-use guanjia_core::text::Bilingual;
 use guanjia_core::time::Timestamp;
 
 use self::world::{Act, Facts, PROOF, RELAY, Shared, ident, world};
 use super::*;
 
 mod commands;
+mod interleavings;
 mod lies;
 mod servers;
 mod watching;
@@ -36,37 +35,14 @@ const POINTS: [(&str, Table, u16, WireType, PollClass); 8] = [
 
 fn profile() -> Arc<Profile> {
     let point = |&(id, table, address, wire, poll): &(&str, Table, u16, WireType, PollClass)| PointDef {
-        id: id.into(),
-        name: Bilingual::new("点", id),
-        source: Source::Registers(Registers {
-            table,
-            address,
-            count: if wire == WireType::U32 { 2 } else { 1 },
-            wire,
-            bytes: Order::Big,
-            words: Order::Big,
-            bit: None,
-            mask: None,
-            invalid: Vec::new(),
-        }),
-        scale: Decimal::new(1, 0),
-        unit: String::new(),
         poll,
-        codes: Vec::new(),
-        counter_digits: None,
+        ..PointDef::new(id, Source::Registers(Registers::new(table, address, wire)))
     };
     let class = EquipmentClass::ElectricityMeter;
     Arc::new(Profile {
-        id: "test".into(),
-        vendor: "test".into(),
-        model: "test".into(),
-        class,
-        confidence: Confidence::Synthetic,
         limits: ReadLimits { response_max: RESPONSE_MAX, ..ReadLimits::default() },
-        points: POINTS.iter().map(point).collect(),
-        alarms: Vec::new(),
         relay: Relay::new(class, RELAY, vec![1, 1], vec![0, 0], "relay_state".into(), 1).ok(),
-        settings: Vec::new(),
+        ..Profile::new("test", class, POINTS.iter().map(point).collect())
     })
 }
 
@@ -104,6 +80,7 @@ fn tcp() -> Timing {
 struct Rig {
     facts: Shared,
     handle: LineHandle,
+    sender: mpsc::Sender<FieldReport>,
     reports: mpsc::Receiver<FieldReport>,
     seen: Vec<FieldReport>,
     stop: CancellationToken,
@@ -120,8 +97,8 @@ impl Rig {
     fn with_dial(timing: Timing, devices: Vec<FieldDevice>, dial: Dial, facts: Shared) -> Self {
         let (sender, reports) = mpsc::channel(10_000);
         let stop = CancellationToken::new();
-        let (handle, task) = start("line".into(), dial, timing, None, devices, sender, stop.clone());
-        Self { facts, handle, reports, seen: Vec::new(), stop, task }
+        let (handle, task) = start("line".into(), dial, timing, None, devices, sender.clone(), stop.clone());
+        Self { facts, handle, sender, reports, seen: Vec::new(), stop, task }
     }
 
     async fn run(&mut self, time: Duration) {

@@ -1,31 +1,11 @@
-use guanjia_core::profile::{Order, WireType};
-use guanjia_core::reading::Decimal;
-use guanjia_core::text::Bilingual;
+use guanjia_core::profile::{Source, WireType};
 use proptest::prelude::*;
 
 use super::*;
 
 fn point(table: Table, address: u16, count: u16, poll: PollClass) -> PointDef {
-    PointDef {
-        id: "p".into(),
-        name: Bilingual { zh: "点".into(), en: "point".into() },
-        source: Source::Registers(Registers {
-            table,
-            address,
-            count,
-            wire: WireType::U16,
-            bytes: Order::Big,
-            words: Order::Big,
-            bit: None,
-            mask: None,
-            invalid: Vec::new(),
-        }),
-        scale: Decimal::new(1, 0),
-        unit: String::new(),
-        poll,
-        codes: Vec::new(),
-        counter_digits: None,
-    }
+    let place = Registers { count, ..Registers::new(table, address, WireType::U16) };
+    PointDef { poll, ..PointDef::new("p", Source::Registers(place)) }
 }
 
 fn limits(registers_max: u16, gap_max: u16) -> ReadLimits {

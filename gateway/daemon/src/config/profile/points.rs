@@ -32,14 +32,13 @@ pub fn points(raw: &Entry<RawPoint>, source: &Arc<Source>, report: &mut Report) 
     for (n, offset) in RawRepeat::numbers(raw.repeat) {
         let Some(place) = place(raw, offset, source, report) else { return Vec::new() };
         points.push(PointDef {
-            id: numbered(&raw.id, n).into(),
             name: numbered_both(&raw.name, n),
-            source: place,
             scale,
             unit: unit.unwrap_or_default().to_owned(),
             poll: raw.poll.unwrap_or(PollClass::Bulk),
             codes: raw.codes.iter().map(|c| (c.value, Bilingual::new(c.zh.clone(), c.en.clone()))).collect(),
             counter_digits: counter_digits(raw, source, report),
+            ..PointDef::new(&numbered(&raw.id, n), place)
         });
     }
     points
@@ -95,6 +94,7 @@ fn place(raw: &Entry<RawPoint>, offset: u16, source: &Arc<Source>, report: &mut 
         bit: raw.bit.as_ref().map(|b| **b),
         mask,
         invalid: raw.invalid.clone(),
+        fields: Vec::new(),
     }))
 }
 
@@ -114,11 +114,9 @@ fn register_count(
         report.error(source, bit.span(), "`bit` is 0 to 15 of one register").help("write it with type = \"bit\" only");
         return None;
     }
-    let count = match **wire {
-        WireType::Bit | WireType::U16 | WireType::I16 => 1,
-        WireType::U32 | WireType::I32 | WireType::F32 => 2,
-        WireType::U64 | WireType::I64 | WireType::F64 => 4,
-        WireType::Bcd | WireType::Ascii => match raw.registers {
+    let count = match wire.count() {
+        Some(count) => count,
+        None => match raw.registers {
             Some(n) if (1..=REGISTERS_MAX).contains(&n) => n,
             _ => {
                 report.error(source, wire.span(), "how many registers?").help("add registers = 2");

@@ -1,6 +1,6 @@
 //! A device profile as it is written; `config/profiles/_blueprint.toml` shows every key.
 
-use guanjia_core::profile::{Confidence, EquipmentClass, Order, PollClass, Table, WireType};
+use guanjia_core::profile::{Confidence, EquipmentClass, Order, PollClass, Table, WireType, WordOrder};
 use guanjia_core::text::Bilingual;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -97,7 +97,7 @@ pub struct RawPoint {
     pub bytes: Order,
     /// Which register of a value comes first. Default "big".
     #[serde(default)]
-    pub words: Order,
+    pub words: WordOrder,
     /// For "bit" in a register: 0 is the least significant.
     pub bit: Option<At<u8>>,
     /// Bits of the raw value to keep, moved down until the lowest of them is bit 0.

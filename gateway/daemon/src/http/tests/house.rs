@@ -10,9 +10,7 @@ use guanjia_core::alarm::{AlarmClass, AlarmDef, AlarmRecord, Condition, Latching
 use guanjia_core::incident::{IncidentRecord, IncidentState, PageKind, PageRecord, TimelineEntry};
 use guanjia_core::inhibition::Topology;
 use guanjia_core::plan::{Common, Plan, PlanBook};
-use guanjia_core::profile::{
-    Confidence, EquipmentClass, PointDef, PollClass, Profile, ReadLimits, Registers, Source, Table, WireType,
-};
+use guanjia_core::profile::{EquipmentClass, PointDef, Profile, Registers, Source, Table, WireType};
 use guanjia_core::reading::{Decimal, DeviceIx, PointIx, Reading, Value};
 use guanjia_core::roster::{Roster, RosterForm};
 use guanjia_core::supply::{Exemption, Policy, RawLevel, RawPolicy, Reconnect, ServiceKind, Supply};
@@ -289,39 +287,18 @@ fn supplies() -> Vec<SupplyView> {
 
 fn point(id: &str, zh: &str, en: &str, unit: &str, exponent: i8) -> PointDef {
     PointDef {
-        id: id.into(),
         name: Bilingual::new(zh, en),
-        source: Source::Registers(Registers {
-            table: Table::Holding,
-            address: 0,
-            count: 2,
-            wire: WireType::U32,
-            bytes: Default::default(),
-            words: Default::default(),
-            bit: None,
-            mask: None,
-            invalid: vec![],
-        }),
         scale: Decimal::new(1, exponent),
         unit: unit.to_owned(),
-        poll: PollClass::Bulk,
-        codes: vec![],
-        counter_digits: None,
+        ..PointDef::new(id, Source::Registers(Registers::new(Table::Holding, 0, WireType::U32)))
     }
 }
 
 fn profile(class: EquipmentClass, points: Vec<PointDef>) -> Arc<Profile> {
     Arc::new(Profile {
-        id: "synthetic".to_owned(),
         vendor: "Example".to_owned(),
         model: "M-1".to_owned(),
-        class,
-        confidence: Confidence::Synthetic,
-        limits: ReadLimits::default(),
-        points,
-        alarms: vec![],
-        relay: None,
-        settings: Vec::new(),
+        ..Profile::new("synthetic", class, points)
     })
 }
 

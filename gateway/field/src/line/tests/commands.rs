@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn command(device: u32, action: RelayAction) -> RelayCommand {
+pub(super) fn command(device: u32, action: RelayAction) -> RelayCommand {
     RelayCommand {
         device: DeviceIx(device),
         action,

@@ -1,4 +1,4 @@
-//! One test per way a bus can lie, and one for all of them together.
+//! One test per way a bus can lie; all of them together are in [`super::interleavings`].
 
 use proptest::prelude::*;
 
@@ -196,18 +196,6 @@ fn meet(acts: Vec<Act>, timing: Timing, lies: Duration, truth: Duration) -> Rig 
 
 fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() }
-}
-
-proptest! {
-    #![proptest_config(config(1000))]
-
-    /// Whatever the bus does, no value appears under another point's name.
-    #[test]
-    fn no_value_ever_appears_under_another_name(acts in prop::collection::vec(any_act(), 1..30), mbap: bool) {
-        let timing = if mbap { tcp() } else { rtu() };
-        let rig = meet(acts, timing, Duration::from_secs(4), Duration::ZERO);
-        prop_assert!(!rig.asked().is_empty());
-    }
 }
 
 proptest! {

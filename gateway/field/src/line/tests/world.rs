@@ -35,6 +35,32 @@ pub(super) enum Act {
     OtherTid,
     LengthLie,
     Close,
+    /// Several of these at once.
+    Storm(Storm),
+}
+
+/// What can happen to one answer on its way, all together.
+#[derive(Clone, Debug)]
+pub(super) struct Storm {
+    /// Milliseconds until its first byte.
+    pub(super) delay: u64,
+    /// A second copy, this many milliseconds after the first.
+    pub(super) copy: Option<u64>,
+    pub(super) damage: Damage,
+    /// It comes in two pieces: the place of the cut, and the milliseconds between them.
+    pub(super) split: Option<(usize, u64)>,
+}
+
+/// What happens to the bytes of an RTU frame. Over TCP none is changed, lost or added: there the transaction is wrong.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Damage {
+    None,
+    /// These neighbouring bits, from this one on, are turned round. A check sum of 16 bits sees every such burst.
+    Burst(usize, u16),
+    /// This byte is lost.
+    Lost(usize),
+    /// This byte comes before the one at this place.
+    Added(usize, u8),
 }
 
 /// What the world knows and everybody may look at.
@@ -56,6 +82,8 @@ pub(super) struct Facts {
     /// Values that differ from [`ident`].
     pub(super) memory: HashMap<(u8, u16), u16>,
     pub(super) asked: Vec<Asked>,
+    /// Told of the unit and the first word whenever a write is executed.
+    pub(super) on_write: Option<Box<dyn FnMut(u8, u16) + Send>>,
 }
 
 /// One request as it was heard.
@@ -110,8 +138,10 @@ pub(super) fn serial_world(facts: &Shared) -> Dial {
 struct World {
     framing: Framing,
     facts: Shared,
-    /// Bytes on their way, and when they arrive.
-    under_way: Vec<(Instant, Vec<u8>, Whole)>,
+    under_way: Vec<Piece>,
+    /// The frame of which a piece has arrived and another has not. Over TCP nothing comes between the two.
+    begun: Option<u64>,
+    frames: u64,
     /// A unit answers in order.
     last_out: HashMap<u8, Instant>,
     noise: fastrand::Rng,
@@ -120,15 +150,17 @@ struct World {
 impl World {
     fn new(framing: Framing, facts: Shared) -> Self {
         let noise = fastrand::Rng::with_seed(7);
-        Self { framing, facts, under_way: Vec::new(), last_out: HashMap::new(), noise }
+        let (under_way, last_out) = (Vec::new(), HashMap::new());
+        Self { framing, facts, under_way, begun: None, frames: 0, last_out, noise }
     }
 
     async fn run(mut self, mut accepted: mpsc::Receiver<DuplexStream>, mut wire: Option<Box<dyn Wire>>) {
         let (mut heard, mut buffer) = (Vec::new(), [0; 512]);
         let mut listening = true;
         loop {
-            self.under_way.sort_by_key(|(at, ..)| *at);
-            let next = self.under_way.first().map(|(at, ..)| *at);
+            self.under_way.sort_by_key(|piece| piece.at);
+            let next = self.next_piece();
+            let next_at = next.map(|i| self.under_way[i].at);
             tokio::select! {
                 socket = accepted.recv(), if listening => match socket {
                     // Whatever is still under way will come out of the new socket.
@@ -137,7 +169,8 @@ impl World {
                         heard.clear();
                         // The rest of a frame never comes out of another TCP connection than its beginning.
                         if self.framing == Framing::Mbap {
-                            self.under_way.retain(|(.., whole)| *whole == Whole::Yes);
+                            self.under_way.retain(|piece| piece.whole == Whole::Yes);
+                            self.begun = None;
                         }
                     }
                     None if wire.is_some() => listening = false,
@@ -148,9 +181,11 @@ impl World {
                     0 => { wire = None; }
                     n => heard.extend_from_slice(&buffer[..n]),
                 },
-                () = at(next) => {
-                    let (_, bytes, _) = self.under_way.remove(0);
-                    if let Some(wire) = &mut wire { let _ = wire.write_all(&bytes).await; }
+                () = at(next_at) => {
+                    let piece = self.under_way.remove(next.unwrap_or_default());
+                    let is_first = piece.whole == Whole::No && self.begun.is_none();
+                    self.begun = Some(piece.frame).filter(|_| is_first && self.framing == Framing::Mbap);
+                    if let Some(wire) = &mut wire { let _ = wire.write_all(&piece.bytes).await; }
                 }
             }
             while let Some(length) = self.request_length(&heard) {
@@ -183,7 +218,11 @@ impl World {
         let mut facts = self.facts.lock().unwrap();
         facts.asked.push(Asked { at: now, unit, function, address, count });
         if function == 16 && !facts.stuck.contains(&unit) && address == RELAY {
-            facts.memory.insert((unit, PROOF), u16::from_be_bytes([pdu[6], pdu[7]]));
+            let word = u16::from_be_bytes([pdu[6], pdu[7]]);
+            facts.memory.insert((unit, PROOF), word);
+            if let Some(tell) = &mut facts.on_write {
+                tell(unit, word);
+            }
         }
         if facts.dead.contains(&unit) || function == 16 && facts.mute_writes.contains(&unit) {
             return Then::GoOn;
@@ -209,7 +248,7 @@ impl World {
         let other_function = if function == 4 { 3 } else { 4 };
         let frame = |unit: u8, pdu: &[u8]| envelope(self.framing, tid, unit, pdu);
         let mut bytes = frame(unit, &right);
-        let (mut delay, mut second) = (1, None);
+        let (mut delay, mut second, mut third) = (1, None, None);
         match &act {
             Act::Answer => {}
             Act::Drop => return Then::GoOn,
@@ -239,18 +278,40 @@ impl World {
             Act::EchoOtherAddress => bytes = frame(unit, &[function, pdu[1], pdu[2] ^ 1, pdu[3], pdu[4]]),
             Act::OtherTid => bytes = envelope(self.framing, tid.wrapping_sub(1), unit, &right),
             Act::LengthLie => bytes[4] = 0x7F,
+            Act::Storm(storm) => {
+                delay = storm.delay;
+                let intact = bytes.clone();
+                match self.framing {
+                    Framing::Rtu => damage(&mut bytes, storm.damage),
+                    Framing::Mbap if !matches!(storm.damage, Damage::None) => bytes[1] ^= 0x55,
+                    Framing::Mbap => {}
+                }
+                if let Some((at, ms)) = storm.split {
+                    second = Some((ms, bytes.split_off(at % bytes.len())));
+                }
+                third = storm.copy.map(|ms| (ms, intact));
+            }
         }
         drop(facts);
         // Answers to questions nobody put to that unit cannot be told from real ones once they come late; no device
         // keeps those. They come at once.
         if matches!(act, Act::OtherUnit | Act::OtherFunction | Act::OneLess | Act::OneMore) {
-            self.under_way.push((now + Duration::from_millis(1), bytes, Whole::Yes));
+            self.frames += 1;
+            let at = now + Duration::from_millis(1);
+            self.under_way.push(Piece { at, bytes, frame: self.frames, whole: Whole::Yes });
             return Then::GoOn;
         }
-        self.send(unit, now + Duration::from_millis(delay), bytes, Whole::Yes);
+        self.frames += 1;
+        let is_split = matches!(act, Act::Split(_)) || matches!(&act, Act::Storm(storm) if storm.split.is_some());
+        let whole = if is_split { Whole::No } else { Whole::Yes };
+        self.send(unit, now + Duration::from_millis(delay), bytes, whole);
         if let Some((ms, bytes)) = second {
-            let whole = if matches!(act, Act::Split(_)) { Whole::No } else { Whole::Yes };
-            self.send(unit, now + Duration::from_millis(delay + ms), bytes, whole);
+            delay += ms;
+            self.send(unit, now + Duration::from_millis(delay), bytes, whole);
+        }
+        if let Some((ms, bytes)) = third {
+            self.frames += 1;
+            self.send(unit, now + Duration::from_millis(delay + ms), bytes, Whole::Yes);
         }
         Then::GoOn
     }
@@ -258,11 +319,25 @@ impl World {
     fn send(&mut self, unit: u8, at: Instant, bytes: Vec<u8>, whole: Whole) {
         let after = self.last_out.get(&unit).map_or(at, |last| at.max(*last + Duration::from_micros(1)));
         self.last_out.insert(unit, after);
-        self.under_way.push((after, bytes, whole));
+        self.under_way.push(Piece { at: after, bytes, frame: self.frames, whole });
+    }
+
+    /// The position of what arrives next.
+    fn next_piece(&self) -> Option<usize> {
+        let is_next = |piece: &Piece| self.begun.is_none_or(|frame| piece.frame == frame);
+        self.under_way.iter().position(is_next)
     }
 }
 
-/// Whether bytes begin a frame, or end one that has begun.
+/// Bytes on their way.
+struct Piece {
+    at: Instant,
+    bytes: Vec<u8>,
+    frame: u64,
+    whole: Whole,
+}
+
+/// Whether bytes are a frame, or a piece of one.
 #[derive(Clone, Copy, PartialEq)]
 enum Whole {
     Yes,
@@ -288,6 +363,28 @@ fn envelope(framing: Framing, tid: u16, unit: u8, pdu: &[u8]) -> Vec<u8> {
         bytes.extend(crc16(&bytes).to_le_bytes());
     }
     bytes
+}
+
+/// Damages a frame, unless the result is one of the few that no check sum of 16 bits can tell from a good frame.
+fn damage(frame: &mut Vec<u8>, damage: Damage) {
+    let intact = frame.clone();
+    match damage {
+        Damage::None => return,
+        Damage::Burst(from, pattern) => {
+            let bits = frame.len() * 8;
+            for bit in (0..16).filter(|bit| pattern >> bit & 1 == 1).map(|bit| (from % bits + bit) % bits) {
+                frame[bit / 8] ^= 1 << (bit % 8);
+            }
+        }
+        Damage::Lost(at) => drop(frame.remove(at % intact.len())),
+        Damage::Added(at, byte) => frame.insert(at % intact.len(), byte),
+    }
+    let fools = |length: usize| {
+        frame.get(..length).is_some_and(|f| crc16(&f[..length - 2]).to_le_bytes() == f[length - 2..] && f != intact)
+    };
+    if fools(intact.len()) || fools(5) {
+        *frame = intact;
+    }
 }
 
 async fn read_some(wire: &mut Option<Box<dyn Wire>>, buffer: &mut [u8]) -> usize {

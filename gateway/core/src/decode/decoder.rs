@@ -1,0 +1,257 @@
+//! Decoding whole answers of one device, with what it said before.
+//!
+//! Most values stand for themselves. The others need a power of ten, a ratio, a unit or the other half of themselves:
+//!
+//! ```text
+//!                    ┌── power of ten, parts of a formula: only from this very answer
+//!   words ──► value ─┤
+//!                    └── ratios, units (what the device is set to): from this answer, or an earlier one that is not
+//!                        too old, since the device last fell silent
+//! ```
+//!
+//! A part that is missing, bad or from another time makes the value bad with [`DecodeError::Input`]; it is never worked
+//! out with what was true once. A device whose heartbeat stands still is bad with [`DecodeError::Frozen`] whatever it
+//! answers, until the heartbeat moves again.
+//!
+//! Nothing here is kept over a restart, and a profile without inputs costs nothing: its points go straight through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{DecodeError, decode, decode_bit, measure, shifted};
+use crate::profile::{Extent, Number, PointKind, Profile, Source, UnitInput};
+use crate::reading::{Decimal, Value};
+
+/// What a device answered to a read.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer<'a> {
+    /// Registers, in the order of their addresses.
+    Words(&'a [u16]),
+    /// Coils or discrete inputs, in the order of their addresses.
+    Bits(&'a [bool]),
+}
+
+/// The decoder of one device.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    profile: Arc<Profile>,
+    /// One for each point; empty if no point needs another.
+    parts: Vec<Part>,
+    /// The derived points, each with the point whose arrival makes it due, in the profile's order.
+    derived: Vec<(usize, usize)>,
+    /// How many answers were decoded.
+    turn: u64,
+    /// When the heartbeat last moved, or was first looked for.
+    moved: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    /// Whether another point needs it.
+    is_needed: bool,
+    /// How long what it said counts.
+    age_max: Duration,
+    kept: Option<Kept>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    number: Number,
+    turn: u64,
+    at: Duration,
+}
+
+impl Decoder {
+    /// A decoder that has heard nothing yet. `age_max` tells how old a remembered ratio or unit may be, by the poll
+    /// class of its point: some periods of that class.
+    pub fn new(profile: Arc<Profile>, age_max: impl Fn(crate::profile::PollClass) -> Duration) -> Self {
+        let mut needed = vec![false; profile.points.len()];
+        let mut derived = Vec::new();
+        for (i, point) in profile.points.iter().enumerate() {
+            let mut mark = |input: usize| needed.iter_mut().skip(input).take(1).for_each(|n| *n = true);
+            point.inputs.points().for_each(&mut mark);
+            if let Source::Derived(formula) = &point.source {
+                formula.points().for_each(&mut mark);
+                let first = profile.measured_parts(i).first().copied().or_else(|| formula.points().next());
+                derived.extend(first.map(|first| (first, i)));
+            }
+        }
+        if let Some(needed) = profile.heartbeat.and_then(|heartbeat| needed.get_mut(heartbeat.point)) {
+            *needed = true;
+        }
+        let part = |(is_needed, point): (bool, &crate::profile::PointDef)| Part {
+            is_needed,
+            age_max: age_max(point.poll),
+            kept: None,
+        };
+        let is_plain = !needed.contains(&true) && profile.heartbeat.is_none();
+        let parts = if is_plain { Vec::new() } else { needed.into_iter().zip(&profile.points).map(part).collect() };
+        Self { profile, parts, derived, turn: 0, moved: None }
+    }
+
+    /// The profile it decodes with.
+    pub fn profile(&self) -> &Arc<Profile> {
+        &self.profile
+    }
+
+    /// The values of `points` in an answer to a read of `extent`, and of what is derived from them, each given to `each`
+    /// with its position in the profile. `now` is a monotonic time since any fixed moment.
+    pub fn answer(
+        &mut self,
+        extent: Extent,
+        answer: Answer<'_>,
+        points: &[usize],
+        now: Duration,
+        mut each: impl FnMut(usize, Result<Value, DecodeError>),
+    ) {
+        if self.parts.is_empty() {
+            for &i in points {
+                each(i, self.plain(i, extent, answer));
+            }
+            return;
+        }
+        self.turn += 1;
+        for &i in points {
+            if !self.parts.get(i).is_some_and(|p| p.is_needed) {
+                continue;
+            }
+            let number = self.plain(i, extent, answer).ok().as_ref().and_then(Number::of);
+            self.beat(i, number, now);
+            self.keep(i, number, now);
+        }
+        let is_frozen = self.is_frozen(now);
+        for &i in points {
+            let value = self.value(i, extent, answer, now);
+            self.tell(i, value, is_frozen, now, &mut each);
+        }
+        for at in 0..self.derived.len() {
+            let Some(&(first, i)) = self.derived.get(at) else { break };
+            if points.contains(&first) {
+                let value = self.formula(i, now);
+                self.tell(i, value, is_frozen, now, &mut each);
+            }
+        }
+    }
+
+    /// These points were asked for and did not come: nothing may be worked out with what they said before. Gives the
+    /// derived points that are bad with them.
+    pub fn lost<'a>(&'a mut self, points: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
+        for &i in points {
+            if let Some(part) = self.parts.get_mut(i) {
+                part.kept = None;
+            }
+        }
+        self.derived.iter().filter(|(first, _)| points.contains(first)).map(|(_, derived)| *derived)
+    }
+
+    /// The device fell silent: it may come back as another one.
+    pub fn forget(&mut self) {
+        self.parts.iter_mut().for_each(|part| part.kept = None);
+        self.moved = None;
+    }
+
+    fn tell(
+        &mut self,
+        i: usize,
+        value: Result<Value, DecodeError>,
+        is_frozen: bool,
+        now: Duration,
+        each: &mut impl FnMut(usize, Result<Value, DecodeError>),
+    ) {
+        let is_beat = self.profile.heartbeat.is_some_and(|h| h.point == i);
+        if self.parts.get(i).is_some_and(|p| p.is_needed) {
+            self.keep(i, value.as_ref().ok().and_then(Number::of), now);
+        }
+        each(i, if is_frozen && !is_beat { Err(DecodeError::Frozen) } else { value });
+    }
+
+    fn keep(&mut self, i: usize, number: Option<Number>, now: Duration) {
+        let turn = self.turn;
+        if let Some(part) = self.parts.get_mut(i) {
+            part.kept = number.map(|number| Kept { number, turn, at: now });
+        }
+    }
+
+    fn beat(&mut self, i: usize, number: Option<Number>, now: Duration) {
+        if self.profile.heartbeat.is_some_and(|h| h.point == i) {
+            let before = self.parts.get(i).and_then(|p| p.kept).map(|k| k.number);
+            if number.is_some() && before.is_some() && before != number {
+                self.moved = Some(now);
+            }
+        }
+    }
+
+    fn is_frozen(&mut self, now: Duration) -> bool {
+        let Some(heartbeat) = self.profile.heartbeat else { return false };
+        let moved = *self.moved.get_or_insert(now);
+        now.saturating_sub(moved) > heartbeat.within
+    }
+
+    /// The value of a point that needs no other.
+    fn plain(&self, i: usize, extent: Extent, answer: Answer<'_>) -> Result<Value, DecodeError> {
+        let point = self.profile.points.get(i).ok_or(DecodeError::NotRegisters)?;
+        let place = point.source.registers().ok_or(DecodeError::NotRegisters)?;
+        let start = usize::from(place.address.wrapping_sub(extent.address));
+        let count = usize::from(place.count);
+        let missing = DecodeError::WordCount { expected: count, got: 0 };
+        match answer {
+            Answer::Words(words) => decode(point, words.get(start..start + count).ok_or(missing)?),
+            Answer::Bits(bits) => decode_bit(point, *bits.get(start).ok_or(missing)?),
+        }
+    }
+
+    fn value(&self, i: usize, extent: Extent, answer: Answer<'_>, now: Duration) -> Result<Value, DecodeError> {
+        let point = self.profile.points.get(i).ok_or(DecodeError::NotRegisters)?;
+        let Answer::Words(words) = answer else { return self.plain(i, extent, answer) };
+        if point.inputs.is_empty() {
+            return self.plain(i, extent, answer);
+        }
+        let place = point.source.registers().ok_or(DecodeError::NotRegisters)?;
+        let start = usize::from(place.address.wrapping_sub(extent.address));
+        let words = words.get(start..start + usize::from(place.count));
+        let words = words.ok_or(DecodeError::WordCount { expected: usize::from(place.count), got: 0 })?;
+        let mut number = Number::of(&measure(point, words)?).ok_or(DecodeError::Text)?;
+        let times = |a: Number, b: Number| a.times(b).ok_or(DecodeError::Overflow);
+        if let Some(exponent) = point.inputs.exponent {
+            let Some(Number::Exact(power)) = self.part(exponent, now) else { return Err(DecodeError::Input) };
+            let power = power.rescale(0).and_then(|p| i8::try_from(p).ok()).ok_or(DecodeError::Input)?;
+            number = times(number, Number::Exact(Decimal::new(1, power)))?;
+        }
+        let offset = shifted(number.value().ok_or(DecodeError::Overflow)?, point.offset)?;
+        number = Number::of(&offset).ok_or(DecodeError::Text)?;
+        for &factor in &point.inputs.times {
+            number = times(number, self.part(factor, now).ok_or(DecodeError::Input)?)?;
+        }
+        if let Some(unit) = &point.inputs.unit {
+            number = self.in_unit(number, unit, now)?;
+        }
+        number.value().ok_or(DecodeError::NotFinite)
+    }
+
+    fn in_unit(&self, number: Number, unit: &UnitInput, now: Duration) -> Result<Number, DecodeError> {
+        let Some(Number::Exact(code)) = self.part(unit.point, now) else { return Err(DecodeError::Input) };
+        let code = code.rescale(0).and_then(|c| i64::try_from(c).ok()).ok_or(DecodeError::Input)?;
+        let unit = unit.units.iter().find(|u| u.code == code).ok_or(DecodeError::Input)?;
+        let number = number.times(Number::Exact(unit.factor)).ok_or(DecodeError::Overflow)?;
+        number.plus(Number::Exact(unit.offset)).ok_or(DecodeError::Overflow)
+    }
+
+    fn formula(&self, i: usize, now: Duration) -> Result<Value, DecodeError> {
+        let point = self.profile.points.get(i).ok_or(DecodeError::NotRegisters)?;
+        let Source::Derived(formula) = &point.source else { return Err(DecodeError::NotRegisters) };
+        let number = formula.value(&mut |input| self.part(input, now)).ok_or(DecodeError::Input)?;
+        number.value().ok_or(DecodeError::NotFinite)
+    }
+
+    /// What a point that another one needs says: in this answer, or remembered if it is a setting of the device.
+    fn part(&self, i: usize, now: Duration) -> Option<Number> {
+        let part = self.parts.get(i)?;
+        let kept = part.kept?;
+        let is_setting = self.profile.points.get(i)?.kind == PointKind::Configured;
+        let counts = kept.turn == self.turn || is_setting && now.saturating_sub(kept.at) <= part.age_max;
+        counts.then_some(kept.number)
+    }
+}
+
+#[cfg(test)]
+mod tests;

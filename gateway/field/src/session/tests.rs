@@ -1,0 +1,116 @@
+//! A session against servers on loopback that do what a script says.
+
+use std::io;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::frame::crc16;
+use crate::link::{Parity, SerialFormat};
+
+/// What the bus does about the n-th request: when, and which bytes.
+type Script = fn(usize, &[u8]) -> Vec<(u64, Vec<u8>)>;
+
+fn rtu(bytes: &[u8]) -> Vec<u8> {
+    let mut frame = bytes.to_vec();
+    frame.extend(crc16(bytes).to_le_bytes());
+    frame
+}
+
+/// Answers a read of one register with the number of the request.
+fn numbered(n: usize, request: &[u8]) -> Vec<u8> {
+    rtu(&[request[0], request[1], 2, 0, n as u8])
+}
+
+/// A session on a serial server that follows the script.
+async fn session(script: Script) -> Session {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let mut n = 0;
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut request = [0; 8];
+            while socket.read_exact(&mut request).await.is_ok() {
+                for (wait, bytes) in script(n, &request) {
+                    tokio::time::sleep(Duration::from_millis(wait)).await;
+                    if socket.write_all(&bytes).await.is_err() {
+                        break;
+                    }
+                }
+                n += 1;
+            }
+        }
+    });
+    let format = SerialFormat { baud: 115_200, data_bits: 8, parity: Parity::None, stop_bits: 1 };
+    let link = Link::RtuOverTcp { address, format };
+    Session::new(LineConfig { name: "line".into(), link, response_max: None, linger: Duration::from_millis(50) })
+}
+
+const READ: ReadOf = ReadOf { unit: 7, table: Table::Holding, address: 100, count: 1 };
+
+fn patience(attempts: u32) -> Patience {
+    Patience { response_max: Duration::from_millis(300), silence_min: Duration::ZERO, attempts }
+}
+
+#[tokio::test]
+async fn an_answer_comes_with_its_words_and_its_time() {
+    let mut session = session(|n, r| vec![(20, numbered(n, r))]).await;
+    let answered = session.read(READ, patience(1)).await.unwrap();
+    assert_eq!((answered.content, answered.asked), (Content::Words(vec![0]), 1));
+    assert!(answered.took >= Duration::from_millis(20), "{:?}", answered.took);
+}
+
+#[tokio::test]
+async fn the_first_answer_after_a_miss_is_asked_for_once_more() {
+    let script: Script = |n, r| if n == 0 { Vec::new() } else { vec![(0, numbered(n, r))] };
+    let mut session = session(script).await;
+    let answered = session.read(READ, patience(2)).await.unwrap();
+    assert_eq!((answered.content, answered.asked), (Content::Words(vec![2]), 3));
+}
+
+#[tokio::test]
+async fn each_way_to_fail_says_which_it_was() {
+    let mut silent = session(|_, _| Vec::new()).await;
+    let error = silent.read(READ, patience(2)).await.unwrap_err();
+    assert!(matches!(error, SessionError::Silent { unit: 7, .. }), "{error}");
+    let mut refusing = session(|_, r| vec![(0, rtu(&[r[0], r[1] | 0x80, 2]))]).await;
+    let error = refusing.read(READ, patience(1)).await.unwrap_err();
+    assert!(matches!(error, SessionError::Refused { unit: 7, code: 2 }), "{error}");
+    assert!(error.to_string().contains("40001"), "{error}");
+    let mut damaged = session(|n, r| vec![(0, [&numbered(n, r)[..5], &[0, 0]].concat())]).await;
+    let error = damaged.read(READ, patience(1)).await.unwrap_err();
+    assert!(matches!(error, SessionError::Garbled { unit: 7 }), "{error}");
+    let mut other = session(|n, r| vec![(0, numbered(n, &[9, r[1]]))]).await;
+    let error = other.read(READ, patience(1)).await.unwrap_err();
+    assert!(matches!(error, SessionError::Garbled { unit: 7 }), "{error}");
+}
+
+#[tokio::test]
+async fn a_port_nobody_listens_on_is_told_with_its_address() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let link = Link::ModbusTcp { address: address.clone() };
+    let config = LineConfig { name: "line".into(), link, response_max: None, linger: Duration::ZERO };
+    let error = Session::new(config).read(READ, patience(1)).await.unwrap_err();
+    assert!(error.to_string().contains(&address), "{error}");
+}
+
+#[tokio::test]
+async fn what_no_request_can_ask_is_not_sent() {
+    let mut session = session(|n, r| vec![(0, numbered(n, r))]).await;
+    for (address, count) in [(0, 0), (0, 126), (65_535, 2)] {
+        let error = session.read(ReadOf { address, count, ..READ }, patience(1)).await.unwrap_err();
+        assert!(matches!(error, SessionError::Impossible(_)), "{error}");
+    }
+    assert_eq!(session.stats().connects.get(), 0);
+}
+
+#[test]
+fn a_port_somebody_else_has_is_busy() {
+    let open = |source: io::Error| LinkError::Open { place: "/dev/ttyUSB0".into(), source };
+    assert!(is_busy(&open(io::ErrorKind::ResourceBusy.into())));
+    assert!(is_busy(&open(io::Error::other("Unable to acquire exclusive lock on serial port"))));
+    assert!(!is_busy(&open(io::ErrorKind::NotFound.into())));
+}
