@@ -16,8 +16,8 @@
 
 pub mod alarm;
 pub mod decode;
-pub mod guess;
 pub mod encode;
+pub mod guess;
 pub mod incident;
 pub mod inhibition;
 pub mod ledger;

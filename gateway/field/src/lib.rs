@@ -13,6 +13,8 @@
 //! * [`report`], [`stats`]: what others see of it
 //! * [`tap`]: where its bytes can be watched; [`evidence`]: how its last values came to be;
 //!   [`doctor`]: what its failures mean; [`sniff`]: frames whose question is not known
+//! * [`passive`]: a line of another master, heard only
+//! * [`trace`], [`replay`]: a line's bytes as a file, and what they mean
 //! * [`session`]: one question and its answer, for the tools of the command line
 //!
 //! # The one thing that must not happen
@@ -29,15 +31,18 @@ pub mod evidence;
 mod frame;
 pub mod line;
 pub mod link;
+pub mod passive;
 pub mod plan;
+pub mod replay;
 pub mod report;
 pub mod session;
 pub mod sniff;
 pub mod stats;
 pub mod tap;
+pub mod trace;
 
 pub use clock::now;
-pub use line::{FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, start_line};
+pub use line::{FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, listen_line, start_line};
 pub use link::{LineConfig, Link, LinkError, Parity, SerialFormat};
 pub use plan::{ReadRequest, plan};
 pub use report::{DeviceHealth, FieldReport};

@@ -44,11 +44,13 @@ use crate::stats::LineStats;
 use crate::tap::Tap;
 
 mod device;
+mod listen;
 mod poll;
 mod relay;
 mod schedule;
 
 use device::{Device, State};
+pub use listen::listen_line;
 use relay::{Proving, Waiting};
 pub use relay::{RelayCommand, RelayOutcome};
 use schedule::Slot;

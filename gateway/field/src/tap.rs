@@ -236,6 +236,11 @@ impl Tap {
         self.publish(|| Seen::Settled { asked: settled.asked, outcome: settled.outcome, took });
     }
 
+    /// Keeps what another master's question was answered with.
+    pub(crate) fn overheard(&self, settled: &Settled<'_>) {
+        self.evidence.settled(settled, clock::now());
+    }
+
     fn tell_doctor(&self, sign: Sign<'_>) {
         if let Some(doctor) = self.doctor.get() {
             doctor.lock().unwrap_or_else(PoisonError::into_inner).hear(self.origin.elapsed(), sign);

@@ -3,7 +3,7 @@
 //! ```text
 //! guanjia-trace 1                                   format and version; a reader refuses any other
 //! line rs485-a                                      the line's name
-//! framing rtu                                       rtu, tcp or ascii
+//! framing rtu                                       rtu or tcp
 //! role master                                       master (our own questions) or listener (a line of another master)
 //!                                                   an empty line ends the header
 //! 1764299400.123 0.000000 opened
@@ -47,8 +47,6 @@ pub enum Envelope {
     Rtu,
     /// Modbus TCP.
     Tcp,
-    /// Modbus ASCII.
-    Ascii,
 }
 
 impl Envelope {
@@ -57,7 +55,6 @@ impl Envelope {
         match self {
             Envelope::Rtu => "rtu",
             Envelope::Tcp => "tcp",
-            Envelope::Ascii => "ascii",
         }
     }
 }
@@ -98,7 +95,7 @@ pub enum TraceError {
     #[error("this is not a trace of version 1; its first line must be `{MAGIC}`")]
     NotATrace,
     /// A line of the header.
-    #[error("line {0}: not a header of a trace; expected `line NAME`, `framing rtu|tcp|ascii`, `role master|listener`")]
+    #[error("line {0}: not a header of a trace; expected `line NAME`, `framing rtu|tcp`, `role master|listener`")]
     Header(usize),
     /// A line after the header.
     #[error("line {0}: not an event of a trace; the file was changed or cut off here")]
@@ -127,7 +124,8 @@ impl Record {
         };
         let millis = at.as_millis().max(0);
         // Writing to a String cannot fail.
-        let _ = write!(line, "{}.{:03} {}.{:06} ", millis / 1_000, millis % 1_000, since.as_secs(), since.subsec_micros());
+        let _ =
+            write!(line, "{}.{:03} {}.{:06} ", millis / 1_000, millis % 1_000, since.as_secs(), since.subsec_micros());
         match self {
             Record::Lost(n) => line.push_str(&format!("lost {n}")),
             Record::Event(event) => write_seen(&mut line, &event.seen),
@@ -230,7 +228,6 @@ impl Reader {
                     Some(("line", name)) => *line = Some(name.to_owned()),
                     Some(("framing", "rtu")) => *envelope = Some(Envelope::Rtu),
                     Some(("framing", "tcp")) => *envelope = Some(Envelope::Tcp),
-                    Some(("framing", "ascii")) => *envelope = Some(Envelope::Ascii),
                     Some(("role", "master")) => *role = Some(Role::Master),
                     Some(("role", "listener")) => *role = Some(Role::Listener),
                     None if text.is_empty() => {
@@ -325,7 +322,12 @@ mod tests {
     }
 
     fn asked() -> impl Strategy<Value = Question> {
-        any::<(u8, u8, u16, u16)>().prop_map(|(unit, function, address, count)| Question { unit, function, address, count })
+        any::<(u8, u8, u16, u16)>().prop_map(|(unit, function, address, count)| Question {
+            unit,
+            function,
+            address,
+            count,
+        })
     }
 
     fn seen() -> impl Strategy<Value = Seen> {
@@ -372,7 +374,8 @@ mod tests {
     #[test]
     fn a_file_is_read_line_by_line_and_says_where_it_is_wrong() {
         let header = Header { line: "rs485-a".into(), envelope: Envelope::Rtu, role: Role::Master };
-        let text = header.text() + "1764299400.125 0.001804 sent 0103\n" + "1764299400.125 0.001804 lost 12\n" + "17642994";
+        let text =
+            header.text() + "1764299400.125 0.001804 sent 0103\n" + "1764299400.125 0.001804 lost 12\n" + "17642994";
         let mut reader = Reader::default();
         let read: Vec<_> = text.lines().map(|line| reader.read(line)).collect();
         assert_eq!(read[4], Ok(Line::Header(header)));

@@ -96,6 +96,12 @@ impl Waiting {
     pub(super) fn new(command: RelayCommand, answer: oneshot::Sender<RelayOutcome>) -> Self {
         Self { command, answer, unsent: 0, not_before: Instant::now() }
     }
+
+    /// Ends the command without having sent it.
+    pub(super) fn answer(self, outcome: RelayOutcome) {
+        // Whoever gave up waiting needs no answer.
+        let _ = self.answer.send(outcome);
+    }
 }
 
 /// A command that was sent.

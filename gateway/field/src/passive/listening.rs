@@ -1,0 +1,39 @@
+//! An open line that can only be heard.
+
+use tokio::time::{Duration, Instant, timeout};
+
+use super::{CONFIRM_MAX, Ear, Heard};
+use crate::link::{Dial, LinkError, Stream};
+
+/// The longest wait for bytes before what is held is looked at again.
+const LOOK_AGAIN: Duration = CONFIRM_MAX;
+
+/// A line that is listened to. There is no way to send through it.
+pub struct Listening {
+    stream: Stream,
+    ear: Ear,
+    origin: Instant,
+}
+
+impl Listening {
+    pub(crate) async fn open(dial: &mut Dial, origin: Instant) -> Result<Self, LinkError> {
+        Ok(Self { stream: dial.open().await?, ear: Ear::default(), origin })
+    }
+
+    /// Waits for what comes next, at most a fifth of a second. Gives the time since the start of the listening, the raw
+    /// bytes, and what they were, which may be nothing yet. Safe to cancel.
+    ///
+    /// # Errors
+    /// When the port or socket is gone. The line has to be opened anew.
+    pub async fn next(&mut self) -> Result<(Duration, Vec<u8>, Vec<Heard>), LinkError> {
+        let mut buffer = [0; 512];
+        let read = match timeout(LOOK_AGAIN, self.stream.read(&mut buffer)).await {
+            Ok(read) => read?,
+            Err(_) => 0,
+        };
+        let now = self.origin.elapsed();
+        let bytes = &buffer[..read];
+        let heard = if bytes.is_empty() { self.ear.quiet(now) } else { self.ear.hear(now, bytes) };
+        Ok((now, bytes.to_vec(), heard))
+    }
+}
