@@ -16,4 +16,5 @@ mod prepaid;
 mod reload;
 mod shutdown;
 mod silence;
+mod tools;
 mod top_up;

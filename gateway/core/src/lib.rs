@@ -7,8 +7,8 @@
 //!
 //! * [`time`], [`units`], [`text`]: the small types everything is made of
 //! * [`reading`]: values, quality, readings and the keys they travel under
-//! * [`decode`]: register words to values; [`guess`]: which reading of them a display speaks for
-//! * [`mod@decode`]: register words to values; [`mod@encode`]: and back, for what may be written
+//! * [`mod@decode`]: register words to values; [`mod@encode`]: and back, for what may be written; [`guess`]: which reading
+//!   of them a display speaks for
 //! * [`profile`]: what a kind of device looks like on its bus (devices are data)
 //! * [`alarm`]: the ISA-18.2 alarm machine; [`inhibition`]: root causes and their children
 //! * [`plan`], [`roster`], [`incident`]: emergency plans, who is on duty, and the incident with its pages

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config;
 use crate::logging::LogFormat;
+use crate::tool;
 
 /// The steward of a building: meters, fire panels, lifts, duty phones and prepaid utilities from one daemon.
 #[derive(Debug, Parser)]
@@ -46,6 +47,16 @@ pub enum Command {
     Demo(DemoOptions),
     /// Make something happen in the running demo: fire-alarm, mains-outage, ...; without a name, list the stories
     Story(StoryOptions),
+    /// Decode doctor: from raw registers and the number on the display to type, order and scale
+    Decode(tool::decode::Options),
+    /// Read one point, or raw registers, and tell how long it took
+    Read(tool::read::Options),
+    /// Find out what a device is, and dump all its points with quality, raw words and timing
+    Probe(tool::probe::Options),
+    /// Find the units on a line, and on a serial port the baud rate and parity
+    Scan(tool::scan::Options),
+    /// Show the points of a device as they change
+    Watch(tool::watch::Options),
 }
 
 /// Which schema.

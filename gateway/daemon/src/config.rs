@@ -45,9 +45,11 @@ use guanjia_core::time::Timestamp;
 use tracing::warn;
 
 pub use self::diagnostic::Report;
+pub use self::profile::LoadedProfile;
 pub use self::schema::{profile_schema, site_schema};
 
 use self::diagnostic::Source;
+use self::library::Shelf;
 use crate::site::Site;
 
 /// Reads a site file and everything it names. Warnings go to the log.
@@ -65,6 +67,22 @@ pub fn load(path: &Path) -> Result<Site, Report> {
         }
         None => Err(report),
     }
+}
+
+/// Every device profile: the built-in ones, and over them those of a directory.
+///
+/// # Errors
+/// Everything that is wrong with them, at once.
+pub fn profiles(directory: Option<&Path>) -> Result<Vec<LoadedProfile>, Report> {
+    let mut report = Report::default();
+    let named_by = Source::new("--profiles", "");
+    let files = library::files(Shelf::Profiles, directory.map(|d| (d, &named_by, 0..0)), &mut report);
+    let profiles = files
+        .iter()
+        .filter(|(name, _)| !name.starts_with('_'))
+        .filter_map(|(name, source)| profile::read(name, source, &schema::PROFILE, &mut report))
+        .collect();
+    if report.has_errors() { Err(report) } else { Ok(profiles) }
 }
 
 /// `guanjia check`: prints everything there is to say about a site file; exits 64 if it cannot be run.

@@ -21,6 +21,7 @@ mod prepaid;
 mod run;
 mod site;
 mod tasks;
+mod tool;
 mod wiring;
 
 use std::process::ExitCode;
@@ -29,11 +30,18 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 
-/// Exit code of a wrong configuration (`EX_USAGE` of sysexits.h, as linkers of service managers know it).
+/// Exit code of a wrong configuration or command line (`EX_USAGE` of sysexits.h, as linkers of service managers know it).
 pub const EXIT_CONFIG: u8 = 64;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version are printed to standard output and are no mistakes.
+        Err(error) => {
+            let code = if error.use_stderr() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::SUCCESS };
+            return if error.print().is_ok() { code } else { ExitCode::FAILURE };
+        }
+    };
     match cli.command {
         Command::Check { site } => config::check(&site),
         Command::Schema { what } => cli::print_schema(what),
@@ -47,6 +55,11 @@ fn main() -> ExitCode {
             block_on(demo::run(options))
         }
         Command::Story(options) => block_on(demo::story(options)),
+        Command::Decode(options) => tool::decode::run(&options),
+        Command::Read(options) => block_on(tool::read::run(options)),
+        Command::Probe(options) => block_on(tool::probe::run(options)),
+        Command::Scan(options) => block_on(tool::scan::run(options)),
+        Command::Watch(options) => block_on(tool::watch::run(options)),
     }
 }
 

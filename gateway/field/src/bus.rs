@@ -30,10 +30,14 @@ use tracing::{debug, info, warn};
 
 use crate::frame::{FRAME_MAX, Form, Framing, Reply, Request, Verdict, encode, form_of_rtu, judge};
 use crate::link::{Dial, LinkError, Stream};
+use crate::plan::Pace;
 use crate::stats::{Discard, LineStats, nanos};
 use crate::tap::{Outcome, Question, Settled, Tap};
 
+mod precise;
 mod unsettled;
+
+use precise::Precise;
 use unsettled::Unsettled;
 
 /// The longest the line is listened to until it falls silent, beyond the silence itself.
@@ -45,11 +49,11 @@ const SKIPPED_MAX: u32 = 8;
 /// The longest pause between two pieces of a frame that is heard only to know what it was.
 const PIECES_APART_MAX: Duration = Duration::from_millis(20);
 
-/// The first pause before a refused connection is tried again.
-const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+/// By how much the pause grows with each refused connection.
+const BACKOFF_STEP: Duration = Duration::from_millis(200);
 
-/// The longest such pause.
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// The longest such pause. A refusal costs nobody anything, and who comes back should be read within a second.
+const BACKOFF_MAX: Duration = Duration::from_millis(800);
 
 /// What is asked, of whom, and how patient to be.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +64,12 @@ pub(crate) struct Ask<'a> {
     pub response_max: Duration,
     /// Silence the device wants after its answer.
     pub silence_min: Duration,
+}
+
+/// How many bytes to ask for while an answer is not whole: all of a good one at first. What follows a shorter one is
+/// thrown away with it.
+fn wanted(framing: Framing, request: &Request, need: usize) -> usize {
+    need.max(request.frame_len(framing, &Reply::Written)).min(FRAME_MAX)
 }
 
 /// Why there is no answer.
@@ -85,6 +95,15 @@ pub(crate) struct Timing {
     pub char_time: Duration,
     pub t35: Duration,
     pub linger: Duration,
+    /// How long its devices typically think, where the site file says so.
+    pub turnaround: Option<Duration>,
+}
+
+impl Timing {
+    /// What a read costs on this line.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace::new(self.framing, self.char_time, self.t35, self.turnaround)
+    }
 }
 
 /// The port or socket of one line and what is known about it.
@@ -94,6 +113,7 @@ pub(crate) struct Bus {
     timing: Timing,
     stats: Arc<LineStats>,
     tap: Arc<Tap>,
+    precise: Precise,
     stream: Option<Stream>,
     /// Nothing is sent before.
     quiet_at: Instant,
@@ -107,12 +127,20 @@ pub(crate) struct Bus {
 
 impl Bus {
     pub(crate) fn new(name: Arc<str>, dial: Dial, timing: Timing, stats: Arc<LineStats>) -> Self {
+        let precise = match &dial {
+            // A test's time may stand still.
+            #[cfg(test)]
+            Dial::Script(_) => Precise::runtime(),
+            _ if timing.t35.is_zero() => Precise::runtime(),
+            _ => Precise::kernel(),
+        };
         Self {
             name,
             dial,
             timing,
             stats,
             tap: Arc::new(Tap::new()),
+            precise,
             stream: None,
             quiet_at: Instant::now(),
             tid: fastrand::u16(..),
@@ -197,10 +225,11 @@ impl Bus {
         let mut stale_bytes = 0;
         let outcome = loop {
             let read = if Instant::now() < self.quiet_at {
-                match timeout_at(self.quiet_at, stream.read(&mut scrap)).await {
-                    Ok(read) => read.map(Some),
+                tokio::select! {
+                    biased;
+                    read = stream.read(&mut scrap) => read.map(Some),
                     // The silence is over; look once more without waiting.
-                    Err(_) => Ok(Some(0)),
+                    () = self.precise.until(self.quiet_at) => Ok(Some(0)),
                 }
             } else {
                 stream.read_now(&mut scrap).await
@@ -307,8 +336,16 @@ impl Bus {
         let mut skipped = 0;
         loop {
             let total = match judge(self.timing.framing, self.tid, ask.unit, ask.request, &buffer[..*filled]) {
-                Verdict::Reply(reply) => return Ok(reply),
-                Verdict::Need(total) => match timeout_at(deadline, stream.read(&mut buffer[*filled..total])).await {
+                Verdict::Reply(reply) => {
+                    self.keep_only(ask.request.frame_len(self.timing.framing, &reply), buffer, filled);
+                    return Ok(reply);
+                }
+                Verdict::Need(need) => match timeout_at(deadline, {
+                    let end = wanted(self.timing.framing, ask.request, need);
+                    stream.read(&mut buffer[*filled..end])
+                })
+                .await
+                {
                     Err(_) if *filled > 0 => return Err(self.discard(Discard::Damaged, ask, &buffer[..*filled])),
                     Err(_) if skipped > 0 => return Err(Miss::Discarded),
                     Err(_) => return Err(Miss::Timeout),
@@ -341,6 +378,14 @@ impl Bus {
             buffer.copy_within(total..*filled, 0);
             *filled -= total;
         }
+    }
+
+    /// Throws away what came after an answer.
+    fn keep_only(&self, total: usize, buffer: &[u8], filled: &mut usize) {
+        let Some(rest) = buffer.get(total..*filled).filter(|rest| !rest.is_empty()) else { return };
+        self.tap.skipped(rest);
+        self.stats.stale_bytes.add(rest.len() as u64);
+        *filled = total;
     }
 
     fn discard(&self, why: Discard, ask: Ask<'_>, frame: &[u8]) -> Miss {
@@ -391,8 +436,7 @@ impl Bus {
         self.stats.connected.set(0);
         if pauses > 0 {
             // The jitter keeps the lines of one serial server from knocking at the same moment.
-            let pause = BACKOFF_FIRST * 2u32.saturating_pow((pauses - 1).min(8));
-            let pause = pause.mul_f64(0.8 + 0.4 * fastrand::f64()).clamp(BACKOFF_FIRST, BACKOFF_MAX);
+            let pause = BACKOFF_STEP.saturating_mul(pauses).min(BACKOFF_MAX).mul_f64(0.9 + 0.2 * fastrand::f64());
             self.retry_at = Some(Instant::now() + pause);
             info!(line = %self.name, %error, pause_ms = pause.as_millis() as u64, "line is down");
         }

@@ -9,11 +9,12 @@
 //! RTU    unit | function | data ... | crc low | crc high            at most 256 bytes
 //! TCP    tid(2) | 0(2) | length(2) | unit | function | data ...     at most 260 bytes
 //!
-//! read   function | byte count | data           write 16   0x10 | address(2) | quantity(2)
-//! exception   function + 0x80 | code
+//! read        function | byte count | data       write 05, 06   function | address(2) | value(2)
+//! exception   function + 0x80 | code             write 15, 16   function | address(2) | quantity(2)
+//!                                                write 22       function | address(2) | and(2) | or(2)
 //! ```
 
-use guanjia_core::profile::Table;
+use guanjia_core::profile::{Extent, Table, WriteFunction};
 
 use crate::stats::Discard;
 
@@ -26,9 +27,6 @@ const MBAP_LENGTH_MAX: usize = 254;
 /// The bit a device adds to the function when it refuses.
 const EXCEPTION_BIT: u8 = 0x80;
 
-/// Function 16, write multiple registers.
-const WRITE_REGISTERS: u8 = 0x10;
-
 /// Which envelope the PDU travels in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -40,8 +38,98 @@ pub(crate) enum Framing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Read { table: Table, address: u16, count: u16 },
-    Write { address: u16, words: Vec<u16> },
+    Write(Write),
 }
+
+/// What is written (Modbus Application Protocol V1.1b3, 6.5, 6.6, 6.11, 6.12, 6.16).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Write {
+    Coil {
+        address: u16,
+        on: bool,
+    },
+    Register {
+        address: u16,
+        word: u16,
+    },
+    /// At most 1,968 (the same, 6.11).
+    Coils {
+        address: u16,
+        bits: Vec<bool>,
+    },
+    /// 1 to [`WORDS_WRITTEN_MAX`].
+    Registers {
+        address: u16,
+        words: Vec<u16>,
+    },
+    /// The register becomes `register & and | or & !and`.
+    Mask {
+        address: u16,
+        and: u16,
+        or: u16,
+    },
+}
+
+/// Registers function 16 can write (the same, 6.12).
+pub(crate) const WORDS_WRITTEN_MAX: usize = 123;
+
+impl Write {
+    fn function(&self) -> WriteFunction {
+        match self {
+            Write::Coil { .. } => WriteFunction::Coil,
+            Write::Register { .. } => WriteFunction::Register,
+            Write::Coils { .. } => WriteFunction::Coils,
+            Write::Registers { .. } => WriteFunction::Registers,
+            Write::Mask { .. } => WriteFunction::Mask,
+        }
+    }
+
+    /// The first address and how many registers or bits.
+    fn extent(&self) -> (u16, u16) {
+        match self {
+            Write::Coil { address, .. } | Write::Register { address, .. } | Write::Mask { address, .. } => {
+                (*address, 1)
+            }
+            Write::Coils { address, bits } => (*address, bits.len() as u16),
+            Write::Registers { address, words } => (*address, words.len() as u16),
+        }
+    }
+
+    /// What follows the function in the echo: all of it, or the address and how many.
+    fn echo(&self) -> ([u8; 6], usize) {
+        let (address, second, third) = match self {
+            Write::Coil { address, on } => (*address, if *on { COIL_ON } else { 0 }, None),
+            Write::Register { address, word } => (*address, *word, None),
+            Write::Coils { address, bits } => (*address, bits.len() as u16, None),
+            Write::Registers { address, words } => (*address, words.len() as u16, None),
+            Write::Mask { address, and, or } => (*address, *and, Some(*or)),
+        };
+        let mut echo = [0; 6];
+        echo[..2].copy_from_slice(&address.to_be_bytes());
+        echo[2..4].copy_from_slice(&second.to_be_bytes());
+        echo[4..].copy_from_slice(&third.unwrap_or_default().to_be_bytes());
+        (echo, if third.is_some() { 6 } else { 4 })
+    }
+
+    /// What follows the echo's bytes in the request: the data with its length, for those that have some.
+    fn put_data(&self, frame: &mut Vec<u8>) {
+        match self {
+            Write::Coil { .. } | Write::Register { .. } | Write::Mask { .. } => {}
+            Write::Coils { bits, .. } => {
+                frame.push(bits.len().div_ceil(8) as u8);
+                let byte = |bits: &[bool]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit));
+                frame.extend(bits.chunks(8).map(byte));
+            }
+            Write::Registers { words, .. } => {
+                frame.push((words.len() * 2) as u8);
+                frame.extend(words.iter().flat_map(|w| w.to_be_bytes()));
+            }
+        }
+    }
+}
+
+/// The value that switches a coil on with function 05.
+const COIL_ON: u16 = 0xFF00;
 
 /// What a unit answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +157,7 @@ impl Request {
     pub(crate) fn function(&self) -> u8 {
         match self {
             Request::Read { table, .. } => table.read_function(),
-            Request::Write { .. } => WRITE_REGISTERS,
+            Request::Write(write) => write.function().code(),
         }
     }
 
@@ -77,29 +165,27 @@ impl Request {
     pub(crate) fn extent(&self) -> (u16, u16) {
         match self {
             Request::Read { address, count, .. } => (*address, *count),
-            Request::Write { address, words } => (*address, words.len() as u16),
+            Request::Write(write) => write.extent(),
         }
     }
 
     pub(crate) fn is_write(&self) -> bool {
-        matches!(self, Request::Write { .. })
+        matches!(self, Request::Write(_))
     }
 
-    fn pdu(&self) -> Vec<u8> {
-        let mut pdu = vec![self.function()];
+    fn put_pdu(&self, frame: &mut Vec<u8>) {
+        frame.push(self.function());
         match self {
             Request::Read { address, count, .. } => {
-                pdu.extend(address.to_be_bytes());
-                pdu.extend(count.to_be_bytes());
+                frame.extend(address.to_be_bytes());
+                frame.extend(count.to_be_bytes());
             }
-            Request::Write { address, words } => {
-                pdu.extend(address.to_be_bytes());
-                pdu.extend((words.len() as u16).to_be_bytes());
-                pdu.push((words.len() * 2) as u8);
-                pdu.extend(words.iter().flat_map(|w| w.to_be_bytes()));
+            Request::Write(write) => {
+                let (echo, length) = write.echo();
+                frame.extend(&echo[..length]);
+                write.put_data(frame);
             }
         }
-        pdu
     }
 
     /// The byte count a read is answered with; `None` for a write, whose answer has none.
@@ -107,13 +193,16 @@ impl Request {
         match self {
             Request::Read { table, count, .. } if table.is_bits() => Some(usize::from(*count).div_ceil(8)),
             Request::Read { count, .. } => Some(usize::from(*count) * 2),
-            Request::Write { .. } => None,
+            Request::Write(_) => None,
         }
     }
 
     /// The length of the PDU of a good answer.
     fn reply_len(&self) -> usize {
-        self.data_bytes().map_or(5, |bytes| 2 + bytes)
+        match self {
+            Request::Write(write) => 1 + write.echo().1,
+            Request::Read { .. } => 2 + self.data_bytes().unwrap_or(0),
+        }
     }
 
     /// The length of a good answer on a serial line, for the deadline.
@@ -121,11 +210,20 @@ impl Request {
         self.reply_len() + 3
     }
 
+    /// The length of the frame that brings this reply.
+    pub(crate) fn frame_len(&self, framing: Framing, reply: &Reply) -> usize {
+        let pdu = if matches!(reply, Reply::Exception(_)) { 2 } else { self.reply_len() };
+        match framing {
+            Framing::Rtu => pdu + 3,
+            Framing::Mbap => pdu + 7,
+        }
+    }
+
     /// One register or bit at the same place; `None` for a write.
     pub(crate) fn one_of(&self) -> Option<Request> {
         match *self {
             Request::Read { table, address, .. } => Some(Request::Read { table, address, count: 1 }),
-            Request::Write { .. } => None,
+            Request::Write(_) => None,
         }
     }
 
@@ -139,6 +237,16 @@ impl Request {
             Table::Input => Table::Holding,
         };
         Some(Request::Read { table, address, count: 1 })
+    }
+
+    /// Whether it reads any of these places.
+    pub(crate) fn touches(&self, places: &[Extent]) -> bool {
+        let Request::Read { table, address, count } = *self else { return false };
+        let (start, end) = (u32::from(address), u32::from(address) + u32::from(count));
+        let is_touched = |p: &Extent| {
+            p.table == table && u32::from(p.address) < end && start < u32::from(p.address) + u32::from(p.count)
+        };
+        places.iter().any(is_touched)
     }
 
     /// Whether a good answer to the one, seen without a transaction number, could be taken for one to the other.
@@ -159,9 +267,9 @@ impl Request {
             return None;
         }
         match self {
-            Request::Write { address, words } => {
-                let echo = [address.to_be_bytes(), (words.len() as u16).to_be_bytes()].concat();
-                (data == echo).then_some(Reply::Written)
+            Request::Write(write) => {
+                let (echo, length) = write.echo();
+                (data == &echo[..length]).then_some(Reply::Written)
             }
             Request::Read { table, count, .. } => {
                 let (&bytes, data) = data.split_first()?;
@@ -180,24 +288,24 @@ impl Request {
 
 /// The whole frame of a request.
 pub(crate) fn encode(framing: Framing, tid: u16, unit: u8, request: &Request) -> Vec<u8> {
-    let pdu = request.pdu();
+    let mut frame = Vec::with_capacity(16);
     match framing {
         Framing::Rtu => {
-            let mut frame = vec![unit];
-            frame.extend(pdu);
-            frame.extend(crc16(&frame).to_le_bytes());
-            frame
+            frame.push(unit);
+            request.put_pdu(&mut frame);
+            let sum = crc16(&frame);
+            frame.extend(sum.to_le_bytes());
         }
         Framing::Mbap => {
-            let mut frame = Vec::with_capacity(7 + pdu.len());
             frame.extend(tid.to_be_bytes());
-            frame.extend([0, 0]);
-            frame.extend((pdu.len() as u16 + 1).to_be_bytes());
+            frame.extend([0; 4]);
             frame.push(unit);
-            frame.extend(pdu);
-            frame
+            request.put_pdu(&mut frame);
+            let length = (frame.len() - 6) as u16;
+            frame[4..6].copy_from_slice(&length.to_be_bytes());
         }
     }
+    frame
 }
 
 /// Judges what has arrived in answer to `request`.
@@ -280,6 +388,7 @@ pub(crate) fn form_of_rtu(bytes: &[u8]) -> Form {
     let total = match function {
         1..=4 => 5 + usize::from(*third),
         f if f & EXCEPTION_BIT != 0 => 5,
+        22 => 10,
         _ => 8,
     };
     match bytes.get(..total) {
@@ -296,19 +405,24 @@ fn crc_holds(frame: &[u8]) -> bool {
 
 /// CRC-16/MODBUS: polynomial 0xA001 reflected, start value 0xFFFF. On the wire the low byte comes first.
 pub(crate) fn crc16(bytes: &[u8]) -> u16 {
-    let mut crc = 0xFFFF_u16;
-    for byte in bytes {
-        crc ^= u16::from(*byte);
-        for _ in 0..8 {
-            let carry = crc & 1 == 1;
-            crc >>= 1;
-            if carry {
-                crc ^= 0xA001;
-            }
-        }
-    }
-    crc
+    bytes.iter().fold(0xFFFF, |crc, byte| crc >> 8 ^ CRC_TABLE[usize::from(crc as u8 ^ byte)])
 }
+
+/// What each byte does to the sum.
+const CRC_TABLE: [u16; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        let (mut crc, mut bit) = (byte as u16, 0);
+        while bit < 8 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0xA001 } else { crc >> 1 };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests;

@@ -44,6 +44,6 @@ pub mod trace;
 pub use clock::now;
 pub use line::{FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, listen_line, start_line};
 pub use link::{LineConfig, Link, LinkError, Parity, SerialFormat};
-pub use plan::{ReadRequest, plan};
+pub use plan::{Layout, Learned, Pace, ReadRequest, plan};
 pub use report::{DeviceHealth, FieldReport};
 pub use stats::LineStats;

@@ -170,6 +170,7 @@ pub(crate) fn timing(config: &LineConfig) -> Timing {
         char_time: format.map_or(Duration::ZERO, |f| f.char_time()),
         t35: format.map_or(Duration::ZERO, |f| f.t35()),
         linger: config.linger,
+        turnaround: config.turnaround,
     }
 }
 
@@ -185,18 +186,20 @@ fn start(
     let stats = Arc::new(LineStats::new(devices.iter().map(|d| (d.ix, &d.id))));
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let start = Instant::now();
+    let pace = timing.pace();
+    let devices: Vec<Device> = devices.into_iter().map(|d| Device::new(d, response_max, pace)).collect();
     let slots = schedule::slots(&devices, start);
     let facts = LineFacts {
         wire: wire_of(&dial, timing.framing),
         char_time: timing.char_time,
-        units: devices.iter().map(|d| (d.unit, response_max.unwrap_or(d.profile.limits.response_max))).collect(),
+        units: devices.iter().map(|d| (d.spec.unit, d.response_max)).collect(),
     };
     let bus = Bus::new(Arc::clone(&name), dial, timing, Arc::clone(&stats));
     let tap = Arc::clone(bus.tap());
     tap.attend(facts);
     let line = Line {
         bus,
-        devices: devices.into_iter().map(|d| Device::new(d, response_max)).collect(),
+        devices,
         slots,
         inbox,
         waiting: Vec::new(),

@@ -108,6 +108,9 @@ pub struct LineConfig {
     pub link: Link,
     /// How long a device may think before its answer begins; overrides what its profile says.
     pub response_max: Option<Duration>,
+    /// How long its devices typically think before their answer begins, where that was measured; the plan of its reads
+    /// counts with it.
+    pub turnaround: Option<Duration>,
     /// How long an RTU line stays silent after a request that was not answered properly, so that a late answer is
     /// heard and thrown away before anything else is asked.
     pub linger: Duration,

@@ -30,8 +30,10 @@ use crate::line::timing;
 use crate::link::{Dial, LineConfig, Link, LinkError};
 use crate::stats::LineStats;
 
+mod look;
 mod url;
 
+pub use look::{Look, table_name};
 pub use url::UrlError;
 
 /// How long an answer to an older question can still come; after that nothing is ambiguous.

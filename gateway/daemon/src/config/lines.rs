@@ -166,7 +166,7 @@ pub fn lines(context: &mut Context, raw: &RawLines) -> Vec<Entry<Option<Line>>> 
 }
 
 fn line_config(name: Arc<str>, link: Link, response_max: &Option<At<Span>>) -> LineConfig {
-    LineConfig { name, link, response_max: response_max.as_ref().map(|r| r.0), linger: LINGER }
+    LineConfig { name, link, response_max: response_max.as_ref().map(|r| r.0), turnaround: None, linger: LINGER }
 }
 
 fn address(

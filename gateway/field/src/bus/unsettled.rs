@@ -118,13 +118,14 @@ mod tests {
     use guanjia_core::profile::Table;
 
     use super::*;
+    use crate::frame::Write;
 
     fn read(address: u16, count: u16) -> Request {
         Request::Read { table: Table::Holding, address, count }
     }
 
     fn write(word: u16) -> Request {
-        Request::Write { address: 9, words: vec![word] }
+        Request::Write(Write::Registers { address: 9, words: vec![word] })
     }
 
     fn answered(unsettled: &mut Unsettled, request: &Request, now: Instant) {

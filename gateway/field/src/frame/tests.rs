@@ -25,7 +25,7 @@ fn frames_agree_with_published_ones() {
     assert_eq!(encode(Framing::Rtu, 0, 1, &input(0x3108, 1)), hex("01 04 31 08 00 01 BE F4"));
     assert_eq!(encode(Framing::Rtu, 0, 1, &read(0x9003, 3))[..4], hex("01 03 90 03")[..]);
     let echo = hex("64 10 00 2B 00 01 78 34");
-    let write = Request::Write { address: 0x2B, words: vec![100] };
+    let write = Request::Write(Write::Registers { address: 0x2B, words: vec![100] });
     assert_eq!(judge(Framing::Rtu, 0, 0x64, &write, &echo), Verdict::Reply(Reply::Written));
     let answer = hex("01 04 14 08 D1 00 6C 00 00 00 F4 00 00 00 26 00 00 01 F4 00 64 00 00 51 34");
     let Verdict::Reply(Reply::Words(words)) = judge(Framing::Rtu, 0, 1, &input(0, 10), &answer) else {
@@ -33,6 +33,30 @@ fn frames_agree_with_published_ones() {
     };
     assert_eq!(words[..3], [0x08D1, 0x006C, 0]);
     assert_eq!(encode(Framing::Mbap, 0x1501, 0xFF, &read(4, 1)), hex("15 01 00 00 00 06 FF 03 00 04 00 01"));
+}
+
+#[test]
+fn writes_and_their_echoes_agree_with_the_examples_of_the_standard() {
+    let bits = vec![true, false, true, true, false, false, true, true, true, false];
+    let cases = [
+        (Write::Coil { address: 0xAC, on: true }, "05 00 AC FF 00", "05 00 AC FF 00"),
+        (Write::Register { address: 1, word: 3 }, "06 00 01 00 03", "06 00 01 00 03"),
+        (Write::Coils { address: 0x13, bits }, "0F 00 13 00 0A 02 CD 01", "0F 00 13 00 0A"),
+        (Write::Registers { address: 1, words: vec![10, 0x102] }, "10 00 01 00 02 04 00 0A 01 02", "10 00 01 00 02"),
+        (Write::Mask { address: 4, and: 0xF2, or: 0x25 }, "16 00 04 00 F2 00 25", "16 00 04 00 F2 00 25"),
+    ];
+    for (write, asked, echo) in cases {
+        let request = Request::Write(write);
+        let frame = encode(Framing::Rtu, 0, UNIT, &request);
+        assert_eq!(frame[1..frame.len() - 2], hex(asked)[..]);
+        let mut echo = [vec![UNIT], hex(echo)].concat();
+        assert_eq!(judge(Framing::Rtu, 0, UNIT, &request, &rtu(&echo)), Verdict::Reply(Reply::Written));
+        assert_eq!(request.frame_len(Framing::Rtu, &Reply::Written), echo.len() + 2);
+        let last = echo.len() - 1;
+        echo[last] ^= 1;
+        let verdict = judge(Framing::Rtu, 0, UNIT, &request, &rtu(&echo));
+        assert_eq!(verdict, Verdict::Reject(Discard::Foreign), "an echo that differs: {asked}");
+    }
 }
 
 #[test]
@@ -55,7 +79,7 @@ fn no_more_is_read_than_the_answer_has() {
 
 #[test]
 fn what_is_not_the_answer_is_rejected() {
-    let write = Request::Write { address: 0x57, words: vec![1, 1] };
+    let write = Request::Write(Write::Registers { address: 0x57, words: vec![1, 1] });
     let cases: [(&str, Request, Vec<u8>); 7] = [
         ("reply of another unit", read(0, 2), rtu(&[2, 3, 4, 0, 1, 0, 2])),
         ("wrong function", read(0, 2), rtu(&[UNIT, 4, 4, 0, 1, 0, 2])),

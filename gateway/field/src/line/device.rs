@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::FieldDevice;
 use super::schedule::PERIOD_MIN;
 use crate::frame::Request;
-use crate::plan::{plan, registers, unreadable};
+use crate::plan::{Layout, Learned, Lesson, Pace, ReadRequest, plan, read_alone, split, unreadable};
 
 /// The longest pause between two probes of a silent device, unless it is polled more rarely anyway.
 const PROBE_PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -61,10 +61,17 @@ pub(super) struct Device {
     pub(super) last_good: Option<Request>,
     /// Reads that can stand between two reads of the same shape.
     bridges: Vec<Request>,
+    /// Points that must come in one answer.
+    together: Vec<(usize, usize)>,
+    pace: Pace,
+    /// What it taught by refusing reads.
+    pub(super) learned: Learned,
+    /// How often its reads were planned anew because of that.
+    pub(super) plans: u32,
 }
 
 impl Device {
-    pub(super) fn new(spec: FieldDevice, response_max: Option<Duration>) -> Self {
+    pub(super) fn new(spec: FieldDevice, response_max: Option<Duration>, pace: Pace) -> Self {
         let shortest = [spec.periods.alarm, spec.periods.billing, spec.periods.bulk].into_iter().min();
         let probe_step = shortest.unwrap_or(PERIOD_MIN).max(PERIOD_MIN);
         let periods = spec.periods;
@@ -81,9 +88,43 @@ impl Device {
             probe_step,
             probe_pause_max: PROBE_PAUSE_MAX.max(probe_step),
             last_good: None,
-            bridges: bridges(&spec),
+            bridges: bridges(&spec, pace),
+            together: Vec::new(),
+            pace,
+            learned: Learned::default(),
+            plans: 0,
             spec,
         }
+    }
+
+    /// What decides how its points are read.
+    pub(super) fn layout(&self) -> Layout<'_> {
+        let profile = &self.spec.profile;
+        Layout {
+            points: &profile.points,
+            limits: &profile.limits,
+            together: &self.together,
+            learned: &self.learned,
+            pace: self.pace,
+        }
+    }
+
+    /// A read was answered, and may have settled what the device refuses.
+    pub(super) fn learn_from_answer(&mut self, read: &ReadRequest) {
+        let mut learned = std::mem::take(&mut self.learned);
+        let lesson = learned.answered(read, &self.layout());
+        self.learned = learned;
+        self.plans += u32::from(lesson == Lesson::PlanAnew);
+    }
+
+    /// A read was refused. It comes in two halves from now on, or its place is refused.
+    pub(super) fn learn_from_refusal(&mut self, read: &ReadRequest) -> Option<(ReadRequest, ReadRequest)> {
+        let halves = split(&self.layout(), read);
+        match &halves {
+            Some((low, high)) => self.learned.split(read, low, high),
+            None => self.plans += u32::from(self.learned.refuse(read) == Lesson::PlanAnew),
+        }
+        halves
     }
 
     pub(super) fn is_silent(&self) -> bool {
@@ -127,19 +168,18 @@ impl Device {
 }
 
 /// Reads of many shapes, the harmless ones first: those the profile knows, by ascending length, then one register of a
-/// known place, then the same place of the sister table, which may be refused: a refusal is an answer too.
-fn bridges(spec: &FieldDevice) -> Vec<Request> {
+/// known place, then the same place of the sister table, which may be refused: a refusal is an answer too. None touches
+/// a hole.
+fn bridges(spec: &FieldDevice, pace: Pace) -> Vec<Request> {
     let profile = &spec.profile;
-    let mut known: Vec<Request> = Vec::new();
-    for read in plan(&profile.points, &profile.limits, None) {
-        for place in read.points.iter().filter_map(|i| registers(&profile.points[*i])) {
-            known.push(Request::Read { table: place.table, address: place.address, count: place.count });
-        }
-        known.push(Request::Read { table: read.table, address: read.address, count: read.count });
-    }
+    let (points, limits, learned) = (&profile.points, &profile.limits, Learned::default());
+    let layout = Layout { points, limits, together: &[], learned: &learned, pace };
+    let alone = (0..points.len()).filter_map(|i| read_alone(points, limits, i));
+    let mut known: Vec<Request> = plan(&layout, None).into_iter().chain(alone).map(|read| read.request()).collect();
     known.sort_by_key(Request::rtu_reply_len);
     let mut bridges: Vec<Request> = Vec::new();
     let odd = known.iter().filter_map(|r| r.one_of()).chain(known.iter().filter_map(|r| r.one_of_sister()));
+    let odd = odd.filter(|r| !r.touches(&limits.holes));
     for request in known.iter().cloned().chain(odd) {
         // One of each shape is enough, except that the same place may be asked again and another may not.
         if !bridges.iter().any(|b| b.looks_like(&request)) {

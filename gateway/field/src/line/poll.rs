@@ -7,7 +7,7 @@ use guanjia_core::profile::{Extent, PollClass};
 use guanjia_core::reading::{BadReason, Quality, Reading, Value};
 use guanjia_core::time::Timestamp;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::device::Device;
 use super::schedule::{Planned, Repeat, Rest, Trust};
@@ -15,7 +15,7 @@ use super::{FieldDevice, Line, State};
 use crate::bus::{Ask, Miss};
 use crate::clock;
 use crate::frame::{Reply, Request};
-use crate::plan::{ReadRequest, registers, split};
+use crate::plan::{ReadRequest, registers};
 
 /// After an unanswered probe the line belongs to the others for this many times as long as the probe took.
 const PROBE_REST: u32 = 4;
@@ -23,6 +23,13 @@ const PROBE_REST: u32 = 4;
 /// How much longer a read that is not answered rests with every miss, and at most.
 const REST_STEP: Duration = Duration::from_secs(5);
 const REST_MAX: Duration = Duration::from_secs(30);
+
+/// How much longer a point that the device refuses rests with every refusal, and at most: it is never given up.
+const REFUSED_STEP: Duration = Duration::from_secs(60);
+const REFUSED_MAX: Duration = Duration::from_secs(3600);
+
+/// A read that the device answered before and now refuses so many times in a row is split like one that never worked.
+const REFUSALS_MAX: u32 = 3;
 
 /// Exceptions of a gateway that could not reach the device behind it: the device is silent, not unwilling.
 const GATEWAY_PATH_UNAVAILABLE: u8 = 0x0A;
@@ -112,6 +119,7 @@ impl Line {
     pub(super) async fn poll(&mut self, s: usize) {
         let now = Instant::now();
         let slot = &mut self.slots[s];
+        slot.replan(&self.devices[slot.device]);
         if !slot.seek(now) {
             self.stats.overruns.add(slot.finish(now));
             return;
@@ -144,8 +152,9 @@ impl Line {
             Trust::Confirmed => Quality::Good,
             Trust::Unconfirmed => Quality::Suspect,
         };
-        (planned.trust, planned.proven) = (Trust::Confirmed, true);
+        (planned.trust, planned.proven, planned.refusals) = (Trust::Confirmed, true, 0);
         let device = &mut self.devices[i];
+        device.learn_from_answer(&planned.read);
         let readings = device.readings(&planned.read, &answer, quality, at, self.started.elapsed());
         device.last_good = Some(planned.request.clone());
         self.reporter.readings(device.spec.ix, readings);
@@ -156,21 +165,32 @@ impl Line {
         }
     }
 
-    /// The device answers, and will not answer this. A read of several points that never worked is split: one address
-    /// it does not have must not cost it the others.
+    /// The device answers, and will not answer this. A read of several points is split until the culprit is alone: one
+    /// address it does not have must not cost it the others. A read that used to work is given a few chances before.
     fn refused(&mut self, s: usize, code: u8, at: Timestamp) {
         let slot = &mut self.slots[s];
         let device = &mut self.devices[slot.device];
-        let planned = &slot.reads[slot.position];
-        let halves = match code {
-            ILLEGAL_ADDRESS | ILLEGAL_VALUE if !planned.proven => split(&planned.read, &device.spec.profile.points),
-            _ => None,
-        };
-        warn!(line = %self.name, device = %device.spec.id, code, address = planned.read.address,
-            count = planned.read.count, "device refused a read");
-        if let Some((low, high)) = halves {
-            slot.reads.splice(slot.position..=slot.position, [Planned::new(low), Planned::new(high)]);
-            return;
+        let planned = &mut slot.reads[slot.position];
+        planned.refusals = planned.refusals.saturating_add(1);
+        let names_the_place = matches!(code, ILLEGAL_ADDRESS | ILLEGAL_VALUE);
+        if names_the_place && (!planned.proven || planned.refusals >= REFUSALS_MAX) {
+            if let Some((low, high)) = device.learn_from_refusal(&planned.read) {
+                info!(line = %self.name, device = %device.spec.id, code, address = planned.read.address,
+                    count = planned.read.count, "device refused a read of several points; it is read in two halves");
+                slot.reads.splice(slot.position..=slot.position, [Planned::new(low), Planned::new(high)]);
+                return;
+            }
+            let pause = REFUSED_STEP.saturating_mul(planned.refusals).min(REFUSED_MAX);
+            planned.rests = Some(Rest { misses: 0, until: Instant::now() + pause });
+            let points = &device.spec.profile.points;
+            for point in planned.read.points.iter().filter_map(|i| points.get(*i)) {
+                warn!(line = %self.name, device = %device.spec.id, point = %point.id, code,
+                    address = planned.read.address, count = planned.read.count, again_in_s = pause.as_secs(),
+                    "device refuses this point; compare the profile with the device's firmware and register map");
+            }
+        } else {
+            warn!(line = %self.name, device = %device.spec.id, code, address = planned.read.address,
+                count = planned.read.count, "device refused a read");
         }
         let bad = device.bad_readings(&planned.read, BadReason::Refused, at);
         self.reporter.readings(device.spec.ix, bad);

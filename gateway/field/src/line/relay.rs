@@ -26,8 +26,8 @@ use tracing::{info, warn};
 use super::poll::{Answer, Gate, value};
 use super::{Line, State};
 use crate::clock;
-use crate::frame::Request;
-use crate::plan::{ReadRequest, registers};
+use crate::frame::{Request, WORDS_WRITTEN_MAX, Write};
+use crate::plan::{ReadRequest, read_alone};
 
 /// How long a contact or valve may take until its proof point shows it.
 pub const PROOF_MAX: Duration = Duration::from_secs(3);
@@ -38,9 +38,6 @@ const PROOF_PAUSE: Duration = Duration::from_millis(200);
 /// How often, and after which pause, sending is tried while a device does not answer the read before it.
 const UNSENT_MAX: u32 = 3;
 const UNSENT_PAUSE: Duration = Duration::from_millis(500);
-
-/// Registers function 16 can write (Modbus Application Protocol V1.1b3, 6.12).
-const WORDS_MAX: usize = 123;
 
 /// The device has accepted the command and needs time for it.
 const ACKNOWLEDGE: u8 = 0x05;
@@ -306,17 +303,13 @@ impl Line {
         let profile = &self.devices[device].spec.profile;
         let relay = profile.relay.as_ref()?;
         let point = profile.point(relay.proof())?;
-        let place = registers(profile.points.get(point)?)?;
-        if crate::plan::unreadable(&profile.points, &profile.limits).contains(&point) {
-            return None;
-        }
-        let read = ReadRequest { table: place.table, address: place.address, count: place.count, points: vec![point] };
+        let read = read_alone(&profile.points, &profile.limits, point)?;
         let (words, wanted) = match command.action {
             RelayAction::Open => (relay.open(), Wanted::Equal(relay.proof_open())),
             RelayAction::Close => (relay.close(), Wanted::Other(relay.proof_open())),
         };
-        let is_sendable = (1..=WORDS_MAX).contains(&words.len());
-        let write = Request::Write { address: relay.address(), words: words.to_vec() };
+        let is_sendable = (1..=WORDS_WRITTEN_MAX).contains(&words.len());
+        let write = Request::Write(Write::Registers { address: relay.address(), words: words.to_vec() });
         is_sendable.then_some(Prepared { device, write, wanted, proof: Proof { point, read } })
     }
 

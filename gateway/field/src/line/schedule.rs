@@ -11,7 +11,7 @@ use std::time::Duration;
 use guanjia_core::profile::PollClass;
 use tokio::time::Instant;
 
-use super::FieldDevice;
+use super::device::Device;
 use crate::frame::Request;
 use crate::plan::{ReadRequest, plan};
 
@@ -34,6 +34,8 @@ pub(super) struct Planned {
     pub(super) trust: Trust,
     /// Whether the device ever answered it with data.
     pub(super) proven: bool,
+    /// How often in a row the device refused it.
+    pub(super) refusals: u32,
     /// The device answers, but not to this: it is left out until then.
     pub(super) rests: Option<Rest>,
 }
@@ -47,8 +49,8 @@ pub(super) struct Rest {
 
 impl Planned {
     pub(super) fn new(read: ReadRequest) -> Self {
-        let request = Request::Read { table: read.table, address: read.address, count: read.count };
-        Self { read, request, trust: Trust::Confirmed, proven: false, rests: None }
+        let request = read.request();
+        Self { read, request, trust: Trust::Confirmed, proven: false, refusals: 0, rests: None }
     }
 
     fn is_resting(&self, now: Instant) -> bool {
@@ -62,6 +64,8 @@ pub(super) struct Slot {
     pub(super) device: usize,
     pub(super) class: PollClass,
     pub(super) reads: Vec<Planned>,
+    /// Which of the device's plans they come from.
+    pub(super) plan: u32,
     /// When this turn began or begins.
     pub(super) due: Instant,
     /// The read that comes next in this turn.
@@ -126,6 +130,25 @@ impl Slot {
         ((self.due - following).as_nanos() / self.period.as_nanos()) as u64
     }
 
+    /// Plans the reads anew between two turns, if the device has taught something since. What is known about a read
+    /// that stays the same is kept; a point whose last answer was not to be believed yet is not believed now either.
+    pub(super) fn replan(&mut self, device: &Device) {
+        if self.plan == device.plans || self.position > 0 || self.is_repeat() {
+            return;
+        }
+        self.plan = device.plans;
+        let mut old = std::mem::take(&mut self.reads);
+        for read in plan(&device.layout(), Some(self.class)) {
+            let same = old.iter().position(|planned| planned.read == read);
+            let planned = same.map(|at| old.swap_remove(at)).unwrap_or_else(|| Planned::new(read));
+            self.reads.push(planned);
+        }
+        let is_doubted = |i: &usize| old.iter().any(|o| o.trust == Trust::Unconfirmed && o.read.points.contains(i));
+        for planned in self.reads.iter_mut().filter(|p| p.read.points.iter().any(is_doubted)) {
+            planned.trust = Trust::Unconfirmed;
+        }
+    }
+
     /// The device fell silent: what it says next is not believed before it is confirmed.
     pub(super) fn forget(&mut self) {
         (self.position, self.repeat) = (0, None);
@@ -147,17 +170,17 @@ impl Slot {
 }
 
 /// All slots of a line that starts now.
-pub(super) fn slots(devices: &[FieldDevice], start: Instant) -> Vec<Slot> {
+pub(super) fn slots(devices: &[Device], start: Instant) -> Vec<Slot> {
     let mut slots = Vec::new();
     for (i, device) in devices.iter().enumerate() {
         for class in [PollClass::Alarm, PollClass::Billing, PollClass::Bulk] {
             let period = match class {
-                PollClass::Alarm => device.periods.alarm,
-                PollClass::Billing => device.periods.billing,
-                PollClass::Bulk => device.periods.bulk,
+                PollClass::Alarm => device.spec.periods.alarm,
+                PollClass::Billing => device.spec.periods.billing,
+                PollClass::Bulk => device.spec.periods.bulk,
             };
             let period = period.max(PERIOD_MIN);
-            let reads = plan(&device.profile.points, &device.profile.limits, Some(class));
+            let reads = plan(&device.layout(), Some(class));
             if reads.is_empty() {
                 continue;
             }
@@ -165,6 +188,7 @@ pub(super) fn slots(devices: &[FieldDevice], start: Instant) -> Vec<Slot> {
                 device: i,
                 class,
                 reads: reads.into_iter().map(Planned::new).collect(),
+                plan: device.plans,
                 due: start,
                 position: 0,
                 repeat: None,
@@ -186,6 +210,7 @@ mod tests {
             device: 0,
             class: PollClass::Bulk,
             reads: Vec::new(),
+            plan: 0,
             due: now,
             position: 0,
             repeat: None,

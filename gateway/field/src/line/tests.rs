@@ -15,6 +15,7 @@ use super::*;
 mod commands;
 mod interleavings;
 mod lies;
+mod refusals;
 mod servers;
 mod watching;
 mod world;
@@ -40,7 +41,7 @@ fn profile() -> Arc<Profile> {
     };
     let class = EquipmentClass::ElectricityMeter;
     Arc::new(Profile {
-        limits: ReadLimits { response_max: RESPONSE_MAX, ..ReadLimits::default() },
+        limits: ReadLimits { response_max: RESPONSE_MAX, gap_max: None, ..ReadLimits::default() },
         relay: Relay::new(class, RELAY, vec![1, 1], vec![0, 0], "relay_state".into(), 1).ok(),
         ..Profile::new("test", class, POINTS.iter().map(point).collect())
     })
@@ -69,11 +70,18 @@ fn rtu() -> Timing {
         char_time: Duration::from_micros(100),
         t35: Duration::from_micros(1750),
         linger: Duration::from_millis(50),
+        turnaround: None,
     }
 }
 
 fn tcp() -> Timing {
-    Timing { framing: Framing::Mbap, char_time: Duration::ZERO, t35: Duration::ZERO, linger: Duration::ZERO }
+    Timing {
+        framing: Framing::Mbap,
+        char_time: Duration::ZERO,
+        t35: Duration::ZERO,
+        linger: Duration::ZERO,
+        turnaround: None,
+    }
 }
 
 /// A line in a world, and everything it ever reported.

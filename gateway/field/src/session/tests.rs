@@ -44,7 +44,13 @@ async fn session(script: Script) -> Session {
     });
     let format = SerialFormat { baud: 115_200, data_bits: 8, parity: Parity::None, stop_bits: 1 };
     let link = Link::RtuOverTcp { address, format };
-    Session::new(LineConfig { name: "line".into(), link, response_max: None, linger: Duration::from_millis(50) })
+    Session::new(LineConfig {
+        name: "line".into(),
+        link,
+        response_max: None,
+        turnaround: None,
+        linger: Duration::from_millis(50),
+    })
 }
 
 const READ: ReadOf = ReadOf { unit: 7, table: Table::Holding, address: 100, count: 1 };
@@ -92,7 +98,7 @@ async fn a_port_nobody_listens_on_is_told_with_its_address() {
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
     let link = Link::ModbusTcp { address: address.clone() };
-    let config = LineConfig { name: "line".into(), link, response_max: None, linger: Duration::ZERO };
+    let config = LineConfig { name: "line".into(), link, response_max: None, turnaround: None, linger: Duration::ZERO };
     let error = Session::new(config).read(READ, patience(1)).await.unwrap_err();
     assert!(error.to_string().contains(&address), "{error}");
 }

@@ -451,6 +451,7 @@ fn site(data_dir: PathBuf, listen: SocketAddr, console: ConsoleAccess) -> Site {
             name: "plant".into(),
             link: Link::ModbusTcp { address: "192.0.2.1:502".to_owned() },
             response_max: None,
+            turnaround: None,
             linger: Duration::ZERO,
         }],
         brokers: vec![],

@@ -1,7 +1,7 @@
 //! Very many ways in which answers can come late, not at all, twice, damaged and in pieces, while relays are moved.
 //!
 //! ```text
-//! cargo test -p guanjia-field interleavings                                              some thousands, always
+//! cargo test -p guanjia-field interleavings                                              a thousand, always
 //! GUANJIA_INTERLEAVINGS=1000000 cargo test --release -p guanjia-field interleavings      as many as you like
 //! GUANJIA_INTERLEAVING=4711 cargo test -p guanjia-field interleavings                    one again, by its number
 //! ```
@@ -19,7 +19,7 @@ use super::world::{Damage, Storm};
 use super::*;
 
 /// How many there are unless the environment says otherwise.
-const USUAL: u64 = 2_000;
+const USUAL: u64 = 1_000;
 
 /// How long one life lasts.
 const LIFE: Duration = Duration::from_secs(2);

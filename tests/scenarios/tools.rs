@@ -1,0 +1,213 @@
+//! The tools of the command line, as a technician runs them, against the simulated building.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use guanjia_sim::{Building, BuildingConfig, SiteFileOptions, Wire};
+use guanjia_tests::gateway::binary;
+use guanjia_tests::house::{House, TOKEN};
+use serde_json::Value;
+use tokio::process::Command;
+
+/// How long a tool may take on a loaded machine.
+const TOOL_MAX: Duration = Duration::from_secs(120);
+
+/// What a tool said.
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("no JSON ({e}): {}\n{}", self.out, self.err))
+    }
+}
+
+async fn guanjia(arguments: &[&str]) -> Said {
+    let child = Command::new(binary()).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = tokio::time::timeout(TOOL_MAX, child).await.expect("the tool ends").expect("it starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("tools speak UTF-8");
+    Said { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// A building nobody else looks after, and its site file.
+async fn building() -> (Building, tempfile::TempDir, PathBuf) {
+    // Another test may have installed the provider already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = BuildingConfig { wire: Wire::Instant, speed: 0.0, ..BuildingConfig::default() };
+    let building = Building::start(config).await.expect("it starts");
+    let dir = tempfile::tempdir().expect("a directory");
+    let secrets = dir.path().join("secrets");
+    fs::create_dir(&secrets).expect("a directory");
+    secret(&secrets.join("cashier.token"));
+    secret(&secrets.join("duty-phone.key"));
+    let site = dir.path().join("site.toml");
+    fs::write(&site, building.site_file(&SiteFileOptions::default())).expect("a file");
+    (building, dir, site)
+}
+
+fn secret(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::write(path, TOKEN).expect("a file");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("the owner sets them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn decode_says_how_registers_are_read() {
+    let said = guanjia(&["decode", "--words", "43 6A A2 CB", "--shows", "234.6", "--address", "100"]).await;
+    assert_eq!(said.code, 0, "{}", said.err);
+    for part in ["f32", "rounded", "[[point]]", "address = 100", "type = \"f32\"", "A second one at another value"] {
+        assert!(said.out.contains(part), "{part} is missing in:\n{}", said.out);
+    }
+    let swapped = ["decode", "--json", "--words", "E240 0001", "--shows", "1234.56", "--words", "E241 0001", "--shows", "1234.57"];
+    let best = guanjia(&swapped).await.json()["guesses"][0].clone();
+    assert_eq!((&best["type"], &best["words"], &best["scale"]), (&"u32".into(), &"little".into(), &"0.01".into()));
+    assert_eq!(guanjia(&["decode", "--words", "0000 0001", "--shows", "-7.77"]).await.code, 1);
+    for wrong in [vec!["--words", "436A"], vec!["--words", "43", "--shows", "1"], vec!["--words", "0001", "--shows", "x"]] {
+        let said = guanjia(&[vec!["decode"], wrong.clone()].concat()).await;
+        assert_eq!((said.code, said.out.as_str()), (64, ""), "{wrong:?}: {}", said.err);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn read_tells_raw_registers_and_points_with_their_time() {
+    let (building, _dir, site) = building().await;
+    building.set_counter("m-101", 1_234_560).expect("a meter");
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    let site = site.display().to_string();
+    let link = format!("rtu-over-tcp://{}?baud=9600&parity=none", building.addresses().rs485_a);
+    let raw = guanjia(&["read", "--link", &link, "--unit", "1", "--json", "holding", "0", "2"]).await;
+    let raw = raw.json();
+    assert_eq!((&raw["raw"], &raw["unit_id"], &raw["asked"]), (&serde_json::json!([1, 57_920]), &1.into(), &1.into()));
+    let said = guanjia(&["read", "--link", &link, "--unit", "1", "holding", "0x0", "2"]).await;
+    assert!(said.out.contains("0001 E240") && said.out.contains("guanjia decode"), "{}", said.out);
+
+    let point = guanjia(&["read", "--site", &site, "--json", "m-101/energy_active_import"]).await.json();
+    assert_eq!((&point["text"], &point["unit"]), (&"1234.56".into(), &"kW.h".into()));
+    assert_eq!((&point["quality"], &point["raw"]), (&"good".into(), &serde_json::json!([1, 57_920])));
+    let said = guanjia(&["read", "--site", &site, "m-101/energy_active_import"]).await;
+    assert!(said.out.starts_with("m-101/energy_active_import = 1234.56 kW.h   good"), "{}", said.out);
+
+    let nobody = guanjia(&["read", "--link", &link, "--unit", "99", "holding", "0"]).await;
+    assert_eq!(nobody.code, 1);
+    assert!(nobody.err.contains("unit 99 does not answer") && nobody.err.contains("A/B wires"), "{}", nobody.err);
+    let refused = guanjia(&["read", "--link", &link, "--unit", "1", "holding", "60000"]).await;
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("exception 02"), "{}", refused.err);
+    for (wrong, why) in [
+        (vec!["read", "--link", "telnet://x", "--unit", "1", "holding", "0"], "no kind of link"),
+        (vec!["read", "--link", &link, "--unit", "1", "holdings", "0"], "no table"),
+        (vec!["read", "--link", &link, "--unit", "1", "holding", "0", "126"], "1 to 125"),
+        (vec!["read", "--link", &link, "holding", "0"], "--unit"),
+        (vec!["read", "--link", &link, "--unit", "248", "holding", "0"], "1 to 247"),
+        (vec!["read", "--site", &site, "m-101/energy"], "energy_active_import"),
+        (vec!["read", "--site", &site, "m-999/energy"], "no device"),
+        (vec!["read"], "--help"),
+    ] {
+        let said = guanjia(&wrong).await;
+        assert!(said.code == 64 && said.err.contains(why), "{wrong:?} {}: {}", said.code, said.err);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probe_finds_out_what_a_device_is() {
+    let (building, _dir, site) = building().await;
+    building.set_load("m-101", Some(5_000.0)).expect("a meter");
+    building.set_load("m-301", Some(2_000.0)).expect("a meter");
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    let addresses = building.addresses();
+    let (a, b) = (format!("rtu-over-tcp://{}", addresses.rs485_a), format!("rtu-over-tcp://{}", addresses.rs485_b));
+    let plant = format!("modbus-tcp://{}", addresses.plant);
+    for (link, unit, model) in
+        [(&a, "1", "acrel_dtsy1352"), (&b, "11", "eastron_sdm630"), (&plant, "4", "chint_dtsu666")]
+    {
+        let said = guanjia(&["probe", "--link", link, "--unit", unit, "--json"]).await;
+        let told = said.json();
+        let nearest = &told["candidates"][0]["profile"];
+        assert_eq!(nearest, model, "{:#}", told["candidates"]);
+        assert!(told["profile"] == *model || told["identified"] == false, "never a wrong name: {told:#}");
+    }
+    let said = guanjia(&["probe", "--site", &site.display().to_string(), "m-301"]).await;
+    assert_eq!(said.code, 0, "{}", said.err);
+    for part in ["eastron_sdm630", "voltage_l1", "V", "good", "input 0", " ms"] {
+        assert!(said.out.contains(part), "{part} is missing in:\n{}", said.out);
+    }
+    let silent = guanjia(&["probe", "--link", &a, "--unit", "99", "--timeout", "50"]).await;
+    assert!(silent.code == 1 && silent.err.contains("unit 99 does not answer"), "{}", silent.err);
+    let unknown = guanjia(&["probe", "--link", &a, "--unit", "1", "--profile", "no_such"]).await;
+    assert!(unknown.code == 64 && unknown.err.contains("acrel_dtsy1352"), "{}", unknown.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scan_finds_every_unit_on_a_line_and_nobody_else() {
+    let (building, _dir, _site) = building().await;
+    let link = format!("rtu-over-tcp://{}?parity=even", building.addresses().rs485_b);
+    // A loaded machine answers late, so the patience is the usual one.
+    let told = guanjia(&["scan", "--link", &link, "--units", "8-13,30-32", "--json"]).await.json();
+    let units: Vec<i64> = told["found"].as_array().expect("a list").iter().filter_map(|f| f["unit_id"].as_i64()).collect();
+    assert_eq!((units, &told["complete"]), (vec![8, 9, 10, 11, 12, 13, 31, 32], &true.into()), "{told:#}");
+    assert_eq!(told["found"][0]["baud"], 9600);
+    let said = guanjia(&["scan", "--link", &link, "--units", "40-42", "--timeout", "100"]).await;
+    assert_eq!(said.code, 1);
+    assert!(said.out.contains("0 of 3 units answer") && said.out.contains("swap the wires"), "{}", said.out);
+    assert!(said.err.contains("at most"), "{}", said.err);
+    let sweep = guanjia(&["scan", "--link", &link, "--sweep"]).await;
+    assert!(sweep.code == 64 && sweep.err.contains("in the server"), "{}", sweep.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_scan_tells_what_it_found() {
+    let (building, _dir, _site) = building().await;
+    let link = format!("rtu-over-tcp://{}", building.addresses().rs485_a);
+    let child = Command::new(binary())
+        .args(["scan", "--link", &link, "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    // Twenty units answer at once; the silent ones behind them keep it busy for minutes.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let pid = child.id().expect("it still runs").to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().await.expect("kill runs").success());
+    let output = tokio::time::timeout(Duration::from_secs(30), child.wait_with_output()).await.expect("it ends");
+    let output = output.expect("it is waited for");
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(told["complete"], false);
+    assert!(told["found"].as_array().is_some_and(|f| !f.is_empty()), "{told:#}");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watch_tells_what_changes_a_line_each() {
+    let (building, _dir, site) = building().await;
+    building.set_load("m-301", Some(2_000.0)).expect("a meter");
+    let site = site.display().to_string();
+    let said = guanjia(&["watch", "--site", &site, "m-301", "--rounds", "1"]).await;
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.lines().any(|l| l.contains(" m-301/voltage_l1 = ") && l.ends_with("V good")), "{}", said.out);
+    assert!(!said.out.contains('\x1b'), "nothing is drawn into a pipe");
+    let said = guanjia(&["watch", "--site", &site, "m-301", "--rounds", "2", "--every", "1", "--json"]).await;
+    let lines: Vec<Value> = said.out.lines().map(|l| serde_json::from_str(l).expect("a line is JSON")).collect();
+    let voltages = lines.iter().filter(|l| l["point"] == "frequency").count();
+    assert!(voltages <= 1, "a value that stays is told once");
+    assert!(lines.iter().all(|l| l["quality"] == "good" && l["device"] == "m-301"), "{}", said.out);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watch_asks_a_running_gateway_and_leaves_its_line_alone() {
+    let house = House::start().await.expect("a house");
+    let site = house.site_file();
+    let token = site.parent().expect("a directory").join("secrets/cashier.token").display().to_string();
+    let api = format!("http://{}", house.address);
+    let said = guanjia(&["watch", "--api", &api, "--token-file", &token, "m-101", "--rounds", "1"]).await;
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.contains("m-101/energy_active_import = ") && said.out.contains("kW.h good"), "{}", said.out);
+    let without = guanjia(&["watch", "--api", &api, "m-101", "--rounds", "1"]).await;
+    assert!(without.code == 64 && without.err.contains("--token-file"), "{} {}", without.code, without.err);
+    let unknown = guanjia(&["watch", "--api", &api, "--token-file", &token, "m-999", "--rounds", "1"]).await;
+    assert!(unknown.code == 64 && unknown.err.contains("no device `m-999`"), "{}", unknown.err);
+}
