@@ -28,6 +28,7 @@ use crate::bus::{Ask, Bus, Miss};
 use crate::frame::{Reply, Request};
 use crate::line::timing;
 use crate::link::{Dial, LineConfig, Link, LinkError};
+use crate::plan::Pace;
 use crate::stats::LineStats;
 
 mod look;
@@ -176,15 +177,17 @@ pub struct Session {
     response_max: Option<Duration>,
     /// The unit whose last question was not answered.
     missed: Option<u8>,
+    /// What a read costs on this line.
+    pace: Pace,
 }
 
 impl Session {
     /// A session on a line. Nothing is opened before the first question.
     pub fn new(config: LineConfig) -> Self {
         let stats = Arc::new(LineStats::new(std::iter::empty()));
-        let timing = timing(&config);
+        let (timing, pace) = (timing(&config), Pace::of(&config));
         let bus = Bus::new(config.name, Dial::Link(config.link.clone()), timing, Arc::clone(&stats));
-        Self { bus, stats, link: config.link, response_max: config.response_max, missed: None }
+        Self { bus, stats, link: config.link, response_max: config.response_max, missed: None, pace }
     }
 
     /// The way to the devices.

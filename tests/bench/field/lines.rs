@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use guanjia_core::profile::{
-    Confidence, EquipmentClass, Order, PointDef, PollClass, Profile, ReadLimits, Registers, Source, Table, WireType,
+    EquipmentClass, PointDef, PollClass, Profile, ReadLimits, Registers, Source, Table, WireType,
 };
-use guanjia_core::reading::{Decimal, DeviceIx, PointIx};
-use guanjia_core::text::Bilingual;
+use guanjia_core::reading::{DeviceIx, PointIx};
 use guanjia_field::{FieldDevice, LineConfig, Link, Parity, Periods, SerialFormat, start_line};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -73,7 +72,7 @@ fn run(lines: Vec<(LineConfig, Vec<FieldDevice>)>) -> anyhow::Result<()> {
 }
 
 fn config(name: String, link: Link) -> LineConfig {
-    LineConfig { name: name.into(), link, response_max: None, linger: LINGER }
+    LineConfig { name: name.into(), link, response_max: None, turnaround: None, linger: LINGER }
 }
 
 fn field_device(profile: &Arc<Profile>, device: usize, unit: u8, period: Duration) -> FieldDevice {
@@ -90,38 +89,12 @@ fn field_device(profile: &Arc<Profile>, device: usize, unit: u8, period: Duratio
 /// A model with `reads` times 100 registers, two to a point.
 fn profile(reads: u16, in_flight_max: u8) -> Profile {
     let point = |n: u16| {
-        let registers = Registers {
-            table: Table::Holding,
-            address: 2 * n,
-            count: 2,
-            wire: WireType::F32,
-            bytes: Order::Big,
-            words: Order::Big,
-            bit: None,
-            mask: None,
-            invalid: Vec::new(),
-        };
-        PointDef {
-            id: format!("value_{n}").into(),
-            name: Bilingual { zh: String::new(), en: String::new() },
-            source: Source::Registers(registers),
-            scale: Decimal::new(1, 0),
-            unit: String::new(),
-            poll: PollClass::Alarm,
-            codes: Vec::new(),
-            counter_digits: None,
-        }
+        let place = Registers { count: 2, ..Registers::new(Table::Holding, 2 * n, WireType::F32) };
+        PointDef { poll: PollClass::Alarm, ..PointDef::new(&format!("value_{n}"), Source::Registers(place)) }
     };
+    let points = (0..reads * REGISTERS_READ / 2).map(point).collect();
     Profile {
-        id: "bench".to_owned(),
-        vendor: "Guanjia".to_owned(),
-        model: "benchmark meter".to_owned(),
-        class: EquipmentClass::Sensor,
-        confidence: Confidence::Synthetic,
         limits: ReadLimits { registers_max: REGISTERS_READ, in_flight_max, ..ReadLimits::default() },
-        points: (0..reads * REGISTERS_READ / 2).map(point).collect(),
-        alarms: Vec::new(),
-        relay: None,
-        settings: Vec::new(),
+        ..Profile::new("bench", EquipmentClass::Sensor, points)
     }
 }

@@ -12,7 +12,7 @@ use guanjia_core::decode::{decode, decode_bit};
 use guanjia_core::profile::{PointDef, Profile, Source, Table};
 use guanjia_core::reading::{BadReason, Value};
 use guanjia_field::session::{Content, Patience, ReadOf, Session, SessionError};
-use guanjia_field::{ReadRequest, plan};
+use guanjia_field::ReadRequest;
 
 /// Requests of one profile that are asked.
 const REQUESTS_MAX: usize = 2;
@@ -74,7 +74,7 @@ pub async fn identify(
     for (i, profile) in profiles.iter().enumerate() {
         progress(i, profile);
         let mut score = Score { profile: profile.clone(), score: 0.0, fitting: 0, odd: 0, missing: 0 };
-        for request in telling(profile) {
+        for request in telling(session, profile) {
             let key = (request.table, request.address, request.count);
             if !heard.contains_key(&key) {
                 let read = ReadOf { unit, table: request.table, address: request.address, count: request.count };
@@ -116,8 +116,8 @@ pub fn winner(scores: &[Score]) -> Option<&Score> {
 }
 
 /// The requests of a profile that say most about it.
-fn telling(profile: &Profile) -> Vec<ReadRequest> {
-    let mut requests = plan(&profile.points, &profile.limits, None);
+fn telling(session: &Session, profile: &Profile) -> Vec<ReadRequest> {
+    let mut requests = session.plan(profile);
     let weight = |r: &ReadRequest| -> u32 { r.points.iter().map(|i| telling_power(&profile.points[*i])).sum() };
     requests.sort_by_key(|r| std::cmp::Reverse(weight(r)));
     requests.truncate(REQUESTS_MAX);

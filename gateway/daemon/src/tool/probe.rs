@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use guanjia_core::profile::{Profile, Source};
+use guanjia_core::profile::Profile;
 use guanjia_field::session::{Look, Session, exception_text, table_name};
 use serde_json::{Value, json};
 
@@ -162,9 +162,9 @@ fn as_text(target: &Target, scores: &[Score], looks: &[Look]) -> String {
 }
 
 fn place(profile: &Profile, look: &Look) -> String {
-    match &profile.points[look.point].source {
-        Source::Registers(place) => format!("{} {}", table_name(place.table), place.address),
-        Source::Message { .. } => "-".to_owned(),
+    match profile.points[look.point].source.registers() {
+        Some(place) => format!("{} {}", table_name(place.table), place.address),
+        None => "-".to_owned(),
     }
 }
 
@@ -194,16 +194,13 @@ fn as_json(target: &Target, scores: &[Score], looks: &[Look]) -> Value {
 /// One point as JSON.
 pub fn look_json(look: &Look, profile: &Profile) -> Value {
     let def = &profile.points[look.point];
-    let (table, address, count) = match &def.source {
-        Source::Registers(place) => (Some(table_name(place.table)), Some(place.address), Some(place.count)),
-        Source::Message { .. } => (None, None, None),
-    };
+    let place = def.source.registers();
     json!({
         "point": &*def.id,
         "unit_id": look.read.map(|r| r.unit),
-        "table": table,
-        "address": address,
-        "count": count,
+        "table": place.map(|p| table_name(p.table)),
+        "address": place.map(|p| p.address),
+        "count": place.map(|p| p.count),
         "raw": look.raw,
         "value": text::value_json(look.value.as_ref()),
         "text": look.value.as_ref().map(ToString::to_string),

@@ -89,7 +89,7 @@ impl Device {
             probe_pause_max: PROBE_PAUSE_MAX.max(probe_step),
             last_good: None,
             bridges: bridges(&spec, pace),
-            together: Vec::new(),
+            together: spec.profile.together(),
             pace,
             learned: Learned::default(),
             plans: 0,

@@ -7,7 +7,7 @@ use guanjia_core::profile::{Profile, Table};
 use guanjia_core::reading::{BadReason, Quality, Value};
 
 use super::{Answered, Content, Patience, ReadOf, Session, SessionError};
-use crate::plan::{ReadRequest, plan, registers, split, unreadable};
+use crate::plan::{Layout, Learned, ReadRequest, plan, registers, split, unreadable};
 
 /// One point, looked at once.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +35,20 @@ impl Look {
     }
 }
 
+/// A person who asks once has been taught nothing yet.
+static NOTHING_LEARNED: Learned = Learned::NOTHING;
+
 impl Session {
+    /// The reads that bring every point of a profile on this line.
+    pub fn plan(&self, profile: &Profile) -> Vec<ReadRequest> {
+        plan(&self.layout(profile, &profile.together()), None)
+    }
+
+    fn layout<'a>(&self, profile: &'a Profile, together: &'a [(usize, usize)]) -> Layout<'a> {
+        let (points, limits) = (&profile.points, &profile.limits);
+        Layout { points, limits, together, learned: &NOTHING_LEARNED, pace: self.pace }
+    }
+
     /// Looks at the points of a profile that `wanted` picks by position, in the profile's order. A read that a device
     /// refuses is split, so that one address it does not have costs the others nothing.
     ///
@@ -53,7 +66,9 @@ impl Session {
             .into_iter()
             .map(|i| Look::bad(i, BadReason::Undecodable, None))
             .collect();
-        let mut open: Vec<ReadRequest> = plan(&profile.points, &profile.limits, None);
+        let together = profile.together();
+        let layout = self.layout(profile, &together);
+        let mut open: Vec<ReadRequest> = plan(&layout, None);
         open.retain(|r| r.points.iter().any(|i| wanted(*i)));
         open.reverse();
         let mut answers = 0u32;
@@ -66,7 +81,7 @@ impl Session {
                 }
                 Err(SessionError::Refused { code, .. }) => {
                     answers += 1;
-                    match split(&request, &profile.points).filter(|_| matches!(code, 2 | 3)) {
+                    match split(&layout, &request).filter(|_| matches!(code, 2 | 3)) {
                         Some((low, high)) => open.extend([high, low]),
                         None => looks.extend(request.points.iter().map(|&i| {
                             let bad = Look::bad(i, BadReason::Refused, Some(read));
