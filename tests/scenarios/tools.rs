@@ -63,11 +63,24 @@ async fn decode_says_how_registers_are_read() {
     for part in ["f32", "rounded", "[[point]]", "address = 100", "type = \"f32\"", "A second one at another value"] {
         assert!(said.out.contains(part), "{part} is missing in:\n{}", said.out);
     }
-    let swapped = ["decode", "--json", "--words", "E240 0001", "--shows", "1234.56", "--words", "E241 0001", "--shows", "1234.57"];
+    let swapped = [
+        "decode",
+        "--json",
+        "--words",
+        "E240 0001",
+        "--shows",
+        "1234.56",
+        "--words",
+        "E241 0001",
+        "--shows",
+        "1234.57",
+    ];
     let best = guanjia(&swapped).await.json()["guesses"][0].clone();
     assert_eq!((&best["type"], &best["words"], &best["scale"]), (&"u32".into(), &"little".into(), &"0.01".into()));
     assert_eq!(guanjia(&["decode", "--words", "0000 0001", "--shows", "-7.77"]).await.code, 1);
-    for wrong in [vec!["--words", "436A"], vec!["--words", "43", "--shows", "1"], vec!["--words", "0001", "--shows", "x"]] {
+    for wrong in
+        [vec!["--words", "436A"], vec!["--words", "43", "--shows", "1"], vec!["--words", "0001", "--shows", "x"]]
+    {
         let said = guanjia(&[vec!["decode"], wrong.clone()].concat()).await;
         assert_eq!((said.code, said.out.as_str()), (64, ""), "{wrong:?}: {}", said.err);
     }
@@ -148,7 +161,8 @@ async fn scan_finds_every_unit_on_a_line_and_nobody_else() {
     let link = format!("rtu-over-tcp://{}?parity=even", building.addresses().rs485_b);
     // A loaded machine answers late, so the patience is the usual one.
     let told = guanjia(&["scan", "--link", &link, "--units", "8-13,30-32", "--json"]).await.json();
-    let units: Vec<i64> = told["found"].as_array().expect("a list").iter().filter_map(|f| f["unit_id"].as_i64()).collect();
+    let units: Vec<i64> =
+        told["found"].as_array().expect("a list").iter().filter_map(|f| f["unit_id"].as_i64()).collect();
     assert_eq!((units, &told["complete"]), (vec![8, 9, 10, 11, 12, 13, 31, 32], &true.into()), "{told:#}");
     assert_eq!(told["found"][0]["baud"], 9600);
     let said = guanjia(&["scan", "--link", &link, "--units", "40-42", "--timeout", "100"]).await;

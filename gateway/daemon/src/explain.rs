@@ -8,16 +8,24 @@
 //! The words are decoded again when somebody asks, with the profile that is in force. What the gateway published stands
 //! beside it, so a difference shows. Nothing here is kept, and nothing is asked of the device.
 
-use guanjia_core::decode::{decode, decode_bit};
+use std::sync::Arc;
+use std::time::Duration;
+
+use guanjia_core::decode::{self, Decoder};
 use guanjia_core::profile::{PointDef, Registers, Source};
 use guanjia_core::reading::{PointIx, Quality};
 use guanjia_field::evidence::{Evidence, Proof, Scrap};
+use guanjia_field::replay::points_in;
 use guanjia_field::tap::Outcome;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::live::{Latest, Live};
 use crate::site::{Attachment, Device};
+
+mod tell;
+
+pub use tell::{ExplainOptions, run};
 
 /// Everything that can be said about one point.
 pub struct Explanation<'a> {
@@ -50,6 +58,17 @@ pub enum Origin<'a> {
         /// Frames thrown away lately that concern this unit, newest first.
         scraps: Vec<Scrap>,
     },
+    /// Calculated from other points of the device.
+    Derived {
+        /// How.
+        formula: &'a str,
+        /// Their ids.
+        parts: Vec<&'a str>,
+    },
+    /// A SunSpec model, which the device says itself where it is.
+    Model(u16),
+    /// This device has no such point.
+    Absent,
     /// A message.
     Message {
         /// The topic.
@@ -78,23 +97,16 @@ impl<'a> Explanation<'a> {
         let latest = live.latest.get(PointIx(device.first_point.0 + u32::try_from(offset).ok()?))?;
         let origin = match (&def.source, &device.attachment) {
             (Source::Registers(place), Attachment::Line { line, unit, .. }) => {
-                let name = live.site.lines.get(*line).map_or("", |config| &config.name);
-                let file = live.lines.get(*line).map(|handle| handle.tap().evidence());
-                let evidence = file.and_then(|file| file.of(*unit, place.table, place.address, place.count));
-                let answers = evidence.iter().flat_map(|e| e.answers.iter().filter_map(|p| answer(def, place, e, p)));
-                let scraps = file.map(|file| file.scraps()).unwrap_or_default();
-                Origin::Line {
-                    line: name,
-                    unit: *unit,
-                    place,
-                    answers: answers.collect(),
-                    evidence,
-                    scraps: scraps.into_iter().filter(|scrap| scrap.concerns(*unit)).collect(),
-                }
+                on_line(live, device, offset, place, *line, *unit)
             }
             (Source::Message { pointer }, Attachment::Mqtt { topic, .. }) => Origin::Message { topic, pointer },
+            (Source::Derived(formula), _) => {
+                let id = |i: usize| device.profile.points.get(i).map(|part| &*part.id);
+                Origin::Derived { formula: formula.text(), parts: formula.points().filter_map(id).collect() }
+            }
+            (Source::Model { model, .. }, _) => Origin::Model(*model),
             // The configuration refuses a profile of registers on a broker and of messages on a line.
-            _ => return None,
+            _ => Origin::Absent,
         };
         let digest = Sha256::digest(format!("{:?}", device.profile));
         let profile_print = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
@@ -120,6 +132,12 @@ impl<'a> Explanation<'a> {
             },
         });
         match &self.origin {
+            Origin::Derived { formula, parts } => {
+                body["formula"] = json!(formula);
+                body["parts"] = json!(parts);
+            }
+            Origin::Model(model) => body["sunspec_model"] = json!(model),
+            Origin::Absent => body["absent"] = json!(true),
             Origin::Message { topic, pointer } => body["message"] = json!({ "topic": topic, "pointer": pointer }),
             Origin::Line { line, unit, place, evidence, answers, scraps } => {
                 body["place"] = json!({
@@ -154,20 +172,62 @@ pub fn form(def: &PointDef, place: &Registers) -> Vec<(&'static str, String)> {
     if let Some(mask) = place.mask {
         form.push(("mask", format!("0x{mask:X}")));
     }
+    if def.offset.mantissa != 0 {
+        form.push(("offset", def.offset.to_string()));
+    }
     form
 }
 
-fn answer(def: &PointDef, place: &Registers, evidence: &Evidence, proof: &Proof) -> Option<Answer> {
-    let (words, value) = if place.table.is_bits() {
-        let bit = evidence.bit(proof, place.address)?;
-        (vec![u16::from(bit)], decode_bit(def, bit))
-    } else {
-        let words = evidence.words(proof, place.address, place.count)?;
-        let value = decode(def, &words);
-        (words, value)
+fn on_line<'a>(
+    live: &'a Live,
+    device: &'a Device,
+    offset: usize,
+    place: &'a Registers,
+    line: usize,
+    unit: u8,
+) -> Origin<'a> {
+    let name = live.site.lines.get(line).map_or("", |config| &config.name);
+    let file = live.lines.get(line).map(|handle| handle.tap().evidence());
+    let of = |place: &Registers| file?.of(unit, place.table, place.address, place.count);
+    let evidence = of(place);
+    let profile = &device.profile;
+    let mut decoder = Decoder::new(Arc::clone(profile), |_| Duration::MAX);
+    // Ratios and units come in other answers; the decoder has to hear them first.
+    let inputs = profile.points.get(offset).map(|def| def.inputs.points().collect::<Vec<_>>()).unwrap_or_default();
+    for input in inputs {
+        let known = profile.points.get(input).and_then(|def| def.source.registers()).and_then(of);
+        if let Some((known, newest)) = known.as_ref().and_then(|known| Some((known, known.answers.first()?))) {
+            decoded(&mut decoder, known, newest, input);
+        }
+    }
+    let mut answer = |known: &Evidence, proof: &Proof| {
+        let words = match place.table.is_bits() {
+            true => vec![u16::from(known.bit(proof, place.address)?)],
+            false => known.words(proof, place.address, place.count)?,
+        };
+        Some(Answer { value: decoded(&mut decoder, known, proof, offset)?, proof: proof.clone(), words })
     };
-    let value = value.map(|value| value.to_string()).map_err(|error| error.to_string());
-    Some(Answer { proof: proof.clone(), words, value })
+    let answers = evidence.iter().flat_map(|known| known.answers.iter().map(move |proof| (known, proof)));
+    let answers = answers.filter_map(|(known, proof)| answer(known, proof)).collect();
+    let scraps = file.map(|file| file.scraps()).unwrap_or_default();
+    let scraps = scraps.into_iter().filter(|scrap| scrap.concerns(unit)).collect();
+    Origin::Line { line: name, unit, place, evidence, answers, scraps }
+}
+
+/// What the point at position `wanted` says by an answer.
+fn decoded(decoder: &mut Decoder, known: &Evidence, proof: &Proof, wanted: usize) -> Option<Result<String, String>> {
+    let (extent, points) = points_in(decoder.profile(), &known.asked)?;
+    let data = proof.data()?;
+    let bits: Vec<bool> = data.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1)).collect();
+    let words: Vec<u16> = data.chunks_exact(2).map(|w| u16::from_be_bytes([w[0], w[1]])).collect();
+    let answer = if extent.table.is_bits() { decode::Answer::Bits(&bits) } else { decode::Answer::Words(&words) };
+    let mut found = None;
+    decoder.answer(extent, answer, &points, Duration::ZERO, |i, value| {
+        if i == wanted {
+            found = Some(value.map(|value| value.to_string()).map_err(|error| error.to_string()));
+        }
+    });
+    found
 }
 
 fn request(evidence: &Evidence) -> Value {

@@ -3,6 +3,7 @@
 //! ```text
 //!   decode                    words and a display ──► core::guess
 //!   read  probe  scan  watch  a line (--link, or --site and --line) ──► field::session ──► the device
+//!   listen                    a line of another master ──► field::passive; nothing is sent
 //!   watch --api               a running gateway ──► its API
 //! ```
 //!
@@ -16,6 +17,7 @@
 
 pub mod decode;
 mod identify;
+pub mod listen;
 pub mod probe;
 pub mod read;
 pub mod scan;

@@ -184,7 +184,8 @@ fn start_lines(site: &Site, reports: &mpsc::Sender<guanjia_field::FieldReport>, 
             Attachment::Line { .. } | Attachment::Mqtt { .. } => None,
         });
         let devices = on_this_line.collect();
-        let (handle, task) = guanjia_field::start_line(config.clone(), devices, reports.clone(), intake.stop.clone());
+        let start = if site.is_passive(index) { guanjia_field::listen_line } else { guanjia_field::start_line };
+        let (handle, task) = start(config.clone(), devices, reports.clone(), intake.stop.clone());
         intake.tasks.adopt(format!("line {}", config.name), task);
         handles.push(handle);
     }

@@ -241,6 +241,8 @@ impl Reader {
                 }
                 Ok(Line::Nothing)
             }
+            // Whoever sends a trace over a network says nothing now and then, so that the connection stays.
+            State::Events if text.is_empty() => Ok(Line::Nothing),
             State::Events => record(text).map(Line::Record).ok_or(TraceError::Event(self.lines)),
         }
     }

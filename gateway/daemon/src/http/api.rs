@@ -33,6 +33,7 @@ pub fn routes() -> Router<Web> {
         .route("/devices/{id}", get(look::device))
         .route("/devices/{id}/points/{point}/explain", get(field::explain))
         .route("/lines", get(field::lines))
+        .route("/lines/{line}/trace", get(field::trace))
         .route("/alarms", get(look::alarms))
         .route("/alarms/{device}/{alarm}/reset", post(orders::reset))
         .route("/incidents", get(look::incidents))

@@ -206,6 +206,9 @@ texts! {
     EXCEPTIONS = "被拒绝", "Refused";
     PROFILE = "型号文件", "Profile";
     TOPIC = "主题", "Topic";
+    FORMULA = "公式", "Formula";
+    POINT_ABSENT = "此设备没有这个测点。", "This device has no such point.";
+    LISTENED = "只听", "Only listened to";
     POINTER = "字段", "Field of the message";
     WHERE_FROM = "数据来源", "Where it is read";
     UNIT_ADDRESS = "从站地址", "Unit";
@@ -273,6 +276,7 @@ const WORDS: &[(&str, T)] = &[
     ("form_scale", T("倍率", "Scale")),
     ("form_bit", T("位", "Bit")),
     ("form_mask", T("掩码", "Mask")),
+    ("form_offset", T("偏移", "Offset")),
     // Incidents, alarms, pages.
     ("open", T("待受理", "open")),
     ("acknowledged", T("已受理", "acknowledged")),

@@ -28,7 +28,7 @@ use super::{COMMANDS_MAX, FieldDevice, LineHandle};
 use crate::clock;
 use crate::link::{Dial, LineConfig};
 use crate::passive::{Content, Exchange, Heard, Listening, Trust};
-use crate::plan::ReadRequest;
+use crate::plan::{Pace, ReadRequest};
 use crate::replay::points_in;
 use crate::report::{DeviceHealth, FieldReport, Reporter};
 use crate::stats::{Discard, LineStats};
@@ -48,13 +48,14 @@ pub fn listen_line(
     reports: mpsc::Sender<FieldReport>,
     stop: CancellationToken,
 ) -> (LineHandle, JoinHandle<()>) {
-    let dial = Dial::Link(config.link.clone());
-    start(config.name, dial, devices, reports, stop)
+    let (dial, pace) = (Dial::Link(config.link.clone()), Pace::of(&config));
+    start(config.name, dial, pace, devices, reports, stop)
 }
 
 pub(super) fn start(
     name: Arc<str>,
     dial: Dial,
+    pace: Pace,
     devices: Vec<FieldDevice>,
     reports: mpsc::Sender<FieldReport>,
     stop: CancellationToken,
@@ -66,7 +67,7 @@ pub(super) fn start(
         name: Arc::clone(&name),
         dial,
         misses: vec![0; devices.len()],
-        devices: devices.into_iter().map(|d| Device::new(d, None)).collect(),
+        devices: devices.into_iter().map(|d| Device::new(d, None, pace)).collect(),
         reporter: Reporter::new(reports, Arc::clone(&stats)),
         stats: Arc::clone(&stats),
         tap: Arc::clone(&tap),

@@ -3,7 +3,7 @@
 use tokio::time::{Duration, Instant, timeout};
 
 use super::{CONFIRM_MAX, Ear, Heard};
-use crate::link::{Dial, LinkError, Stream};
+use crate::link::{Dial, Link, LinkError, Stream};
 
 /// The longest wait for bytes before what is held is looked at again.
 const LOOK_AGAIN: Duration = CONFIRM_MAX;
@@ -16,6 +16,14 @@ pub struct Listening {
 }
 
 impl Listening {
+    /// Opens a line to listen to it, without any configuration of a site.
+    ///
+    /// # Errors
+    /// When the port or socket cannot be opened.
+    pub async fn on(link: &Link) -> Result<Self, LinkError> {
+        Self::open(&mut Dial::Link(link.clone()), Instant::now()).await
+    }
+
     pub(crate) async fn open(dial: &mut Dial, origin: Instant) -> Result<Self, LinkError> {
         Ok(Self { stream: dial.open().await?, ear: Ear::default(), origin })
     }

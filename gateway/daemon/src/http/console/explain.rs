@@ -27,6 +27,12 @@ pub fn one(ctx: &Ctx, device: &str, point: &str) -> Option<Rendered> {
         }
     };
     let body = match &explanation.origin {
+        Origin::Derived { formula, parts } => html! {
+            dl.facts { (fact(ctx.t(text::FORMULA), &html! { code { (formula) } })) }
+            ul { @for part in parts { li { a href={ "/devices/" (device.id) "/points/" (part) } { (part) } } } }
+        },
+        Origin::Model(model) => html! { dl.facts { (fact("SunSpec", &html! { (model) })) } },
+        Origin::Absent => html! { p.empty { (ctx.t(text::POINT_ABSENT)) } },
         Origin::Message { topic, pointer } => html! {
             dl.facts {
                 (fact(ctx.t(text::TOPIC), &html! { (topic) }))

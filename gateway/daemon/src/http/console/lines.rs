@@ -37,7 +37,11 @@ pub fn list(ctx: &Ctx) -> Rendered {
 
 fn kind(ctx: &Ctx, handle: &LineHandle) -> String {
     let config = ctx.live.site.lines.iter().find(|config| config.name == *handle.name());
-    config.map_or_else(String::new, |c| format!("{} · {}", ctx.word(protocol(&c.link)), c.link.place()))
+    let Some(config) = config else { return String::new() };
+    let index = ctx.live.site.lines.iter().position(|other| other.name == config.name);
+    let listened = index.is_some_and(|index| ctx.live.site.is_passive(index));
+    let text = format!("{} · {}", ctx.word(protocol(&config.link)), config.link.place());
+    if listened { format!("{text} · {}", ctx.t(text::LISTENED)) } else { text }
 }
 
 fn state(ctx: &Ctx, handle: &LineHandle, findings: usize) -> Markup {

@@ -454,6 +454,7 @@ fn site(data_dir: PathBuf, listen: SocketAddr, console: ConsoleAccess) -> Site {
             turnaround: None,
             linger: Duration::ZERO,
         }],
+        passive: BTreeSet::new(),
         brokers: vec![],
         service_points: service_points(&devices, &zone),
         points,
