@@ -8,6 +8,7 @@ mod cli;
 mod clock;
 mod config;
 mod demo;
+mod device_clock;
 mod explain;
 mod forward;
 mod http;

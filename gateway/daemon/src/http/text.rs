@@ -148,6 +148,7 @@ texts! {
     ANY = "全部", "All";
     FILTER = "筛选", "Filter";
     NO_DEVICE = "没有符合条件的设备。", "No device matches.";
+    DEVICE_CLOCK = "设备时钟", "Its clock";
     LAST_ANSWER = "最近应答", "Last answer";
     NEVER = "从未", "never";
     POINT = "测点", "Point";

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::parts::{Mark, chip, fact, heading, quality, value, when};
 use super::{Ctx, Rendered, ago};
+use crate::device_clock;
 use crate::http::text;
 use crate::live::DeviceStatus;
 use crate::metrics::{SYSTEMS, bus_of, export_of};
@@ -158,6 +159,12 @@ pub fn one(ctx: &Ctx, id: &str) -> Option<Rendered> {
                     Attachment::Mqtt { .. } => html! { (bus) },
                 }
             }))
+            @if let Some(clock) = device_clock::of(&ctx.live, device) {
+                (fact(ctx.t(text::DEVICE_CLOCK), &html! {
+                    (clock.says.replace('T', " ")) " "
+                    span.faint { (format!("{:+.0} s", clock.skew_seconds)) }
+                }))
+            }
             (fact(ctx.t(text::LAST_ANSWER), &match status.last_success {
                 Some(at) => html! { (when(ctx, at)) },
                 None => html! { (ctx.t(text::NEVER)) },

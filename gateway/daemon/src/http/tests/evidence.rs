@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use guanjia_core::reading::{BadReason, Decimal, Quality, Reading, Value as PointValue};
+use guanjia_core::time::Timestamp;
+use guanjia_field::now;
 use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -115,6 +118,63 @@ async fn a_line_shows_its_findings_in_the_api_the_metrics_and_the_console() {
         "{text}"
     );
     assert!(!text.contains("finding=\"double_address\""), "there is no wire");
+    let trace = format!("{}/api/v1/lines/plant/trace", house.url);
+    assert_eq!(house.http.get(&trace).send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    let mut response = house.http.get(&trace).bearer_auth("office-token").send().await.unwrap();
+    let mut text = String::new();
+    while !(text.contains(" sent ") && text.contains(" received ") && text.contains(" settled answered ")) {
+        let chunk = tokio::time::timeout(Duration::from_secs(60), response.chunk()).await.expect("the line is polled");
+        text.push_str(std::str::from_utf8(&chunk.unwrap().expect("the trace goes on")).unwrap());
+    }
+    assert!(text.starts_with("guanjia-trace 1\nline plant\nframing tcp\nrole master\n\n"), "{text}");
+
     let (_, html) = house.get("/lines?lang=en").await;
     assert!(html.contains("plant") && html.contains("Requests by device"), "{html}");
+}
+
+#[tokio::test]
+async fn bad_quality_never_moves_the_time_at_which_a_value_was_true() {
+    let house = House::open().await;
+    let point = house.live.site.find_point("m-1", "energy_active_import").unwrap();
+    let said = Timestamp::from_millis(1_764_000_000_000);
+    let later = |seconds| said + Duration::from_secs(seconds);
+    house.live.latest.update(&[Reading::good(point, PointValue::Decimal(Decimal::new(7, 0)), said)]);
+    for (quality, reading) in [
+        ("bad", Reading::bad(point, BadReason::NoAnswer, later(60))),
+        ("stale", Reading { point, value: None, quality: Quality::Stale, at: later(120) }),
+        ("bad", Reading::bad(point, BadReason::LineDown, later(180))),
+    ] {
+        house.live.latest.update(&[reading]);
+        let (_, body) = explained(&house, "m-1", "energy_active_import").await;
+        let published = &body["published"];
+        assert_eq!((&published["quality"], &published["value"]), (&quality.into(), &"7".into()));
+        assert_eq!(published["at"], said.to_string(), "the value is as old as it is");
+        assert_ne!(published["since"], said.to_string());
+    }
+    house.live.latest.update(&[Reading::good(point, PointValue::Decimal(Decimal::new(8, 0)), later(240))]);
+    let (_, body) = explained(&house, "m-1", "energy_active_import").await;
+    assert_eq!(body["published"]["at"], later(240).to_string(), "only an answer moves it");
+}
+
+#[tokio::test]
+async fn a_devices_clock_is_shown_with_its_skew_and_is_never_the_time_of_a_reading() {
+    let house = House::open().await;
+    let at = now();
+    let zone = &house.live.site.zone;
+    let ahead = (at + Duration::from_secs(90)).to_jiff().unwrap().to_zoned(zone.clone()).datetime();
+    let says = ahead.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+    house.read("m-1", "device_time", PointValue::Text(says.as_str().into()));
+    let text = crate::metrics::render(&house.metrics, &house.live);
+    let sample = text.lines().find(|l| l.starts_with("guanjia_device_clock_skew_seconds{device=\"m-1\"")).unwrap();
+    let skew: f64 = sample.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!((80.0..=90.0).contains(&skew), "{sample}");
+    let device = house.http.get(format!("{}/api/v1/devices/m-1", house.url)).bearer_auth("office-token");
+    let body: Value = device.send().await.unwrap().json().await.unwrap();
+    assert_eq!(body["clock"]["says"], says);
+    let (_, html) = house.get("/devices/m-1?lang=en").await;
+    assert!(html.contains("Its clock"), "{html}");
+
+    house.read("m-1", "device_time", PointValue::Text("2000-01-01T00:00:00".into()));
+    let (_, body) = explained(&house, "m-1", "device_time").await;
+    assert!(body["published"]["at"].as_str().unwrap() >= at.to_string().as_str(), "{body}");
 }

@@ -308,6 +308,7 @@ fn devices() -> Vec<Device> {
         vec![
             point("energy_active_import", "正向有功电能", "Active energy import", "kW.h", -2),
             point("active_power_total", "总有功功率", "Active power", "kW", -3),
+            point("device_time", "设备时钟", "Clock", "", 0),
         ],
     );
     let water = profile(EquipmentClass::WaterMeter, vec![point("volume_total", "累计流量", "Volume", "m3", -3)]);
