@@ -188,9 +188,11 @@ address = "{line}"
 baud = 9600
 passive = true
 {}{}{}
+[webhook.phone]
+url = "http://127.0.0.1:9/{{address}}"
 [person.manager]
 name = "Manager"
-reach = []
+reach = [{{ channel = "phone", address = "manager" }}]
 [duty]
 fallback = "manager"
 "#,

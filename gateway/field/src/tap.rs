@@ -171,6 +171,11 @@ impl Tap {
         self.doctor.get_or_init(|| Mutex::new(Doctor::new(facts)));
     }
 
+    /// Whether a doctor listens: only to a line that is polled by this program.
+    pub fn is_attended(&self) -> bool {
+        self.doctor.get().is_some()
+    }
+
     /// What is wrong with the line, and for how long it has been known.
     pub fn findings(&self) -> Vec<(Finding, Duration)> {
         let Some(doctor) = self.doctor.get() else { return Vec::new() };

@@ -196,7 +196,8 @@ texts! {
     NO_LINE = "本站点没有线路。", "This site has no lines.";
     NOT_CONNECTED = "未连接", "Not connected";
     LINE_WELL = "线路正常", "Nothing wrong";
-    FINDINGS = "{n} 项诊断结果", "{n} findings";
+    LINE_ILL = "线路有问题", "Something is wrong";
+    FINDING = "诊断", "Finding";
     LINES_ILL = "{n} 条线路有诊断结果", "{n} with findings";
     FOUNDED_ON = "依据:{b} 次通信中的 {a} 次", "Founded on {a} of {b} transactions";
     REQUESTS = "各设备通信", "Requests by device";
@@ -278,6 +279,10 @@ const WORDS: &[(&str, T)] = &[
     ("form_bit", T("位", "Bit")),
     ("form_mask", T("掩码", "Mask")),
     ("form_offset", T("偏移", "Offset")),
+    ("order_big", T("高位在前", "high first")),
+    ("order_little", T("低位在前", "low first")),
+    ("order_swapped-in-pairs", T("相邻互换", "swapped in pairs")),
+    ("order_swapped-pairs", T("双字互换", "pairs swapped")),
     // Incidents, alarms, pages.
     ("open", T("待受理", "open")),
     ("acknowledged", T("已受理", "acknowledged")),

@@ -82,7 +82,7 @@ pub fn write(page: &mut Page, live: &Live) {
 fn findings(page: &mut Page, live: &Live) {
     let name = "guanjia_line_finding";
     page.family(name, "gauge", "1 while the line's doctor finds this wrong with it, else 0.");
-    for line in &live.lines {
+    for line in live.lines.iter().filter(|line| line.tap().is_attended()) {
         let protocol = protocol_of(live, line);
         let standing = line.tap().findings();
         for illness in Illness::ALL {

@@ -15,7 +15,8 @@ pub fn one(ctx: &Ctx, device: &str, point: &str) -> Option<Rendered> {
     let (device, def) = (explanation.device, explanation.def);
     let head = html! {
         p.crumb { a href={ "/devices/" (device.id) } { (device.name.get(ctx.lang)) } }
-        h1 { (def.name.get(ctx.lang)) " " span.id { (device.id) "/" (def.id) } }
+        h1 { (def.name.get(ctx.lang)) }
+        p.id { (device.id) "/" (def.id) }
         dl.facts {
             (fact(ctx.t(text::VALUE), &value(ctx, def, &explanation.latest)))
             (fact(ctx.t(text::QUALITY), &quality(ctx, explanation.latest.quality)))
@@ -49,7 +50,7 @@ pub fn one(ctx: &Ctx, device: &str, point: &str) -> Option<Rendered> {
                     (fact(ctx.t(text::REGISTERS), &html! {
                         (place.address) @if place.count > 1 { "–" (u32::from(place.address) + u32::from(place.count) - 1) }
                     }))
-                    @for (key, text) in form(def, place) { (fact(&ctx.word(&format!("form_{key}")), &html! { (text) })) }
+                    @for (key, text) in form(def, place) { (fact(&ctx.word(&format!("form_{key}")), &html! { (spoken(ctx, key, &text)) })) }
                 }
                 @if let Some(evidence) = evidence { (attempt(ctx, evidence)) }
             }
@@ -66,6 +67,11 @@ pub fn one(ctx: &Ctx, device: &str, point: &str) -> Option<Rendered> {
         },
     };
     Some(Rendered { title: def.name.get(ctx.lang).to_owned(), head, form: html! {}, body })
+}
+
+/// Orders have names; everything else is a number or a type and stands as it is.
+fn spoken(ctx: &Ctx, key: &str, text: &str) -> String {
+    if matches!(key, "bytes" | "words") { ctx.word(&format!("order_{text}")) } else { text.to_owned() }
 }
 
 /// How the newest attempt ended.
@@ -86,7 +92,7 @@ fn frames(ctx: &Ctx, answer: &Answer, unit: &str) -> Markup {
     html! {
         div.why {
             dl.facts {
-                (fact(ctx.t(text::AGE), &when(ctx, proof.at)))
+                (fact(ctx.t(text::DATE), &when(ctx, proof.at)))
                 (fact(ctx.t(text::ROUND_TRIP), &html! { (format!("{:.1}", proof.took.as_secs_f64() * 1_000.0)) " ms" }))
                 (fact(ctx.t(text::ATTEMPT), &html! { (proof.attempt) }))
             }

@@ -37,18 +37,16 @@ pub fn list(ctx: &Ctx) -> Rendered {
 
 fn kind(ctx: &Ctx, handle: &LineHandle) -> String {
     let config = ctx.live.site.lines.iter().find(|config| config.name == *handle.name());
-    let Some(config) = config else { return String::new() };
-    let index = ctx.live.site.lines.iter().position(|other| other.name == config.name);
-    let listened = index.is_some_and(|index| ctx.live.site.is_passive(index));
-    let text = format!("{} · {}", ctx.word(protocol(&config.link)), config.link.place());
-    if listened { format!("{text} · {}", ctx.t(text::LISTENED)) } else { text }
+    config.map_or_else(String::new, |c| format!("{} · {}", ctx.word(protocol(&c.link)), c.link.place()))
 }
 
 fn state(ctx: &Ctx, handle: &LineHandle, findings: usize) -> Markup {
     match (handle.stats().connected.get(), findings) {
         (0, _) => chip(Mark::Off, ctx.t(text::NOT_CONNECTED)),
+        // Nobody looks for faults on a line that another master owns.
+        _ if !handle.tap().is_attended() => chip(Mark::Info, ctx.t(text::LISTENED)),
         (_, 0) => chip(Mark::Good, ctx.t(text::LINE_WELL)),
-        (_, n) => chip(Mark::Minor, &ctx.t(text::FINDINGS).replace("{n}", &n.to_string())),
+        (_, n) => html! { (chip(Mark::Minor, ctx.t(text::LINE_ILL))) " " span.count { (n) } },
     }
 }
 
@@ -56,7 +54,8 @@ fn row(ctx: &Ctx, finding: &Finding, known_for: std::time::Duration) -> Markup {
     html! {
         li {
             div {
-                (chip(Mark::Minor, finding.text().get(ctx.lang)))
+                (chip(Mark::Minor, ctx.t(text::FINDING)))
+                span.what { (finding.text().get(ctx.lang)) }
                 span.detail {
                     (ctx.t(text::FOUNDED_ON).replace("{a}", &finding.count.to_string()).replace("{b}", &finding.of.to_string()))
                     " · " (ago(ctx, ctx.now - known_for))

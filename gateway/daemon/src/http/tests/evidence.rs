@@ -161,7 +161,7 @@ async fn a_devices_clock_is_shown_with_its_skew_and_is_never_the_time_of_a_readi
     let house = House::open().await;
     let at = now();
     let zone = &house.live.site.zone;
-    let ahead = (at + Duration::from_secs(90)).to_jiff().unwrap().to_zoned(zone.clone()).datetime();
+    let ahead = (at + Duration::from_secs(90)).to_jiff().unwrap().to_zoned_datetime(zone.clone());
     let says = ahead.strftime("%Y-%m-%dT%H:%M:%S").to_string();
     house.read("m-1", "device_time", PointValue::Text(says.as_str().into()));
     let text = crate::metrics::render(&house.metrics, &house.live);
