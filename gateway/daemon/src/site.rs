@@ -22,7 +22,7 @@ use guanjia_core::tariff::TariffPlan;
 use guanjia_core::text::{Bilingual, Lang};
 use guanjia_core::units::{Hao, Utility};
 use guanjia_core::usage::Register;
-use guanjia_field::{LineConfig, Periods};
+use guanjia_field::{EntranceConfig, LineConfig, Periods};
 
 /// Text that must not be printed: tokens, passwords, URLs with passwords in them.
 #[derive(Clone, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub struct Site {
     pub lines: Vec<LineConfig>,
     /// The lines that another master owns, as indexes into `lines`: they are only listened to.
     pub passive: BTreeSet<usize>,
+    /// Every port that modems connect to; their lines are among [`Site::lines`].
+    pub entrances: Vec<EntranceConfig>,
     /// Every MQTT broker.
     pub brokers: Vec<Broker>,
     /// Every device; `devices[i].ix == DeviceIx(i)`.

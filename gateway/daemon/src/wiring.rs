@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use guanjia_field::{FieldDevice, LineHandle};
+use guanjia_field::{Caller, EntranceHandle, FieldDevice, LineConfig, LineHandle};
 use guanjia_store::Store;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -100,7 +100,7 @@ impl Generation {
         let room = alarms::resume(&works).await.context("the alarms cannot be resumed")?;
         deciders.tasks.spawn("alarms", alarms::run(works, room, alarms_out, commands, deciders.stop.clone()));
 
-        let lines = start_lines(&site, &reports_in, &mut intake);
+        let (lines, entrances) = start_lines(&site, &reports_in, &mut intake);
         let works = prepaid::Prepaid {
             site: Arc::clone(&site),
             store: store.clone(),
@@ -124,6 +124,7 @@ impl Generation {
             site: Arc::clone(&site),
             latest,
             lines,
+            entrances,
             alarms: board,
             supplies,
             store: store.clone(),
@@ -169,25 +170,43 @@ impl Generation {
     }
 }
 
-fn start_lines(site: &Site, reports: &mpsc::Sender<guanjia_field::FieldReport>, intake: &mut Stage) -> Vec<LineHandle> {
-    let mut handles = Vec::with_capacity(site.lines.len());
-    for (index, config) in site.lines.iter().enumerate() {
-        let on_this_line = site.devices.iter().filter_map(|device| match device.attachment {
-            Attachment::Line { line, unit, periods } if line == index => Some(FieldDevice {
-                ix: device.ix,
-                id: Arc::clone(&device.id),
-                unit,
-                profile: Arc::clone(&device.profile),
-                first_point: device.first_point,
-                periods,
-            }),
-            Attachment::Line { .. } | Attachment::Mqtt { .. } => None,
+/// Starts every line, and before them the ports whose modems bring some of them their connections.
+fn start_lines(
+    site: &Site,
+    reports: &mpsc::Sender<guanjia_field::FieldReport>,
+    intake: &mut Stage,
+) -> (Vec<LineHandle>, Vec<EntranceHandle>) {
+    let mut lines: Vec<(&LineConfig, Vec<FieldDevice>)> = site.lines.iter().map(|line| (line, Vec::new())).collect();
+    for device in &site.devices {
+        let Attachment::Line { line, unit, periods } = device.attachment else { continue };
+        lines[line].1.push(FieldDevice {
+            ix: device.ix,
+            id: Arc::clone(&device.id),
+            unit,
+            profile: Arc::clone(&device.profile),
+            first_point: device.first_point,
+            periods,
         });
-        let devices = on_this_line.collect();
-        let start = if site.is_passive(index) { guanjia_field::listen_line } else { guanjia_field::start_line };
-        let (handle, task) = start(config.clone(), devices, reports.clone(), intake.stop.clone());
-        intake.tasks.adopt(format!("line {}", config.name), task);
+    }
+    let mut entrances = Vec::with_capacity(site.entrances.len());
+    for entrance in &site.entrances {
+        let callers = lines.iter().filter_map(|(line, devices)| Caller::of(line, devices, &entrance.name)).collect();
+        let (handle, task) = guanjia_field::start_entrance(entrance.clone(), callers, intake.stop.clone());
+        intake.tasks.adopt(format!("dial-in {}", entrance.name), task);
+        entrances.push(handle);
+    }
+    let mut handles = Vec::with_capacity(lines.len());
+    for (index, (config, devices)) in lines.into_iter().enumerate() {
+        let seat = entrances.iter().find_map(|entrance| entrance.seat(&config.name));
+        let (config, reports, stop) = (config.clone(), reports.clone(), intake.stop.clone());
+        let name = format!("line {}", config.name);
+        let (handle, task) = match seat {
+            Some(seat) => guanjia_field::start_dial_in_line(config, seat, devices, reports, stop),
+            None if site.is_passive(index) => guanjia_field::listen_line(config, devices, reports, stop),
+            None => guanjia_field::start_line(config, devices, reports, stop),
+        };
+        intake.tasks.adopt(name, task);
         handles.push(handle);
     }
-    handles
+    (handles, entrances)
 }

@@ -67,12 +67,8 @@ impl Proof {
     /// that is none; the line accepts no such frame.
     pub fn data(&self) -> Option<Vec<u8>> {
         let pdu = match self.received.as_slice() {
-            [b':', hex @ ..] => {
-                let digits = hex.strip_suffix(b"\r\n")?;
-                let digit = |c: &u8| char::from(*c).to_digit(16).map(|d| d as u8);
-                let byte = |pair: &[u8]| Some(digit(pair.first()?)? << 4 | digit(pair.get(1)?)?);
-                let bytes: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
-                let bytes = bytes?;
+            text @ [b':', ..] => {
+                let bytes = ascii_bytes(text)?;
                 bytes.get(1..bytes.len().checked_sub(1)?)?.to_vec()
             }
             frame if self.is_tcp() => frame.get(7..)?.to_vec(),
@@ -86,6 +82,14 @@ impl Proof {
     fn is_tcp(&self) -> bool {
         self.sent.len() == 12 && self.sent.get(2..4) == Some(&[0, 0])
     }
+}
+
+/// The bytes of a Modbus ASCII frame, check sum included.
+pub(crate) fn ascii_bytes(text: &[u8]) -> Option<Vec<u8>> {
+    let digits = text.strip_prefix(b":")?.strip_suffix(b"\r\n")?;
+    let digit = |c: &u8| char::from(*c).to_digit(16).map(|d| d as u8);
+    let byte = |pair: &[u8]| Some(digit(pair.first()?)? << 4 | digit(pair.get(1)?)?);
+    digits.chunks(2).map(byte).collect()
 }
 
 impl Evidence {

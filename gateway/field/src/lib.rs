@@ -5,16 +5,17 @@
 //!
 //! # Layout
 //!
-//! * [`link`]: serial port, serial server, Modbus TCP; character timing; link errors
+//! * [`link`]: serial port, serial server, TCP, TLS, UDP, modems that dial in; character timing; link errors
 //! * `frame`: requests to bytes, bytes to verdicts (pure)
 //! * `bus`: one transaction at a time, with every precaution against the answer to another question
-//! * [`plan`]: points to reads (pure)
+//! * [`plan`]: points to reads (pure); [`budget`]: whether they fit the line (pure)
 //! * [`line`]: the task: slots, health, back-off, relay commands
 //! * [`report`], [`stats`]: what others see of it
 //! * [`tap`]: where its bytes can be watched; [`evidence`]: how its last values came to be;
 //!   [`doctor`]: what its failures mean; [`sniff`]: frames whose question is not known
 //! * [`passive`]: a line of another master, heard only
 //! * [`trace`], [`replay`]: a line's bytes as a file, and what they mean
+//! * [`rehearsal`]: frames from documents, judged like those of a line
 //! * [`session`]: one question and its answer, for the tools of the command line
 //!
 //! # The one thing that must not happen
@@ -24,15 +25,19 @@
 //! crate's interface that writes to a register: only [`line::LineHandle::relay`], which can say nothing but what the
 //! device's profile allows.
 
+pub mod budget;
 mod bus;
 pub mod clock;
 pub mod doctor;
 pub mod evidence;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod line;
 pub mod link;
 pub mod passive;
 pub mod plan;
+pub mod rehearsal;
 pub mod replay;
 pub mod report;
 pub mod session;
@@ -42,7 +47,12 @@ pub mod tap;
 pub mod trace;
 
 pub use clock::now;
-pub use line::{FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, listen_line, start_line};
+pub use line::{
+    FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, SettingCommand, SettingOutcome, listen_line,
+    start_dial_in_line, start_line,
+};
+pub use link::dial_in::{Caller, Carries, DialIn, EntranceConfig, EntranceHandle, start_entrance};
+pub use link::tls::TlsFiles;
 pub use link::{LineConfig, Link, LinkError, Parity, SerialFormat};
 pub use plan::{Layout, Learned, Pace, ReadRequest, plan};
 pub use report::{DeviceHealth, FieldReport};

@@ -60,6 +60,20 @@ impl ReadRequest {
         Request::Read { table: self.table, address: self.address, count: self.count }
     }
 
+    /// How many of its registers or bits belong to a point it brings.
+    pub(crate) fn useful(&self, points: &[PointDef]) -> u32 {
+        let mut spans: Vec<Span> =
+            self.points.iter().filter_map(|i| registers(points.get(*i)?)).map(Span::of).collect();
+        spans.sort();
+        let mut covered_to = 0;
+        let mut useful = 0;
+        for span in spans {
+            useful += span.end.saturating_sub(span.start.max(covered_to));
+            covered_to = covered_to.max(span.end);
+        }
+        useful
+    }
+
     fn span(&self) -> Span {
         Span { start: u32::from(self.address), end: u32::from(self.address) + u32::from(self.count) }
     }
@@ -175,7 +189,8 @@ pub(crate) fn read_alone(points: &[PointDef], limits: &ReadLimits, i: usize) -> 
 pub fn apart(layout: &Layout<'_>) -> Vec<(usize, usize)> {
     let atoms = atoms(layout);
     let in_one = |(a, b): &(usize, usize)| atoms.iter().any(|atom| atom.points.contains(a) && atom.points.contains(b));
-    layout.together.iter().filter(|pair| !in_one(pair)).copied().collect()
+    let is_read = |i: &usize| layout.points.get(*i).and_then(registers).is_some();
+    layout.together.iter().filter(|pair| is_read(&pair.0) && is_read(&pair.1) && !in_one(pair)).copied().collect()
 }
 
 /// Splits a refused read into two that together bring the same points, each in a shorter request; at the widest gap

@@ -18,15 +18,15 @@ use std::time::Duration;
 use guanjia_core::profile::{Extent, Profile};
 use guanjia_core::time::Timestamp;
 
-use crate::evidence::ScrapKind;
-use crate::frame::{Form, Framing, Reply, Request, Verdict, form_of_rtu, judge};
+use crate::evidence::{ScrapKind, ascii_bytes};
+use crate::frame::{Form, Framing, Reply, Request, Verdict, form_of, judge};
 use crate::passive::{self, Ear, Heard};
 use crate::plan::registers;
 use crate::session::Content;
 use crate::sniff::request_at;
 use crate::stats::Discard;
 use crate::tap::{Event, Outcome, Question, Seen};
-use crate::trace::{Envelope, Header, Role};
+use crate::trace::{Header, Role};
 
 /// What a piece of a trace means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,8 @@ pub struct Told {
 #[derive(Debug)]
 pub struct Replay {
     framing: Framing,
-    open: Option<Open>,
+    /// The questions that are not answered yet: more than one only over TCP, at most [`OPEN_MAX`].
+    open: Vec<Open>,
     buffer: Vec<u8>,
     /// Questions without an answer, the newest last; at most [`UNANSWERED_MAX`].
     unanswered: Vec<Question>,
@@ -71,6 +72,9 @@ pub struct Replay {
 
 /// Unanswered questions that a late answer is looked for among.
 const UNANSWERED_MAX: usize = 64;
+
+/// Questions that can be under way at once.
+const OPEN_MAX: usize = 256;
 
 /// A question that is not answered yet.
 #[derive(Debug)]
@@ -84,12 +88,9 @@ struct Open {
 impl Replay {
     /// A replay of a trace with this header.
     pub fn new(header: &Header) -> Self {
-        let framing = match header.envelope {
-            Envelope::Rtu => Framing::Rtu,
-            Envelope::Tcp => Framing::Mbap,
-        };
+        let framing = header.envelope.framing();
         let ear = (header.role == Role::Listener).then(Ear::default);
-        Self { framing, open: None, buffer: Vec::new(), unanswered: Vec::new(), ear }
+        Self { framing, open: Vec::new(), buffer: Vec::new(), unanswered: Vec::new(), ear }
     }
 
     /// Takes in the next event and tells what is known by it.
@@ -116,8 +117,14 @@ impl Replay {
             Seen::Skipped(bytes) => vec![tell(None, bytes, Meaning::Refused(ScrapKind::Unasked))],
             Seen::Discarded { .. } => Vec::new(),
             Seen::Sent(bytes) => {
-                self.buffer.clear();
-                self.open = open(self.framing, bytes);
+                // Without transaction numbers a question begins with an empty line.
+                if self.framing != Framing::Mbap {
+                    self.buffer.clear();
+                    self.open.clear();
+                }
+                if self.open.len() < OPEN_MAX {
+                    self.open.extend(open(self.framing, bytes));
+                }
                 Vec::new()
             }
             Seen::Received(bytes) => {
@@ -126,12 +133,13 @@ impl Replay {
             }
             Seen::Settled { asked, outcome, .. } => {
                 let mut told = Vec::new();
-                if !self.buffer.is_empty() {
+                if !self.buffer.is_empty() && self.open.len() <= 1 {
                     let kind = ScrapKind::Discarded(Discard::Damaged);
                     told.push(tell(Some(*asked), &self.buffer, Meaning::Refused(kind)));
                     self.buffer.clear();
                 }
-                let Some(open) = self.open.take() else { return told };
+                let Some(at) = self.open.iter().position(|open| open.asked == *asked) else { return told };
+                let open = self.open.remove(at);
                 let meaning = match outcome {
                     Outcome::Answered if open.request.is_none() => Meaning::Written,
                     Outcome::Exception(code) if open.request.is_none() => Meaning::Exception(*code),
@@ -153,49 +161,69 @@ impl Replay {
     /// Judges what has been received since the question.
     fn judge(&mut self, event: &Event) -> Vec<Told> {
         let mut told = Vec::new();
-        while let Some(Open { asked, request: Some(request), tid }) = &self.open {
-            let (asked, unit) = (*asked, asked.unit);
-            let (used, meaning) = match judge(self.framing, *tid, unit, request, &self.buffer) {
-                Verdict::Need(_) => break,
-                Verdict::Reply(reply) => {
-                    let meaning = match reply {
-                        Reply::Words(words) => Meaning::Answer(Content::Words(words)),
-                        Reply::Bits(bits) => Meaning::Answer(Content::Bits(bits)),
-                        Reply::Written => Meaning::Written,
-                        Reply::Exception(code) => Meaning::Exception(code),
-                    };
-                    (self.buffer.len(), meaning)
-                }
-                Verdict::Skip(total) => (total, Meaning::Refused(ScrapKind::Discarded(Discard::Late))),
-                Verdict::Reject(why) if self.framing == Framing::Mbap => {
-                    (self.buffer.len(), Meaning::Refused(ScrapKind::Discarded(why)))
-                }
-                Verdict::Reject(_) => match form_of_rtu(&self.buffer) {
-                    Form::Need(_) => break,
-                    Form::Noise => (self.buffer.len(), Meaning::Refused(ScrapKind::Discarded(Discard::Damaged))),
-                    Form::Frame { unit, function, total } => {
-                        let is_late = self.unanswered.iter().any(|q| (q.unit, q.function) == (unit, function & 0x7F));
-                        let why = if is_late { Discard::Late } else { Discard::Foreign };
-                        (total, Meaning::Refused(ScrapKind::Discarded(why)))
-                    }
-                },
+        while !self.buffer.is_empty() {
+            let Some(at) = self.addressee() else { break };
+            let Some(Open { asked, request: Some(request), tid }) = self.open.get(at) else {
+                // The echo of a write; its end is told when it is settled.
+                self.buffer.clear();
+                break;
             };
+            let asked = *asked;
+            let Some((used, meaning)) = self.look(*tid, asked.unit, request) else { break };
             let used = used.min(self.buffer.len());
             let frame: Vec<u8> = self.buffer.drain(..used).collect();
             if !matches!(meaning, Meaning::Refused(_)) {
-                self.open = None;
+                self.open.remove(at);
                 self.unanswered.retain(|question| *question != asked);
             }
             told.push(Told { at: event.at, since: event.since, asked: Some(asked), frame, meaning });
-            if self.buffer.is_empty() {
-                break;
-            }
-        }
-        if self.open.as_ref().is_none_or(|open| open.request.is_none()) {
-            // The echo of a write; its end is told when it is settled.
-            self.buffer.clear();
         }
         told
+    }
+
+    /// The position of the question that the next frame answers: the one of its transaction, or else the oldest.
+    fn addressee(&self) -> Option<usize> {
+        let [t0, t1, ..] = *self.buffer.as_slice() else { return (!self.open.is_empty()).then_some(0) };
+        let tid = u16::from_be_bytes([t0, t1]);
+        let named = self.open.iter().position(|open| self.framing == Framing::Mbap && open.tid == tid);
+        named.or((!self.open.is_empty()).then_some(0))
+    }
+
+    /// How many bytes the next frame has and what it means; `None` if more is needed.
+    fn look(&self, tid: u16, unit: u8, request: &Request) -> Option<(usize, Meaning)> {
+        let refused = |why| Meaning::Refused(ScrapKind::Discarded(why));
+        Some(match judge(self.framing, tid, unit, request, &self.buffer) {
+            Verdict::Need(_) => return None,
+            Verdict::Reply(reply) => {
+                let meaning = match reply {
+                    Reply::Words(words) => Meaning::Answer(Content::Words(words)),
+                    Reply::Bits(bits) => Meaning::Answer(Content::Bits(bits)),
+                    Reply::Written => Meaning::Written,
+                    Reply::Exception(code) => Meaning::Exception(code),
+                };
+                (self.frame_len(), meaning)
+            }
+            Verdict::Skip(total) => (total, refused(Discard::Late)),
+            Verdict::Reject(why) if self.framing == Framing::Mbap => (self.frame_len(), refused(why)),
+            Verdict::Reject(_) => match form_of(self.framing, &self.buffer) {
+                Form::Need(_) => return None,
+                Form::Noise => (self.buffer.len(), refused(Discard::Damaged)),
+                Form::Frame { unit, function, total, .. } => {
+                    let is_late = self.unanswered.iter().any(|q| (q.unit, q.function) == (unit, function & 0x7F));
+                    (total, refused(if is_late { Discard::Late } else { Discard::Foreign }))
+                }
+            },
+        })
+    }
+
+    /// The length of the frame at the head of the buffer; over TCP its header tells, otherwise it is all there is.
+    fn frame_len(&self) -> usize {
+        match self.buffer.as_slice() {
+            [_, _, _, _, l0, l1, ..] if self.framing == Framing::Mbap => {
+                6 + usize::from(u16::from_be_bytes([*l0, *l1]))
+            }
+            all => all.len(),
+        }
     }
 }
 
@@ -203,6 +231,12 @@ impl Replay {
 fn open(framing: Framing, frame: &[u8]) -> Option<Open> {
     let (tid, asked) = match framing {
         Framing::Rtu => (0, request_at(frame)?.0),
+        Framing::Ascii => {
+            let bytes = ascii_bytes(frame)?;
+            let [unit, function, a0, a1, c0, c1, ..] = *bytes.as_slice() else { return None };
+            let (address, count) = (u16::from_be_bytes([a0, a1]), u16::from_be_bytes([c0, c1]));
+            (0, Question { unit, function, address, count })
+        }
         Framing::Mbap => {
             let [t0, t1, _, _, _, _, unit, function, a0, a1, c0, c1, ..] = frame else { return None };
             let count = u16::from_be_bytes([*c0, *c1]);

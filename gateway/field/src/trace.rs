@@ -3,7 +3,7 @@
 //! ```text
 //! guanjia-trace 1                                   format and version; a reader refuses any other
 //! line rs485-a                                      the line's name
-//! framing rtu                                       rtu or tcp
+//! framing rtu                                       rtu, tcp or ascii
 //! role master                                       master (our own questions) or listener (a line of another master)
 //!                                                   an empty line ends the header
 //! 1764299400.123 0.000000 opened
@@ -28,6 +28,8 @@ use std::time::Duration;
 
 use guanjia_core::time::Timestamp;
 
+use crate::frame::Framing;
+use crate::link::Link;
 use crate::stats::Discard;
 use crate::tap::{Event, Outcome, Question, Seen};
 
@@ -45,16 +47,36 @@ const TEXT_MAX: usize = 300;
 pub enum Envelope {
     /// Modbus RTU.
     Rtu,
-    /// Modbus TCP.
+    /// Modbus TCP, whatever carries it.
     Tcp,
+    /// Modbus ASCII.
+    Ascii,
 }
 
 impl Envelope {
+    /// The envelope of a line's frames.
+    pub fn of(link: &Link) -> Self {
+        match link.framing() {
+            Framing::Rtu => Envelope::Rtu,
+            Framing::Mbap => Envelope::Tcp,
+            Framing::Ascii => Envelope::Ascii,
+        }
+    }
+
+    pub(crate) fn framing(self) -> Framing {
+        match self {
+            Envelope::Rtu => Framing::Rtu,
+            Envelope::Tcp => Framing::Mbap,
+            Envelope::Ascii => Framing::Ascii,
+        }
+    }
+
     /// The word in the file.
     pub fn as_str(self) -> &'static str {
         match self {
             Envelope::Rtu => "rtu",
             Envelope::Tcp => "tcp",
+            Envelope::Ascii => "ascii",
         }
     }
 }
@@ -95,7 +117,7 @@ pub enum TraceError {
     #[error("this is not a trace of version 1; its first line must be `{MAGIC}`")]
     NotATrace,
     /// A line of the header.
-    #[error("line {0}: not a header of a trace; expected `line NAME`, `framing rtu|tcp`, `role master|listener`")]
+    #[error("line {0}: not a header of a trace; expected `line NAME`, `framing rtu|tcp|ascii`, `role master|listener`")]
     Header(usize),
     /// A line after the header.
     #[error("line {0}: not an event of a trace; the file was changed or cut off here")]
@@ -228,6 +250,7 @@ impl Reader {
                     Some(("line", name)) => *line = Some(name.to_owned()),
                     Some(("framing", "rtu")) => *envelope = Some(Envelope::Rtu),
                     Some(("framing", "tcp")) => *envelope = Some(Envelope::Tcp),
+                    Some(("framing", "ascii")) => *envelope = Some(Envelope::Ascii),
                     Some(("role", "master")) => *role = Some(Role::Master),
                     Some(("role", "listener")) => *role = Some(Role::Listener),
                     None if text.is_empty() => {

@@ -43,7 +43,7 @@ impl Default for ReadLimits {
         Self {
             registers_max: 125,
             bits_max: 2_000,
-            gap_max: Some(8),
+            gap_max: None,
             holes: Vec::new(),
             blocks: Vec::new(),
             barriers: Vec::new(),

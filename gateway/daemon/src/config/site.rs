@@ -79,6 +79,11 @@ impl Tables {
                 rtu_over_tcp: file.named("rtu_over_tcp", report),
                 modbus_tcp: file.named("modbus_tcp", report),
                 modbus_rtu: file.named("modbus_rtu", report),
+                modbus_ascii: file.named("modbus_ascii", report),
+                modbus_tls: file.named("modbus_tls", report),
+                modbus_udp: file.named("modbus_udp", report),
+                dial_in: file.named("dial_in", report),
+                dtu: file.named("dtu", report),
             },
             mqtt: file.named("mqtt", report),
             feeders: file.named("feeder", report),
@@ -133,7 +138,7 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
     let profiles = profiles(context, &shelves.profiles, plan_ids.as_deref());
     let tariffs = prepaid::tariffs(&shelves.tariffs, zone.as_ref(), &mut context.report);
 
-    let lines = lines::lines(context, &tables.lines);
+    let lines::Lines { lines, entrances } = lines::lines(context, &tables.lines, http.as_ref().map(|h| h.listen));
     let brokers = lines::brokers(context, &tables.mqtt);
     let polling = match &tables.polling {
         Some(raw) => devices::polling(context, raw, PERIODS),
@@ -149,6 +154,7 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         polling,
     };
     let found = devices::devices(context, &tables.devices, &around);
+    lines::dial_in::check_devices(context, &tables.lines.dtu, &lines, &found.devices);
     let alarms = device_alarms::alarms(context, &tables.alarms, &tables.devices, &found.devices);
     check_plans(context, &tables.alarms, plan_ids.as_deref());
     let parts = causes::Parts {
@@ -191,6 +197,7 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         billing: billing?,
         lines: lines.into_iter().map(|l| l.value.map(|l| l.config)).collect::<Option<_>>()?,
         passive,
+        entrances: entrances.into_iter().map(|e| e.value).collect::<Option<_>>()?,
         brokers,
         devices,
         points,

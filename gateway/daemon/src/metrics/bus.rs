@@ -2,9 +2,11 @@
 //!
 //! The lines count for themselves; here their numbers only get their names.
 
+use guanjia_field::Link;
 use guanjia_field::doctor::Illness;
-use guanjia_field::stats::{DURATION_BUCKETS_MS, LineStats};
-use guanjia_field::{LineHandle, Link};
+use guanjia_field::link::dial_in::DialInStats;
+use guanjia_field::stats::{Counter, DURATION_BUCKETS_MS, LineStats};
+use guanjia_field::trace::Envelope;
 
 use crate::live::Live;
 use crate::metrics::page::Page;
@@ -41,6 +43,45 @@ const NUMBERS: [LineNumber; 8] = [
     }),
 ];
 
+/// One number of a port that modems connect to.
+type EntranceNumber = (&'static str, &'static str, &'static str, fn(&DialInStats) -> &Counter);
+
+/// The numbers every such port has once.
+const ENTRANCE_NUMBERS: [EntranceNumber; 5] = [
+    ("guanjia_dial_in_connected", "gauge", "DTUs that are connected.", |s| &s.connected),
+    ("guanjia_dial_in_waiting", "gauge", "Connections that have not said who they are.", |s| &s.waiting),
+    ("guanjia_dial_in_accepted_total", "counter", "Connections that were accepted.", |s| &s.accepted),
+    (
+        "guanjia_dial_in_replaced_total",
+        "counter",
+        "Connections whose DTU called again while they were still open.",
+        |s| &s.replaced,
+    ),
+    ("guanjia_dial_in_heartbeats_total", "counter", "Heartbeats of DTUs, taken out of what their devices say.", |s| {
+        &s.heartbeats
+    }),
+];
+
+/// Writes the statistics of every port that modems connect to.
+fn entrances(page: &mut Page, live: &Live) {
+    for (name, kind, help, number) in ENTRANCE_NUMBERS {
+        page.family(name, kind, help);
+        for entrance in &live.entrances {
+            page.sample(name, &[("dial_in", &**entrance.name())], number(entrance.stats()).get() as f64);
+        }
+    }
+    let name = "guanjia_dial_in_refused_total";
+    page.family(name, "counter", "Connections that were refused: nobody's registration, none in time, too many.");
+    for entrance in &live.entrances {
+        let stats = entrance.stats();
+        for (reason, counter) in
+            [("unknown", &stats.refused_unknown), ("silent", &stats.refused_silent), ("full", &stats.refused_full)]
+        {
+            page.sample(name, &[("dial_in", &**entrance.name()), ("reason", reason)], counter.get() as f64);
+        }
+    }
+}
+
 /// Writes the statistics of every line.
 pub fn write(page: &mut Page, live: &Live) {
     for (name, kind, help, number) in NUMBERS {
@@ -76,17 +117,18 @@ pub fn write(page: &mut Page, live: &Live) {
     }
     durations(page, live);
     findings(page, live);
+    entrances(page, live);
 }
 
 /// What the doctor of each line has found. Every finding a line can have is there, so that its absence is a zero.
 fn findings(page: &mut Page, live: &Live) {
     let name = "guanjia_line_finding";
     page.family(name, "gauge", "1 while the line's doctor finds this wrong with it, else 0.");
-    for line in live.lines.iter().filter(|line| line.tap().is_attended()) {
-        let protocol = protocol_of(live, line);
+    for (line, config) in live.lines.iter().zip(&live.site.lines).filter(|(line, _)| line.tap().is_attended()) {
+        let (protocol, has_wire) = (protocol(&config.link), Envelope::of(&config.link) != Envelope::Tcp);
         let standing = line.tap().findings();
         for illness in Illness::ALL {
-            if protocol == "modbus_tcp" && !illness.is_possible_on_tcp() {
+            if !has_wire && !illness.is_possible_on_tcp() {
                 continue;
             }
             let stands = standing.iter().any(|(finding, _)| finding.illness == illness);
@@ -118,12 +160,11 @@ fn durations(page: &mut Page, live: &Live) {
 
 /// Every line with the labels it is known under.
 fn lines(live: &Live) -> impl Iterator<Item = ([(&'static str, &str); 2], &LineStats)> {
-    live.lines.iter().map(|line| ([("bus", &**line.name()), ("protocol", protocol_of(live, line))], &**line.stats()))
-}
-
-fn protocol_of(live: &Live, line: &LineHandle) -> &'static str {
-    let link = live.site.lines.iter().find(|config| config.name == *line.name()).map(|config| &config.link);
-    link.map_or("unknown", protocol)
+    // Lines are started in the order of the site.
+    live.lines
+        .iter()
+        .zip(&live.site.lines)
+        .map(|(line, config)| ([("bus", &**line.name()), ("protocol", protocol(&config.link))], &**line.stats()))
 }
 
 /// The closed set of the `protocol` label.
@@ -131,7 +172,12 @@ pub fn protocol(link: &Link) -> &'static str {
     match link {
         Link::Serial { .. } => "modbus_rtu",
         Link::RtuOverTcp { .. } => "rtu_over_tcp",
+        Link::AsciiSerial { .. } => "modbus_ascii",
+        Link::AsciiOverTcp { .. } => "ascii_over_tcp",
         Link::ModbusTcp { .. } => "modbus_tcp",
+        Link::ModbusTls { .. } => "modbus_tls",
+        Link::ModbusUdp { .. } => "modbus_udp",
+        Link::DialIn(_) => "dial_in",
     }
 }
 

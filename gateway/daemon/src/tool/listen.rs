@@ -13,6 +13,7 @@ use guanjia_core::profile::{Profile, Table};
 use guanjia_field::passive::{Learned, Listening, Seen};
 use guanjia_field::replay::points_in;
 use guanjia_field::tap::Question;
+use guanjia_field::trace::Envelope;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -70,7 +71,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
 async fn listen(options: &Options) -> Result<ExitCode, Trouble> {
     let site = options.line.site()?;
     let config = options.line.config(site.as_ref())?;
-    if config.link.format().is_none() {
+    if Envelope::of(&config.link) != Envelope::Rtu {
         return Err(usage("only a line of RTU frames can be listened to: a serial port or rtu-over-tcp://"));
     }
     let profile = options.profile.as_ref().map(|id| target::profile(&options.library, id)).transpose()?;

@@ -8,7 +8,7 @@
 //!
 //! Readings have the same quality as those of a line of our own: good when the answer can be no other question's,
 //! suspect while it could be, bad when the other master asks and the device does not answer, stale when nobody asks any
-//! more (the hub sees to that, by the age a device allows). A relay command is refused: there is nothing here to send
+//! more (the hub sees to that, by the age a device allows). A command is refused: there is nothing here to send
 //! it with.
 
 use std::sync::Arc;
@@ -21,9 +21,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::device::{Device, State};
+use super::command::Waiting;
+use super::device::{Company, Device, State};
 use super::poll::Answer;
-use super::relay::{RelayOutcome, Waiting};
 use super::{COMMANDS_MAX, FieldDevice, LineHandle};
 use crate::clock;
 use crate::link::{Dial, LineConfig};
@@ -63,11 +63,12 @@ pub(super) fn start(
     let stats = Arc::new(LineStats::new(devices.iter().map(|d| (d.ix, &d.id))));
     let tap = Arc::new(Tap::new());
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+    let company = if devices.len() == 1 { Company::Alone } else { Company::Shared };
     let listener = Listener {
         name: Arc::clone(&name),
         dial,
         misses: vec![0; devices.len()],
-        devices: devices.into_iter().map(|d| Device::new(d, None, pace)).collect(),
+        devices: devices.into_iter().map(|d| Device::new(d, None, pace, company)).collect(),
         reporter: Reporter::new(reports, Arc::clone(&stats)),
         stats: Arc::clone(&stats),
         tap: Arc::clone(&tap),
@@ -94,7 +95,7 @@ impl Listener {
     async fn run(mut self, stop: CancellationToken) {
         let mut failures = 0;
         while !stop.is_cancelled() {
-            match Listening::open(&mut self.dial, self.started).await {
+            match Listening::open(&mut self.dial, &self.stats, self.started).await {
                 Ok(mut line) => {
                     info!(line = %self.name, "listening to another master's line");
                     self.stats.connects.add(1);
@@ -168,9 +169,9 @@ impl Listener {
     }
 
     fn refuse(&self, waiting: Waiting) {
-        warn!(line = %self.name, "a relay command for a line that is only listened to; nothing was sent");
+        warn!(line = %self.name, "a command for a line that is only listened to; nothing was sent");
         self.stats.queue.sub(1);
-        waiting.answer(RelayOutcome::NoRelay);
+        waiting.refuse("the line is only listened to");
     }
 
     fn take(&mut self, heard: Heard) {

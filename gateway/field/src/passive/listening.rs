@@ -1,9 +1,12 @@
 //! An open line that can only be heard.
 
+use std::sync::Arc;
+
 use tokio::time::{Duration, Instant, timeout};
 
 use super::{CONFIRM_MAX, Ear, Heard};
 use crate::link::{Dial, Link, LinkError, Stream};
+use crate::stats::LineStats;
 
 /// The longest wait for bytes before what is held is looked at again.
 const LOOK_AGAIN: Duration = CONFIRM_MAX;
@@ -21,11 +24,12 @@ impl Listening {
     /// # Errors
     /// When the port or socket cannot be opened.
     pub async fn on(link: &Link) -> Result<Self, LinkError> {
-        Self::open(&mut Dial::Link(link.clone()), Instant::now()).await
+        let stats = Arc::new(LineStats::default());
+        Self::open(&mut Dial::Link(link.clone()), &stats, Instant::now()).await
     }
 
-    pub(crate) async fn open(dial: &mut Dial, origin: Instant) -> Result<Self, LinkError> {
-        Ok(Self { stream: dial.open().await?, ear: Ear::default(), origin })
+    pub(crate) async fn open(dial: &mut Dial, stats: &Arc<LineStats>, origin: Instant) -> Result<Self, LinkError> {
+        Ok(Self { stream: dial.open(stats).await?, ear: Ear::default(), origin })
     }
 
     /// Waits for what comes next, at most a fifth of a second. Gives the time since the start of the listening, the raw

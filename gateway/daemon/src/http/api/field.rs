@@ -107,7 +107,7 @@ pub async fn trace(State(web): State<Web>, headers: HeaderMap, Path(line): Path<
     let listener = handle.tap().listen(TRACE_EVENTS_MAX).ok_or_else(full)?;
     let header = Header {
         line: line.clone(),
-        envelope: if live.site.lines[index].link.format().is_some() { Envelope::Rtu } else { Envelope::Tcp },
+        envelope: Envelope::of(&live.site.lines[index].link),
         role: if live.site.is_passive(index) { Role::Listener } else { Role::Master },
     };
     // The configuration may be replaced while somebody reads; the line's end is then the end of the trace.
