@@ -21,7 +21,8 @@ use guanjia_core::tariff::TariffPlan;
 use guanjia_core::text::{Bilingual, Lang};
 use guanjia_core::units::{Hao, Utility};
 use guanjia_core::usage::Register;
-use guanjia_field::{LineConfig, Periods};
+use guanjia_field::budget::Share;
+use guanjia_field::{FieldDevice, LineConfig, Periods};
 
 /// Text that must not be printed: tokens, passwords, URLs with passwords in them.
 #[derive(Clone, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub struct Site {
     pub billing: Billing,
     /// Every bus, each with the devices on it by index.
     pub lines: Vec<LineConfig>,
+    /// What share of each line's time its reads are planned to take; as many as there are lines.
+    pub utilization: Vec<Share>,
     /// Every MQTT broker.
     pub brokers: Vec<Broker>,
     /// Every device; `devices[i].ix == DeviceIx(i)`.
@@ -346,6 +349,22 @@ pub struct LoadPoint {
     pub point: PointIx,
     /// Its value times this is in the unit of [`Policy::bypass_above`].
     pub factor: f64,
+}
+
+/// The devices on the line at this index, as the field knows them.
+pub fn on_line(devices: &[Device], index: usize) -> Vec<FieldDevice> {
+    let on_this_line = devices.iter().filter_map(|device| match device.attachment {
+        Attachment::Line { line, unit, periods } if line == index => Some(FieldDevice {
+            ix: device.ix,
+            id: Arc::clone(&device.id),
+            unit,
+            profile: Arc::clone(&device.profile),
+            first_point: device.first_point,
+            periods,
+        }),
+        Attachment::Line { .. } | Attachment::Mqtt { .. } => None,
+    });
+    on_this_line.collect()
 }
 
 impl Site {

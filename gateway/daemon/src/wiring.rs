@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use guanjia_field::{FieldDevice, LineHandle};
+use guanjia_field::LineHandle;
 use guanjia_store::Store;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::ClockTrust;
 use crate::live::{AlarmBoard, Board, LatestTable, Live, Readiness};
 use crate::metrics::Metrics;
-use crate::site::{Attachment, Site};
+use crate::site::{self, Site};
 use crate::tasks::Tasks;
 use crate::{alarms, forward, hub, mqtt, pager, prepaid};
 
@@ -172,18 +172,7 @@ impl Generation {
 fn start_lines(site: &Site, reports: &mpsc::Sender<guanjia_field::FieldReport>, intake: &mut Stage) -> Vec<LineHandle> {
     let mut handles = Vec::with_capacity(site.lines.len());
     for (index, config) in site.lines.iter().enumerate() {
-        let on_this_line = site.devices.iter().filter_map(|device| match device.attachment {
-            Attachment::Line { line, unit, periods } if line == index => Some(FieldDevice {
-                ix: device.ix,
-                id: Arc::clone(&device.id),
-                unit,
-                profile: Arc::clone(&device.profile),
-                first_point: device.first_point,
-                periods,
-            }),
-            Attachment::Line { .. } | Attachment::Mqtt { .. } => None,
-        });
-        let devices = on_this_line.collect();
+        let devices = site::on_line(&site.devices, index);
         let (handle, task) = guanjia_field::start_line(config.clone(), devices, reports.clone(), intake.stop.clone());
         intake.tasks.adopt(format!("line {}", config.name), task);
         handles.push(handle);

@@ -42,6 +42,12 @@ pub struct RawRtuOverTcp {
     pub stop_bits: Option<At<u8>>,
     /// How long its slowest device may think; instead of what the profiles say.
     pub response_max: Option<At<Span>>,
+    /// How long its devices typically think, if that was measured; `guanjia plan` counts with it. Default "20ms", and
+    /// "10ms" without a serial line.
+    pub turnaround: Option<At<Span>>,
+    /// What to do if more is planned than the line has time for: "refuse" the site, or "accept" that turns are left
+    /// out. Default "refuse".
+    pub overload: Option<Overload>,
 }
 
 /// `[modbus_rtu.NAME]`
@@ -60,6 +66,12 @@ pub struct RawModbusRtu {
     pub stop_bits: Option<At<u8>>,
     /// How long its slowest device may think; instead of what the profiles say.
     pub response_max: Option<At<Span>>,
+    /// How long its devices typically think, if that was measured; `guanjia plan` counts with it. Default "20ms", and
+    /// "10ms" without a serial line.
+    pub turnaround: Option<At<Span>>,
+    /// What to do if more is planned than the line has time for: "refuse" the site, or "accept" that turns are left
+    /// out. Default "refuse".
+    pub overload: Option<Overload>,
 }
 
 /// `[modbus_tcp.NAME]`
@@ -70,6 +82,23 @@ pub struct RawModbusTcp {
     pub address: At<String>,
     /// How long its slowest device may think; instead of what the profiles say.
     pub response_max: Option<At<Span>>,
+    /// How long its devices typically think, if that was measured; `guanjia plan` counts with it. Default "20ms", and
+    /// "10ms" without a serial line.
+    pub turnaround: Option<At<Span>>,
+    /// What to do if more is planned than the line has time for: "refuse" the site, or "accept" that turns are left
+    /// out. Default "refuse".
+    pub overload: Option<Overload>,
+}
+
+/// What to do about a line that is planned too full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Overload {
+    /// The site is wrong.
+    #[default]
+    Refuse,
+    /// Somebody knows and wants it so; turns are left out and counted.
+    Accept,
 }
 
 /// The parity of a serial line.
@@ -119,6 +148,29 @@ pub struct RawLines {
     pub modbus_rtu: Vec<Entry<RawModbusRtu>>,
 }
 
+impl RawLines {
+    /// What a line's table says about its plan.
+    pub fn planning(&self, name: &str) -> Planning {
+        let rtu_over_tcp = self.rtu_over_tcp.iter().map(|e| (&e.key, &e.turnaround, e.overload));
+        let modbus_tcp = self.modbus_tcp.iter().map(|e| (&e.key, &e.turnaround, e.overload));
+        let modbus_rtu = self.modbus_rtu.iter().map(|e| (&e.key, &e.turnaround, e.overload));
+        let found = rtu_over_tcp.chain(modbus_tcp).chain(modbus_rtu).find(|(key, ..)| ***key == *name);
+        found.map_or_else(Planning::default, |(_, turnaround, overload)| Planning {
+            turnaround: turnaround.as_ref().map(|t| t.0),
+            overload: overload.unwrap_or_default(),
+        })
+    }
+}
+
+/// What the plan of a line counts with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Planning {
+    /// How long its devices typically think.
+    pub turnaround: Option<Duration>,
+    /// What to do if it is too full.
+    pub overload: Overload,
+}
+
 /// One line, under the name of its table.
 pub struct Line {
     /// What the field needs.
@@ -162,6 +214,12 @@ pub fn lines(context: &mut Context, raw: &RawLines) -> Vec<Entry<Option<Line>>> 
         lines.push(Entry { key: entry.key.clone(), at: entry.at.clone(), value: line });
     }
     check_names(context, &lines);
+    for line in &mut lines {
+        let planning = raw.planning(&line.key);
+        if let Some(line) = &mut line.value {
+            line.config.turnaround = planning.turnaround;
+        }
+    }
     lines
 }
 

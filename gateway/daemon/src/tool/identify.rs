@@ -11,8 +11,8 @@ use std::sync::Arc;
 use guanjia_core::decode::{decode, decode_bit};
 use guanjia_core::profile::{PointDef, Profile, Source, Table};
 use guanjia_core::reading::{BadReason, Value};
-use guanjia_field::session::{Content, Patience, ReadOf, Session, SessionError};
 use guanjia_field::ReadRequest;
+use guanjia_field::session::{Content, Patience, ReadOf, Session, SessionError};
 
 /// Requests of one profile that are asked.
 const REQUESTS_MAX: usize = 2;

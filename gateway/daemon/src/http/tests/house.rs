@@ -19,6 +19,7 @@ use guanjia_core::text::{Bilingual, Lang};
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::{Hao, Quantity, Utility};
 use guanjia_core::usage::{Ratio, Register, RegisterSpec};
+use guanjia_field::budget::Share;
 use guanjia_field::{LineConfig, Link, Periods, now};
 use guanjia_store::{AlarmBatch, Store};
 use tokio::net::TcpListener;
@@ -413,6 +414,7 @@ fn site(data_dir: PathBuf, listen: SocketAddr, console: ConsoleAccess) -> Site {
             turnaround: None,
             linger: Duration::ZERO,
         }],
+        utilization: vec![Share(250_000)],
         brokers: vec![],
         service_points: service_points(&devices, &zone),
         points,
