@@ -22,7 +22,7 @@
 //! The arithmetic is in doubles. That is enough for [`DIGITS_MAX`] digits, and nothing is billed by it: the reading
 //! that a person chooses goes into a profile, whose decoder is exact.
 
-use crate::profile::Order;
+use crate::profile::{Order, WordOrder};
 use crate::reading::Decimal;
 
 mod cost;
@@ -146,7 +146,7 @@ pub struct Guess {
     /// Which byte of a register comes first.
     pub bytes: Order,
     /// Which register of the value comes first.
-    pub words: Order,
+    pub words: WordOrder,
     /// What the raw number is multiplied with.
     pub factor: Factor,
     /// What is added afterwards; zero for most.
@@ -204,7 +204,7 @@ struct Candidate {
     at: usize,
     form: Form,
     bytes: Order,
-    words: Order,
+    words: WordOrder,
     window: usize,
     pairs: Vec<(f64, Shown)>,
 }

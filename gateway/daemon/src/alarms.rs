@@ -105,6 +105,7 @@ pub async fn run(
     let mut waiting: Vec<Waiting> = Vec::new();
     let mut queue = VecDeque::new();
     let mut retry_at = None;
+    let mut ticked: Option<Timestamp> = None;
     let mut counted = records(&room);
     loop {
         let now = guanjia_field::now();
@@ -127,10 +128,15 @@ pub async fn run(
             () = tokio::time::sleep(pause) => {}
         }
         let now = guanjia_field::now();
+        let mut is_due = ticked.is_none_or(|at| now < at || now.since(at) >= TICK_MAX) || !waiting.is_empty();
         for observation in queue.drain(..) {
-            observe(&alarms.site, &mut room, now, &observation, &mut unwritten);
+            is_due |= observe(&mut room, now, &observation, &mut unwritten) == Effect::Some;
         }
-        unwritten.append(room.tick(now));
+        // A tick looks at every open incident: once after whatever changed, and when a time has come.
+        if is_due || room.next_deadline().is_some_and(|at| at <= now) {
+            unwritten.append(room.tick(now));
+            ticked = Some(now);
+        }
         if retry_at.is_some_and(|at| now < at) && waiting.is_empty() {
             continue;
         }
@@ -156,24 +162,33 @@ pub async fn run(
     }
 }
 
-fn observe(site: &Site, room: &mut ControlRoom, now: Timestamp, observation: &Observation, unwritten: &mut Batch) {
+/// Whether an observation changed anything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    None,
+    Some,
+}
+
+fn observe(room: &mut ControlRoom, now: Timestamp, observation: &Observation, unwritten: &mut Batch) -> Effect {
     match observation {
-        Observation::Readings(readings) => {
-            // The readings of one report are all of one device.
-            let answered = readings.iter().find(|reading| reading.value.is_some());
-            if let Some(point) = answered.and_then(|reading| site.points.get(reading.point.0 as usize)) {
-                room.on_answer(now, point.device);
+        Observation::Readings { answered, readings } => {
+            if let Some(device) = answered {
+                room.on_answer(now, *device);
             }
-            for reading in readings.iter() {
+            let mut effect = Effect::None;
+            for reading in readings {
                 let changed = room.on_reading(now, reading);
                 if !changed.is_empty() {
+                    effect = Effect::Some;
                     unwritten.append(changed);
                 }
             }
+            effect
         }
-        Observation::Health { device, silent, .. } => {
+        Observation::Health { device, silent } => {
             let health = if silent.is_none() { Health::Answering } else { Health::Silent };
             unwritten.append(room.on_health(now, *device, health));
+            Effect::Some
         }
     }
 }

@@ -3,10 +3,12 @@
 //! ```text
 //!  lines, MQTT ──► reports (bounded) ──► hub ──► latest-value table ──► pages, metrics, MQTT out
 //!                                         │
-//!                                         ├──► alarms  (bounded, waits: an alarm sees every report)
+//!                                         ├──► alarms  (bounded, waits: an alarm sees every reading of its points)
 //!                                         └──► prepaid (bounded, drops: a billing register is cumulative)
 //! ```
 //!
+//! * The deciding tasks are told of the points they look at and of no others ([`Watched`]). Of a report without such a
+//!   point the alarms still learn that the device has answered.
 //! * When alarms are slow the hub waits for them, the report queue fills, and the lines drop and count reports; the
 //!   next poll brings the truth again. Alarms therefore never see readings out of order.
 //! * Once a second the hub looks for good values that have become older than their device may be. Those turn stale:
@@ -16,16 +18,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use guanjia_core::reading::{BadReason, DeviceIx, Quality, Reading};
-use guanjia_core::time::Timestamp;
+use guanjia_core::alarm::Condition;
+use guanjia_core::reading::{BadReason, DeviceIx, PointIx, Reading};
 use guanjia_field::{DeviceHealth, FieldReport};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::live::LatestTable;
 use crate::metrics::Metrics;
+use crate::prepaid;
 use crate::site::Site;
 
 /// Reports waiting for the hub; beyond it the lines drop and count them.
@@ -35,11 +39,19 @@ pub const OBSERVATIONS_MAX: usize = 1024;
 
 const STALE_SCAN_PERIOD: Duration = Duration::from_secs(1);
 
+/// Reports taken from the queue at once.
+const BATCH_MAX: usize = 64;
+
 /// What the deciding tasks are told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Observation {
-    /// One device's readings of one poll.
-    Readings(Arc<[Reading]>),
+    /// The readings of one poll, as far as the task looks at their points, in the order of the report.
+    Readings {
+        /// The device that has answered with values, whoever looks at them; `None` if nothing but bad news came.
+        answered: Option<DeviceIx>,
+        /// What it says about the points the task looks at.
+        readings: Vec<Reading>,
+    },
     /// A device has fallen silent, or answers again.
     Health {
         /// Which.
@@ -56,7 +68,44 @@ pub struct Outputs {
     /// The alarms task.
     pub alarms: mpsc::Sender<Observation>,
     /// The prepaid task.
-    pub prepaid: mpsc::Sender<Observation>,
+    pub prepaid: mpsc::Sender<Vec<Reading>>,
+}
+
+/// Which points the deciding tasks look at; found once, because a site does not change.
+struct Watched {
+    /// By [`PointIx`]: an alarm compares it.
+    by_alarms: Vec<bool>,
+    /// By [`PointIx`]: somebody pays by it, or it proves a supply.
+    by_prepaid: Vec<bool>,
+}
+
+impl Watched {
+    fn of(site: &Site) -> Self {
+        let mut watched =
+            Self { by_alarms: vec![false; site.points.len()], by_prepaid: vec![false; site.points.len()] };
+        let terms = site.alarms.iter().filter_map(|def| match &def.condition {
+            Condition::All(terms) => Some(terms),
+            Condition::Silent(_) => None,
+        });
+        for term in terms.flatten() {
+            mark(&mut watched.by_alarms, term.point);
+        }
+        for point in site.service_points.iter().flat_map(|sp| prepaid::watched(site, sp)) {
+            mark(&mut watched.by_prepaid, point);
+        }
+        watched
+    }
+}
+
+fn mark(points: &mut [bool], point: PointIx) {
+    if let Some(watched) = points.get_mut(point.0 as usize) {
+        *watched = true;
+    }
+}
+
+/// The readings whose points are marked.
+fn of_interest(points: &[bool], readings: &[Reading]) -> Vec<Reading> {
+    readings.iter().filter(|r| points.get(r.point.0 as usize) == Some(&true)).cloned().collect()
 }
 
 /// Runs until `stop`, or until every sender of reports is gone.
@@ -67,73 +116,95 @@ pub async fn run(
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) {
+    let hub = Hub { watched: Watched::of(&site), site, out, metrics };
     let mut scan = tokio::time::interval(STALE_SCAN_PERIOD);
     scan.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut batch = Vec::with_capacity(BATCH_MAX);
     loop {
-        let observation = tokio::select! {
-            () = stop.cancelled() => return,
-            report = reports.recv() => match report {
-                Some(report) => take_in(&site, &out.latest, &metrics, report),
-                None => return,
-            },
-            _ = scan.tick() => {
-                let stale = stale_readings(&site, &out.latest, guanjia_field::now());
-                if stale.is_empty() {
-                    continue;
-                }
-                out.latest.update(&stale);
-                Observation::Readings(stale.into())
-            }
-        };
-        if out.prepaid.try_send(observation.clone()).is_err() {
-            metrics.ingest_dropped("prepaid_queue_full", 1);
-        }
         tokio::select! {
             () = stop.cancelled() => return,
-            sent = out.alarms.send(observation) => if sent.is_err() { return },
+            taken = reports.recv_many(&mut batch, BATCH_MAX) => if taken == 0 { return },
+            _ = scan.tick() => {
+                let stale = hub.out.latest.expire(guanjia_field::now());
+                if !stale.is_empty() {
+                    hub.tell_prepaid(&stale);
+                    let readings = of_interest(&hub.watched.by_alarms, &stale);
+                    if hub.tell_alarms(Observation::Readings { answered: None, readings }, &stop).await == Told::Gone {
+                        return;
+                    }
+                }
+            }
+        }
+        for report in batch.drain(..) {
+            let observation = hub.take_in(report);
+            if hub.tell_alarms(observation, &stop).await == Told::Gone {
+                return;
+            }
         }
     }
 }
 
-fn take_in(site: &Site, latest: &LatestTable, metrics: &Metrics, report: FieldReport) -> Observation {
-    match report {
-        FieldReport::Readings { device, readings } => {
-            let class = site.devices[device.0 as usize].profile.class;
-            metrics.ingest(class.system(), readings.len() as u64);
-            latest.update(&readings);
-            if let Some(answered) = readings.iter().filter(|r| r.quality.is_good()).map(|r| r.at).max() {
-                latest.set_device(device, None, answered);
+/// Whether a deciding task still listens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Yes,
+    Gone,
+}
+
+struct Hub {
+    site: Arc<Site>,
+    watched: Watched,
+    out: Outputs,
+    metrics: Arc<Metrics>,
+}
+
+impl Hub {
+    fn take_in(&self, report: FieldReport) -> Observation {
+        match report {
+            FieldReport::Readings { device, readings } => {
+                let class = self.site.devices[device.0 as usize].profile.class;
+                self.metrics.ingest(class.system(), readings.len() as u64);
+                self.out.latest.report(device, &readings);
+                self.tell_prepaid(&readings);
+                let answered = readings.iter().any(|r| r.value.is_some()).then_some(device);
+                Observation::Readings { answered, readings: of_interest(&self.watched.by_alarms, &readings) }
             }
-            Observation::Readings(readings.into())
+            FieldReport::Health { device, health, at } => {
+                let silent = match health {
+                    DeviceHealth::Answering => None,
+                    DeviceHealth::Silent(why) => Some(why),
+                };
+                debug!(device = %self.site.devices[device.0 as usize].id, ?silent, "device health changed");
+                self.out.latest.set_device(device, silent, at);
+                Observation::Health { device, silent }
+            }
         }
-        FieldReport::Health { device, health, at } => {
-            let silent = match health {
-                DeviceHealth::Answering => None,
-                DeviceHealth::Silent(why) => Some(why),
-            };
-            debug!(device = %site.devices[device.0 as usize].id, ?silent, "device health changed");
-            latest.set_device(device, silent, at);
-            Observation::Health { device, silent }
+    }
+
+    /// Prepaid asks nobody to wait: what it misses is in the next reading.
+    fn tell_prepaid(&self, readings: &[Reading]) {
+        let readings = of_interest(&self.watched.by_prepaid, readings);
+        if !readings.is_empty() && self.out.prepaid.try_send(readings).is_err() {
+            self.metrics.ingest_dropped("prepaid_queue_full", 1);
+        }
+    }
+
+    /// Alarms are waited for, unless there is nothing in it for them.
+    async fn tell_alarms(&self, observation: Observation, stop: &CancellationToken) -> Told {
+        if matches!(&observation, Observation::Readings { answered: None, readings } if readings.is_empty()) {
+            return Told::Yes;
+        }
+        let observation = match self.out.alarms.try_send(observation) {
+            Ok(()) => return Told::Yes,
+            Err(TrySendError::Full(observation)) => observation,
+            Err(TrySendError::Closed(_)) => return Told::Gone,
+        };
+        tokio::select! {
+            () = stop.cancelled() => Told::Gone,
+            sent = self.out.alarms.send(observation) => if sent.is_ok() { Told::Yes } else { Told::Gone },
         }
     }
 }
 
-/// A stale reading for every good or suspect value that is older than its device allows.
-fn stale_readings(site: &Site, latest: &LatestTable, now: Timestamp) -> Vec<Reading> {
-    let rows = latest.all();
-    let mut stale = Vec::new();
-    for device in &site.devices {
-        let first = device.first_point.0 as usize;
-        for (index, row) in rows.iter().enumerate().skip(first).take(device.profile.points.len()) {
-            let expired = match (&row.value, row.quality) {
-                (Some((_, at)), Quality::Good | Quality::Suspect) => now.since(*at) > device.max_age,
-                _ => false,
-            };
-            if expired {
-                let point = guanjia_core::reading::PointIx(index as u32);
-                stale.push(Reading { point, value: None, quality: Quality::Stale, at: now });
-            }
-        }
-    }
-    stale
-}
+#[cfg(test)]
+mod tests;

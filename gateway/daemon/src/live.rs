@@ -4,7 +4,7 @@
 //! anything. A lock is held for the copy of one row or one `Arc`, never across an await.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use guanjia_core::alarm::AlarmRecord;
@@ -19,7 +19,7 @@ use guanjia_store::Store;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use crate::site::Site;
+use crate::site::{Device, Site};
 
 /// Everything of one configuration that can be looked at or asked.
 pub struct Live {
@@ -164,9 +164,28 @@ pub struct Latest {
 /// The latest word of every point, by [`PointIx`].
 #[derive(Debug)]
 pub struct LatestTable {
-    rows: RwLock<Vec<Latest>>,
-    devices: RwLock<Vec<DeviceStatus>>,
+    table: RwLock<Table>,
     generation: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Table {
+    rows: Vec<Latest>,
+    devices: Vec<DeviceStatus>,
+    ages: Vec<Age>,
+}
+
+/// What is needed to notice that values of a device have become too old.
+#[derive(Clone, Copy, Debug)]
+struct Age {
+    /// Its points: this one, and so many.
+    first: usize,
+    count: usize,
+    /// How old they may become.
+    max: Duration,
+    /// None of its values that count is older than this. It may be too early, never too late, so that a device whose
+    /// values come all the time is looked through once in `max` and not once a second.
+    none_before: Timestamp,
 }
 
 /// How one device is doing.
@@ -186,74 +205,156 @@ impl LatestTable {
         let never = Quality::Bad(BadReason::NeverRead);
         let row = Latest { value: None, quality: never, since: now };
         let status = DeviceStatus { silent: Some(BadReason::NeverRead), since: now, last_success: None };
-        Self {
-            rows: RwLock::new(vec![row; site.points.len()]),
-            devices: RwLock::new(vec![status; site.devices.len()]),
-            generation: watch::Sender::new(0),
-        }
+        let age = |device: &Device| Age {
+            first: device.first_point.0 as usize,
+            count: device.profile.points.len(),
+            max: device.max_age,
+            none_before: Timestamp::MAX,
+        };
+        let table = Table {
+            rows: vec![row; site.points.len()],
+            devices: vec![status; site.devices.len()],
+            ages: site.devices.iter().map(age).collect(),
+        };
+        Self { table: RwLock::new(table), generation: watch::Sender::new(0) }
     }
 
-    /// Takes in one batch of readings. A reading older than what is known is ignored.
-    pub fn update(&self, readings: &[Reading]) {
+    /// Takes in what one poll says about points of one device. A reading older than what is known is ignored.
+    pub fn report(&self, device: DeviceIx, readings: &[Reading]) {
         {
-            let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+            let table = &mut *self.write();
             for reading in readings {
-                let Some(row) = rows.get_mut(reading.point.0 as usize) else { continue };
-                if row.value.as_ref().is_some_and(|(_, at)| reading.at < *at) {
-                    continue;
-                }
-                if row.quality != reading.quality {
-                    row.quality = reading.quality;
-                    row.since = reading.at;
-                }
-                if let Some(value) = &reading.value {
-                    row.value = Some((value.clone(), reading.at));
-                }
+                table.take_in(device, reading);
+            }
+            if let Some(at) = readings.iter().filter(|r| r.quality.is_good()).map(|r| r.at).max() {
+                table.set_device(device, None, at);
             }
         }
-        self.generation.send_modify(|g| *g += 1);
+        self.changed();
+    }
+
+    /// Takes in readings of whatever devices, and nothing about the devices themselves.
+    #[cfg(test)]
+    pub fn update(&self, readings: &[Reading]) {
+        {
+            let table = &mut *self.write();
+            for reading in readings {
+                let devices_up_to_it = table.ages.partition_point(|age| age.first <= reading.point.0 as usize);
+                table.take_in(DeviceIx(devices_up_to_it as u32 - 1), reading);
+            }
+        }
+        self.changed();
     }
 
     /// Takes in a device's health.
     pub fn set_device(&self, device: DeviceIx, silent: Option<BadReason>, at: Timestamp) {
-        {
-            let mut devices = self.devices.write().unwrap_or_else(PoisonError::into_inner);
-            let Some(status) = devices.get_mut(device.0 as usize) else { return };
-            if status.silent != silent {
-                status.silent = silent;
-                status.since = at;
-            }
-            if silent.is_none() {
-                status.last_success = Some(at);
-            }
+        self.write().set_device(device, silent, at);
+        self.changed();
+    }
+
+    /// Turns stale what is good or suspect and older than its device allows; returns a reading for each.
+    pub fn expire(&self, now: Timestamp) -> Vec<Reading> {
+        let stale = self.write().expire(now);
+        if !stale.is_empty() {
+            self.changed();
         }
-        self.generation.send_modify(|g| *g += 1);
+        stale
     }
 
     /// The latest word of one point.
     pub fn get(&self, point: PointIx) -> Option<Latest> {
-        self.rows.read().unwrap_or_else(PoisonError::into_inner).get(point.0 as usize).cloned()
+        self.read().rows.get(point.0 as usize).cloned()
     }
 
     /// The latest word of every point, in order.
     pub fn all(&self) -> Vec<Latest> {
-        self.rows.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.read().rows.clone()
+    }
+
+    /// Looks at the latest word of `count` points from `first` on. Whoever brings readings waits meanwhile, so what is
+    /// done with them must be short.
+    pub fn with<T>(&self, first: PointIx, count: usize, look: impl FnOnce(&[Latest]) -> T) -> T {
+        let first = first.0 as usize;
+        look(self.read().rows.get(first..first + count).unwrap_or_default())
     }
 
     /// The status of every device, in order.
     pub fn devices(&self) -> Vec<DeviceStatus> {
-        self.devices.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.read().devices.clone()
     }
 
     /// Whether every device has answered or failed to answer at least once.
     pub fn first_round_done(&self) -> bool {
-        let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
-        devices.iter().all(|d| d.silent != Some(BadReason::NeverRead))
+        self.read().devices.iter().all(|d| d.silent != Some(BadReason::NeverRead))
     }
 
     /// Changes whenever anything in the table does.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self) {
+        self.generation.send_modify(|g| *g += 1);
+    }
+}
+
+impl Table {
+    fn take_in(&mut self, device: DeviceIx, reading: &Reading) {
+        let Some(row) = self.rows.get_mut(reading.point.0 as usize) else { return };
+        if row.value.as_ref().is_some_and(|(_, at)| reading.at < *at) {
+            return;
+        }
+        if row.quality != reading.quality {
+            row.quality = reading.quality;
+            row.since = reading.at;
+        }
+        if let Some(value) = &reading.value {
+            row.value = Some((value.clone(), reading.at));
+        }
+        let counts = matches!(row.quality, Quality::Good | Quality::Suspect);
+        if let (true, Some(age)) = (counts, self.ages.get_mut(device.0 as usize)) {
+            age.none_before = age.none_before.min(reading.at);
+        }
+    }
+
+    fn set_device(&mut self, device: DeviceIx, silent: Option<BadReason>, at: Timestamp) {
+        let Some(status) = self.devices.get_mut(device.0 as usize) else { return };
+        if status.silent != silent {
+            status.silent = silent;
+            status.since = at;
+        }
+        if silent.is_none() {
+            status.last_success = Some(at);
+        }
+    }
+
+    fn expire(&mut self, now: Timestamp) -> Vec<Reading> {
+        let mut stale = Vec::new();
+        for age in &mut self.ages {
+            if age.none_before == Timestamp::MAX || now.since(age.none_before) <= age.max {
+                continue;
+            }
+            age.none_before = Timestamp::MAX;
+            let rows = self.rows.iter_mut().enumerate().skip(age.first).take(age.count);
+            for (index, row) in rows {
+                let (Some((_, at)), Quality::Good | Quality::Suspect) = (&row.value, row.quality) else { continue };
+                if now.since(*at) <= age.max {
+                    age.none_before = age.none_before.min(*at);
+                    continue;
+                }
+                (row.quality, row.since) = (Quality::Stale, now);
+                stale.push(Reading { point: PointIx(index as u32), value: None, quality: Quality::Stale, at: now });
+            }
+        }
+        stale
     }
 }
 

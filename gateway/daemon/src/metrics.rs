@@ -1,6 +1,6 @@
 //! What Prometheus is told, and the one place that tells it.
 //!
-//! Two kinds of metric meet on `/metrics`:
+//! Two kinds of metric meet on `/metrics`; `/metrics/points` ([`Points`]) brings every single point:
 //!
 //! * **Events** (counters, histograms) are counted in a [`Metrics`] that lives as long as the process. Every child of
 //!   a closed label set exists with the value 0 from the start; a counter that appears with its first event is
@@ -24,6 +24,7 @@ mod bus;
 mod page;
 mod points;
 mod process;
+mod raw;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -32,13 +33,16 @@ use guanjia_core::profile::{EquipmentClass, RelayAction};
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::{Fen, Utility};
 use prometheus::{
-    CounterVec, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    CounterVec, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 
 use crate::site::{ChannelKind, Site};
 
+pub use bus::protocol;
 pub use page::{account_state, alarm_state, bus_of, definitions, render};
 pub use points::{export_of, metric_of, to_base};
+pub use raw::Points;
 
 /// The closed set of the `system` label, in the order of every table.
 pub const SYSTEMS: [&str; 7] = ["electricity", "water", "fire", "elevator", "drainage", "power", "environment"];
@@ -96,7 +100,8 @@ pub struct Metrics {
     reload_ok: IntGauge,
     write_errors: IntCounterVec,
     mqtt_connected: IntGaugeVec,
-    ingest: IntCounterVec,
+    /// In the order of [`SYSTEMS`]; every report counts here.
+    ingested: [IntCounter; SYSTEMS.len()],
     ingest_dropped: IntCounterVec,
     raised: IntCounterVec,
     ack_seconds: HistogramVec,
@@ -118,6 +123,7 @@ impl Metrics {
     pub fn new(site: &Site) -> Self {
         let registry = Registry::new();
         let r = &registry;
+        let ingest = counters(r, "guanjia_ingest_samples_total", "Readings taken in.", &["system"]);
         let metrics = Self {
             heartbeat_millis: AtomicI64::new(0),
             heartbeat: gauge(
@@ -142,7 +148,7 @@ impl Metrics {
                 "1 while the broker has accepted the session, else 0.",
                 &["broker"],
             ),
-            ingest: counters(r, "guanjia_ingest_samples_total", "Readings taken in.", &["system"]),
+            ingested: SYSTEMS.map(|system| ingest.with_label_values(&[system])),
             ingest_dropped: counters(
                 r,
                 "guanjia_ingest_dropped_samples_total",
@@ -242,9 +248,6 @@ impl Metrics {
 
     /// Creates the children whose labels are known without a site.
     fn initialise(&self) {
-        for system in SYSTEMS {
-            self.ingest.with_label_values(&[system]);
-        }
         for reason in DROP_REASONS {
             self.ingest_dropped.with_label_values(&[reason]);
         }
@@ -370,7 +373,9 @@ impl Metrics {
 
     /// `n` readings of one system taken in.
     pub fn ingest(&self, system: &str, n: u64) {
-        self.ingest.with_label_values(&[system]).inc_by(n);
+        if let Some(i) = SYSTEMS.iter().position(|known| *known == system) {
+            self.ingested[i].inc_by(n);
+        }
     }
 
     /// `n` readings dropped; `reason` is a constant of the caller.

@@ -26,6 +26,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use guanjia_core::reading::{PointIx, Reading};
 use guanjia_core::supply::{Breaker, ServiceKind};
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::Hao;
@@ -37,11 +38,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::clock::ClockTrust;
-use crate::hub::Observation;
 use crate::live::{Board, SupplyView};
 use crate::metrics::Metrics;
-use crate::site::Site;
-use account::Account;
+use crate::site::{ServicePoint, Site};
+use account::{Account, Points};
 use relay::Settled;
 
 /// How often every account is looked at even if nothing happened.
@@ -71,6 +71,11 @@ pub struct Prepaid {
     pub forwarder: Arc<Notify>,
 }
 
+/// The points a service point's account looks at: its register, its contact, its load.
+pub fn watched(site: &Site, service_point: &ServicePoint) -> impl Iterator<Item = PointIx> {
+    Points::of(site, service_point).all()
+}
+
 /// Opens every wallet and resumes every account from the journal.
 ///
 /// # Errors
@@ -96,7 +101,7 @@ pub async fn run(
     prepaid: Prepaid,
     mut accounts: Vec<Account>,
     mut breaker: Breaker,
-    mut observations: mpsc::Receiver<Observation>,
+    mut observations: mpsc::Receiver<Vec<Reading>>,
     stop: CancellationToken,
 ) {
     let (settled_in, mut settled) = mpsc::channel::<Settled>(SETTLED_MAX);
@@ -107,13 +112,12 @@ pub async fn run(
         tokio::select! {
             () = stop.cancelled() => break,
             observation = observations.recv() => match observation {
-                Some(Observation::Readings(readings)) => {
+                Some(readings) => {
                     for account in &mut accounts {
                         account.take_in(&prepaid.site, &readings);
                     }
                     continue;
                 }
-                Some(Observation::Health { .. }) => continue,
                 None => break,
             },
             outcome = settled.recv() => if let Some(outcome) = outcome {

@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
-use crate::frame::{FRAME_MAX, Form, Framing, Reply, Request, Verdict, encode, form_of_rtu, judge};
+use crate::frame::{FRAME_MAX, Form, Framing, Reply, Request, Verdict, encode, form_of, judge};
 use crate::link::{Dial, LinkError, Stream};
 use crate::plan::Pace;
 use crate::stats::{Discard, LineStats, nanos};
@@ -36,9 +36,11 @@ use crate::tap::{Outcome, Question, Settled, Tap};
 
 mod precise;
 mod unsettled;
+mod window;
 
 use precise::Precise;
 use unsettled::Unsettled;
+use window::Flights;
 
 /// The longest the line is listened to until it falls silent, beyond the silence itself.
 const NOISE_MAX: Duration = Duration::from_secs(1);
@@ -97,6 +99,8 @@ pub(crate) struct Timing {
     pub linger: Duration,
     /// How long its devices typically think, where the site file says so.
     pub turnaround: Option<Duration>,
+    /// Questions that may be under way at once where several devices share the line; Modbus TCP only.
+    pub in_flight_max: u8,
 }
 
 impl Timing {
@@ -119,6 +123,7 @@ pub(crate) struct Bus {
     quiet_at: Instant,
     tid: u16,
     unsettled: Unsettled,
+    flights: Flights,
     /// Link errors since the last answer.
     faults: u32,
     /// While this lies ahead the line is down.
@@ -145,6 +150,7 @@ impl Bus {
             quiet_at: Instant::now(),
             tid: fastrand::u16(..),
             unsettled: Unsettled::default(),
+            flights: Flights::default(),
             faults: 0,
             retry_at: None,
         }
@@ -155,6 +161,16 @@ impl Bus {
         &self.tap
     }
 
+    /// How long the line is listened to after a failure.
+    pub(crate) fn linger(&self) -> Duration {
+        if self.timing.framing.has_transactions() { Duration::ZERO } else { self.timing.linger }
+    }
+
+    /// Nothing is sent before this moment.
+    pub(crate) fn hold_until(&mut self, moment: Instant) {
+        self.quiet_at = self.quiet_at.max(moment);
+    }
+
     /// When to try again, while the line is down.
     pub(crate) fn down_until(&self) -> Option<Instant> {
         self.retry_at
@@ -162,7 +178,7 @@ impl Bus {
 
     /// Whether the answer to another question could be taken for the answer to this one.
     pub(crate) fn is_ambiguous(&mut self, unit: u8, request: &Request) -> bool {
-        self.timing.framing == Framing::Rtu && self.unsettled.is_ambiguous(unit, request, Instant::now())
+        !self.timing.framing.has_transactions() && self.unsettled.is_ambiguous(unit, request, Instant::now())
     }
 
     /// The read among `bridges` that settles best which questions are past, so that `request` can be asked; `None` if
@@ -183,6 +199,10 @@ impl Bus {
     }
 
     async fn open_and_quiet(&mut self) -> Result<(), Miss> {
+        if self.has_half_a_frame() {
+            // The other half would be taken for the beginning of the answer.
+            self.stream = None;
+        }
         // A peer may close an idle connection at any time; that is noticed here and costs one more attempt.
         for _ in 0..2 {
             let stream = match self.stream.take() {
@@ -203,8 +223,11 @@ impl Bus {
     }
 
     async fn open(&mut self) -> Result<Stream, Miss> {
-        match self.dial.open().await {
-            Ok(stream) => {
+        match self.dial.open(&self.stats).await {
+            Ok(mut stream) => {
+                for asked in stream.take_asked() {
+                    self.unsettled.sent(asked.unit, &asked.request, asked.at);
+                }
                 self.retry_at = None;
                 self.stats.connects.add(1);
                 self.stats.connected.set(1);
@@ -221,6 +244,7 @@ impl Bus {
     /// Throws away what lies on the line until it has been silent long enough, then keeps the stream.
     async fn quiet(&mut self, mut stream: Stream) -> Result<(), Miss> {
         let mut scrap = [0; 512];
+        stream.between_frames();
         let give_up = self.quiet_at.max(Instant::now()) + NOISE_MAX;
         let mut stale_bytes = 0;
         let outcome = loop {
@@ -289,7 +313,9 @@ impl Bus {
                 Ok(reply)
             }
             Err(miss) => {
-                let linger = if self.timing.framing == Framing::Rtu { self.timing.linger } else { Duration::ZERO };
+                // Over a connection that is kept, the rest of a frame would come before the next one.
+                let fresh = self.timing.framing.has_transactions() && stream.is_replaceable();
+                let linger = if fresh { Duration::ZERO } else { self.timing.linger };
                 self.quiet_at = now + silence.max(linger);
                 Err(self.poison(stream, miss))
             }
@@ -325,7 +351,7 @@ impl Bus {
         filled: &mut usize,
     ) -> Result<Reply, Miss> {
         // Twice the time of the characters: serial servers and USB adapters pass an answer on in pieces.
-        let characters = (frame.len() + 2 * ask.request.rtu_reply_len()) as u32;
+        let characters = (frame.len() + 2 * self.timing.framing.reply_len(ask.request)) as u32;
         let deadline = started + ask.response_max + self.timing.char_time * characters;
         self.tap.sent(frame);
         match timeout_at(deadline, stream.write_all(frame)).await {
@@ -333,14 +359,14 @@ impl Bus {
             Ok(Err(error)) => return Err(Miss::Link(error)),
             Ok(Ok(())) => {}
         }
-        let mut skipped = 0;
+        let (mut skipped, mut patience) = (0, deadline);
         loop {
             let total = match judge(self.timing.framing, self.tid, ask.unit, ask.request, &buffer[..*filled]) {
                 Verdict::Reply(reply) => {
                     self.keep_only(ask.request.frame_len(self.timing.framing, &reply), buffer, filled);
                     return Ok(reply);
                 }
-                Verdict::Need(need) => match timeout_at(deadline, {
+                Verdict::Need(need) => match timeout_at(patience, {
                     let end = wanted(self.timing.framing, ask.request, need);
                     stream.read(&mut buffer[*filled..end])
                 })
@@ -353,6 +379,7 @@ impl Bus {
                     Ok(Ok(read)) => {
                         self.tap.received(&buffer[*filled..*filled + read]);
                         *filled += read;
+                        patience = self.timing.framing.patience(Instant::now(), deadline);
                         continue;
                     }
                 },
@@ -360,7 +387,7 @@ impl Bus {
                     self.discard(Discard::Late, ask, &buffer[..total]);
                     total
                 }
-                Verdict::Reject(why) if self.timing.framing == Framing::Mbap => {
+                Verdict::Reject(why) if self.timing.framing.has_transactions() => {
                     return Err(self.discard(why, ask, &buffer[..*filled]));
                 }
                 Verdict::Reject(_) => {
@@ -404,10 +431,10 @@ impl Bus {
         ask: Ask<'_>,
     ) -> (Discard, Option<usize>) {
         loop {
-            match form_of_rtu(&buffer[..*filled]) {
+            match form_of(self.timing.framing, &buffer[..*filled]) {
                 Form::Noise => return (Discard::Damaged, None),
-                Form::Frame { unit, function, total } => {
-                    let is_late = self.unsettled.awaits(unit, function, total, ask);
+                Form::Frame { unit, function, pdu, total } => {
+                    let is_late = self.unsettled.awaits(unit, function, pdu, ask);
                     return (if is_late { Discard::Late } else { Discard::Foreign }, Some(total));
                 }
                 Form::Need(total) => {
@@ -437,8 +464,14 @@ impl Bus {
         if pauses > 0 {
             // The jitter keeps the lines of one serial server from knocking at the same moment.
             let pause = BACKOFF_STEP.saturating_mul(pauses).min(BACKOFF_MAX).mul_f64(0.9 + 0.2 * fastrand::f64());
-            self.retry_at = Some(Instant::now() + pause);
-            info!(line = %self.name, %error, pause_ms = pause.as_millis() as u64, "line is down");
+            let was_down = self.retry_at.replace(Instant::now() + pause).is_some();
+            let pause_ms = pause.as_millis() as u64;
+            // Looking at an empty seat is no news.
+            if was_down && matches!(error, LinkError::NotDialledIn { .. }) {
+                debug!(line = %self.name, %error, pause_ms, "line is still down");
+            } else {
+                info!(line = %self.name, %error, pause_ms, "line is down");
+            }
         }
     }
 }

@@ -8,30 +8,83 @@
 //! ```text
 //! RTU    unit | function | data ... | crc low | crc high            at most 256 bytes
 //! TCP    tid(2) | 0(2) | length(2) | unit | function | data ...     at most 260 bytes
+//! ASCII  ':' | hex of unit, function, data ..., lrc | CR | LF       at most 513 bytes
 //!
 //! read        function | byte count | data       write 05, 06   function | address(2) | value(2)
 //! exception   function + 0x80 | code             write 15, 16   function | address(2) | quantity(2)
 //!                                                write 22       function | address(2) | and(2) | or(2)
 //! ```
 
+use std::time::Duration;
+
 use guanjia_core::profile::{Extent, Table, WriteFunction};
+use tokio::time::Instant;
 
 use crate::stats::Discard;
 
-/// The longest frame of either kind.
-pub(crate) const FRAME_MAX: usize = 260;
+pub(crate) mod ascii;
+
+/// The longest frame of any kind, that of ASCII.
+pub(crate) const FRAME_MAX: usize = 513;
+
+/// The longest frame with an MBAP header.
+pub(crate) const MBAP_MAX: usize = 260;
+
+/// The bytes of an MBAP header, the unit included.
+pub(crate) const MBAP_HEADER: usize = 7;
 
 /// The largest length field of an MBAP header: the unit and a PDU of 253 bytes.
 const MBAP_LENGTH_MAX: usize = 254;
 
+/// The longest pause between two characters of an ASCII frame.
+const ASCII_APART_MAX: Duration = Duration::from_secs(1);
+
 /// The bit a device adds to the function when it refuses.
 const EXCEPTION_BIT: u8 = 0x80;
+
+/// Bytes of the PDU of an exception: the function and a code.
+pub(crate) const EXCEPTION_LEN: usize = 2;
 
 /// Which envelope the PDU travels in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     Rtu,
     Mbap,
+    Ascii,
+}
+
+impl Framing {
+    /// Whether a transaction number tells which question an answer belongs to.
+    pub(crate) fn has_transactions(self) -> bool {
+        self == Framing::Mbap
+    }
+
+    /// Until when the next piece of an answer may come of which a piece came now. Modbus ASCII allows a second between
+    /// two characters (Modbus over Serial Line V1.02, 2.5.2.1); the other two have no pauses in a frame.
+    pub(crate) fn patience(self, now: Instant, deadline: Instant) -> Instant {
+        match self {
+            Framing::Rtu | Framing::Mbap => deadline,
+            Framing::Ascii => (now + ASCII_APART_MAX).min(deadline + ASCII_APART_MAX),
+        }
+    }
+
+    /// The length of a good answer in characters, for the deadline. MBAP is counted as what a gateway behind it
+    /// would hear.
+    pub(crate) fn reply_len(self, request: &Request) -> usize {
+        match self {
+            Framing::Rtu | Framing::Mbap => request.rtu_reply_len(),
+            Framing::Ascii => self.frame_len(request.reply_len()),
+        }
+    }
+
+    /// The length of the frame around a PDU of this length.
+    pub(crate) fn frame_len(self, pdu: usize) -> usize {
+        match self {
+            Framing::Rtu => pdu + 3,
+            Framing::Mbap => pdu + MBAP_HEADER,
+            Framing::Ascii => ascii::text_len(1 + pdu),
+        }
+    }
 }
 
 /// What is asked of a unit.
@@ -149,7 +202,7 @@ pub(crate) enum Verdict {
     Reply(Reply),
     /// A whole frame of this length that belongs to another transaction; the answer may follow.
     Skip(usize),
-    /// Not the answer. Over RTU the kind is preliminary, see [`form_of_rtu`].
+    /// Not the answer. Without transaction numbers the kind is preliminary, see [`form_of`].
     Reject(Discard),
 }
 
@@ -198,25 +251,21 @@ impl Request {
     }
 
     /// The length of the PDU of a good answer.
-    fn reply_len(&self) -> usize {
+    pub(crate) fn reply_len(&self) -> usize {
         match self {
             Request::Write(write) => 1 + write.echo().1,
             Request::Read { .. } => 2 + self.data_bytes().unwrap_or(0),
         }
     }
 
-    /// The length of a good answer on a serial line, for the deadline.
+    /// The length of a good answer as RTU.
     pub(crate) fn rtu_reply_len(&self) -> usize {
         self.reply_len() + 3
     }
 
     /// The length of the frame that brings this reply.
     pub(crate) fn frame_len(&self, framing: Framing, reply: &Reply) -> usize {
-        let pdu = if matches!(reply, Reply::Exception(_)) { 2 } else { self.reply_len() };
-        match framing {
-            Framing::Rtu => pdu + 3,
-            Framing::Mbap => pdu + 7,
-        }
+        framing.frame_len(if matches!(reply, Reply::Exception(_)) { EXCEPTION_LEN } else { self.reply_len() })
     }
 
     /// One register or bit at the same place; `None` for a write.
@@ -296,6 +345,11 @@ pub(crate) fn encode(framing: Framing, tid: u16, unit: u8, request: &Request) ->
             let sum = crc16(&frame);
             frame.extend(sum.to_le_bytes());
         }
+        Framing::Ascii => {
+            let mut pdu = Vec::with_capacity(16);
+            request.put_pdu(&mut pdu);
+            frame = ascii::encode(unit, &pdu);
+        }
         Framing::Mbap => {
             frame.extend(tid.to_be_bytes());
             frame.extend([0; 4]);
@@ -313,7 +367,31 @@ pub(crate) fn judge(framing: Framing, tid: u16, unit: u8, request: &Request, byt
     match framing {
         Framing::Rtu => judge_rtu(unit, request, bytes),
         Framing::Mbap => judge_mbap(tid, unit, request, bytes),
+        Framing::Ascii => ascii::judge(unit, request, bytes),
     }
+}
+
+/// How long the PDU of an answer is, as far as its beginning tells; `Err` if it is no answer to `request`.
+fn expected_len(request: &Request, function: u8, rest: &[u8]) -> Result<Expected, ()> {
+    if function == request.function() | EXCEPTION_BIT {
+        return Ok(Expected::Pdu(EXCEPTION_LEN));
+    }
+    if function != request.function() {
+        return Err(());
+    }
+    match (request.data_bytes(), rest.first()) {
+        (Some(_), None) => Ok(Expected::ByteCount),
+        (Some(expected), Some(&claimed)) if usize::from(claimed) != expected => Err(()),
+        _ => Ok(Expected::Pdu(request.reply_len())),
+    }
+}
+
+/// What [`expected_len`] knows.
+enum Expected {
+    /// The byte count must be heard first.
+    ByteCount,
+    /// The PDU has this many bytes.
+    Pdu(usize),
 }
 
 fn judge_rtu(unit: u8, request: &Request, bytes: &[u8]) -> Verdict {
@@ -324,16 +402,10 @@ fn judge_rtu(unit: u8, request: &Request, bytes: &[u8]) -> Verdict {
     if *first != unit {
         return NOT_OURS;
     }
-    let total = if *function == request.function() | EXCEPTION_BIT {
-        5
-    } else if *function == request.function() {
-        match (request.data_bytes(), rest.first()) {
-            (Some(_), None) => return Verdict::Need(3),
-            (Some(expected), Some(&claimed)) if usize::from(claimed) != expected => return NOT_OURS,
-            _ => request.rtu_reply_len(),
-        }
-    } else {
-        return NOT_OURS;
+    let total = match expected_len(request, *function, rest) {
+        Err(()) => return NOT_OURS,
+        Ok(Expected::ByteCount) => return Verdict::Need(3),
+        Ok(Expected::Pdu(pdu)) => pdu + 3,
     };
     if bytes.len() < total {
         return Verdict::Need(total);
@@ -348,14 +420,17 @@ fn judge_rtu(unit: u8, request: &Request, bytes: &[u8]) -> Verdict {
     }
 }
 
-fn judge_mbap(tid: u16, unit: u8, request: &Request, bytes: &[u8]) -> Verdict {
-    let [t0, t1, p0, p1, l0, l1, their_unit, pdu @ ..] = bytes else { return Verdict::Need(7) };
+/// How long the frame is that begins with these bytes, by its MBAP header; `None` if the header is not whole, or lies.
+pub(crate) fn mbap_len(bytes: &[u8]) -> Option<usize> {
+    let [_, _, p0, p1, l0, l1, _, ..] = bytes else { return None };
     let length = usize::from(u16::from_be_bytes([*l0, *l1]));
+    ((*p0, *p1) == (0, 0) && (3..=MBAP_LENGTH_MAX).contains(&length)).then_some(6 + length)
+}
+
+fn judge_mbap(tid: u16, unit: u8, request: &Request, bytes: &[u8]) -> Verdict {
+    let [t0, t1, _, _, _, _, their_unit, pdu @ ..] = bytes else { return Verdict::Need(MBAP_HEADER) };
     // A header that lies about its length or protocol means that nobody knows any more where a frame begins.
-    if (*p0, *p1) != (0, 0) || !(3..=MBAP_LENGTH_MAX).contains(&length) {
-        return Verdict::Reject(Discard::Damaged);
-    }
-    let total = 6 + length;
+    let Some(total) = mbap_len(bytes) else { return Verdict::Reject(Discard::Damaged) };
     if bytes.len() < total {
         return Verdict::Need(total);
     }
@@ -365,35 +440,50 @@ fn judge_mbap(tid: u16, unit: u8, request: &Request, bytes: &[u8]) -> Verdict {
     if *their_unit != unit {
         return Verdict::Reject(Discard::Foreign);
     }
-    match request.parse(&pdu[..length - 1]) {
+    match request.parse(&pdu[..total - MBAP_HEADER]) {
         Some(reply) => Verdict::Reply(reply),
         None => Verdict::Reject(Discard::Foreign),
     }
 }
 
-/// What rejected bytes of an RTU line are.
+/// What rejected bytes of a line without transaction numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// Not known before this many bytes are there.
     Need(usize),
-    /// A whole frame whose check sum holds.
-    Frame { unit: u8, function: u8, total: usize },
+    /// A whole frame of `total` bytes whose check sum holds, and the length of the PDU in it.
+    Frame { unit: u8, function: u8, pdu: usize, total: usize },
     /// No frame.
     Noise,
 }
 
-/// Looks whether rejected bytes are a whole frame, meant for another question.
-pub(crate) fn form_of_rtu(bytes: &[u8]) -> Form {
+/// Looks whether rejected bytes are a whole frame, meant for another question. A frame with a transaction number is
+/// passed over without a look.
+pub(crate) fn form_of(framing: Framing, bytes: &[u8]) -> Form {
+    match framing {
+        Framing::Rtu => form_of_rtu(bytes),
+        Framing::Ascii => ascii::form_of(bytes),
+        Framing::Mbap => Form::Noise,
+    }
+}
+
+/// The length of the PDU of any answer, by its function and the byte after it.
+fn pdu_len(function: u8, third: u8) -> usize {
+    match function {
+        1..=4 => 2 + usize::from(third),
+        f if f & EXCEPTION_BIT != 0 => EXCEPTION_LEN,
+        22 => 7,
+        _ => 5,
+    }
+}
+
+fn form_of_rtu(bytes: &[u8]) -> Form {
     let [unit, function, third, ..] = bytes else { return Form::Need(3) };
-    let total = match function {
-        1..=4 => 5 + usize::from(*third),
-        f if f & EXCEPTION_BIT != 0 => 5,
-        22 => 10,
-        _ => 8,
-    };
+    let pdu = pdu_len(*function, *third);
+    let total = pdu + 3;
     match bytes.get(..total) {
         None => Form::Need(total),
-        Some(frame) if crc_holds(frame) => Form::Frame { unit: *unit, function: *function, total },
+        Some(frame) if crc_holds(frame) => Form::Frame { unit: *unit, function: *function, pdu, total },
         Some(_) => Form::Noise,
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! # Layout
 //!
-//! * [`link`]: serial port, serial server, Modbus TCP; character timing; link errors
+//! * [`link`]: serial port, serial server, TCP, TLS, UDP, modems that dial in; character timing; link errors
 //! * `frame`: requests to bytes, bytes to verdicts (pure)
 //! * `bus`: one transaction at a time, with every precaution against the answer to another question
 //! * [`plan`]: points to reads (pure); [`budget`]: whether they fit the line (pure)
@@ -38,7 +38,12 @@ pub mod stats;
 pub mod tap;
 
 pub use clock::now;
-pub use line::{FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, start_line};
+pub use line::{
+    FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, SettingCommand, SettingOutcome, start_dial_in_line,
+    start_line,
+};
+pub use link::dial_in::{Caller, Carries, DialIn, EntranceConfig, EntranceHandle, start_entrance};
+pub use link::tls::TlsFiles;
 pub use link::{LineConfig, Link, LinkError, Parity, SerialFormat};
 pub use plan::{Layout, Learned, Pace, ReadRequest, plan};
 pub use report::{DeviceHealth, FieldReport};

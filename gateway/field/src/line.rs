@@ -3,9 +3,11 @@
 //! It does one thing at a time and decides anew after each transaction, so a command waits for one transaction at most:
 //!
 //! ```text
-//!   relay command  >  its proof read  >  repeat of a failed or suspect read  >  probe of a silent device
+//!   command        >  its proof read  >  repeat of a failed or suspect read  >  probe of a silent device
 //!                  >  alarm poll  >  billing poll  >  bulk poll        (a poll late by its whole period counts as alarm)
 //! ```
+//!
+//! Where a device takes several questions at once, reads and probes are under way together (`window`).
 //!
 //! The health of a device:
 //!
@@ -16,12 +18,13 @@
 //!                          └──────────── answer (its readings are suspect until confirmed) ◄────┘ back-off step
 //! ```
 //!
-//! A silent device costs one probe per step, and all probes together at most a fifth of the line's time, so that the
-//! living never wait for the dead. A line that cannot be opened makes all its devices silent with
-//! [`BadReason::LineDown`] and is tried again by itself.
+//! A silent device costs one probe per step. Probes use what nobody else needs, and when all of the line is needed at
+//! most 2 % of it, so that the living never wait for the dead. A line that cannot be opened, or on which suddenly nobody
+//! is heard any more (`hearing`), makes all its devices silent with [`BadReason::LineDown`] and is tried again by
+//! itself.
 //!
-//! A power cut costs nothing that is not read again: the task keeps no state on disk. A relay command whose first byte
-//! may have been sent is never repeated by the task; whoever gave it finds the truth in the proof point.
+//! A power cut costs nothing that is not read again: the task keeps no state on disk. A command whose first byte
+//! may have been sent is never repeated by the task; whoever gave it finds the truth in the device.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,28 +35,39 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use crate::bus::{Bus, Timing};
 use crate::clock;
 use crate::doctor::{LineFacts, Wire};
 use crate::frame::Framing;
+use crate::link::dial_in::Seat;
 use crate::link::{Dial, LineConfig, Link};
+use crate::plan::Pace;
 use crate::report::{DeviceHealth, FieldReport, Reporter};
 use crate::stats::LineStats;
 use crate::tap::Tap;
 
+mod command;
 mod device;
+mod hearing;
 mod poll;
 mod relay;
 mod schedule;
+mod setting;
+mod window;
 
-use device::{Device, State};
-use relay::{Proving, Waiting};
+pub use command::PROOF_MAX;
+use command::{Order, Outcome, Proving, Waiting};
+use device::{Company, Device, State};
+use hearing::Hearing;
+use poll::Turn;
 pub use relay::{RelayCommand, RelayOutcome};
-use schedule::Slot;
+use schedule::{Next, Slot};
+pub use setting::{SettingCommand, SettingOutcome};
+pub use window::IN_FLIGHT_MAX;
 
-/// Relay commands that may wait on one line. More than that means that nobody looks at their outcomes.
+/// Commands that may wait on one line. More than that means that nobody looks at their outcomes.
 pub const COMMANDS_MAX: usize = 16;
 
 /// The longest the task sleeps while somebody waits for something that no timer announces: a full queue of reports, a
@@ -75,14 +89,14 @@ pub struct Periods {
 }
 
 impl Periods {
-    /// The period of one class, but no shorter than a line can keep.
+    /// The period of one class, but no shorter than a line can keep. Zero means as often as the line can.
     pub fn of(&self, class: PollClass) -> Duration {
         let period = match class {
             PollClass::Alarm => self.alarm,
             PollClass::Billing => self.billing,
             PollClass::Bulk => self.bulk,
         };
-        period.max(schedule::PERIOD_MIN)
+        if period.is_zero() { period } else { period.max(schedule::PERIOD_MIN) }
     }
 }
 
@@ -142,14 +156,25 @@ impl LineHandle {
     /// `valid_until`. Dropping the future before the first byte is sent withdraws the command; afterwards it changes
     /// nothing.
     pub async fn relay(&self, command: RelayCommand) -> RelayOutcome {
+        self.order(Order::Relay(command)).await.into()
+    }
+
+    /// Sets a point of a device and tells what it shows afterwards.
+    ///
+    /// Only what the device's profile lists as a setting can be set, within its limits; fire panels and lifts have none.
+    /// When it is sent, how long it waits and how it is withdrawn is as for [`LineHandle::relay`].
+    pub async fn write(&self, command: SettingCommand) -> SettingOutcome {
+        self.order(Order::Setting(command)).await.into()
+    }
+
+    async fn order(&self, order: Order) -> Outcome {
         let (answer, outcome) = oneshot::channel();
         self.stats.queue.add(1);
-        if self.commands.send(Waiting::new(command, answer)).await.is_err() {
+        if self.commands.send(Waiting::new(order, answer)).await.is_err() {
             self.stats.queue.sub(1);
-            return RelayOutcome::Unknown("the line has stopped; nothing was sent".into());
+            return Outcome::Unknown("the line has stopped; nothing was sent".into());
         }
-        let stopped =
-            || RelayOutcome::Unknown("the line stopped before the command was finished; read the relay".into());
+        let stopped = || Outcome::Unknown("the line stopped before the command was finished; read the device".into());
         outcome.await.unwrap_or_else(|_| stopped())
     }
 }
@@ -169,18 +194,27 @@ pub fn start_line(
     start(config.name, dial, timing, config.response_max, devices, reports, stop)
 }
 
+/// The same for the line of a DTU, which gets its connections at a [`Seat`] of its entrance.
+pub fn start_dial_in_line(
+    config: LineConfig,
+    seat: Arc<Seat>,
+    devices: Vec<FieldDevice>,
+    reports: mpsc::Sender<FieldReport>,
+    stop: CancellationToken,
+) -> (LineHandle, JoinHandle<()>) {
+    let timing = timing(&config);
+    start(config.name, Dial::Seat(seat), timing, config.response_max, devices, reports, stop)
+}
+
 pub(crate) fn timing(config: &LineConfig) -> Timing {
-    let framing = match config.link {
-        Link::Serial { .. } | Link::RtuOverTcp { .. } => Framing::Rtu,
-        Link::ModbusTcp { .. } => Framing::Mbap,
-    };
     let format = config.link.format();
     Timing {
-        framing,
+        framing: config.link.framing(),
         char_time: format.map_or(Duration::ZERO, |f| f.char_time()),
         t35: format.map_or(Duration::ZERO, |f| f.t35()),
         linger: config.linger,
-        turnaround: config.turnaround,
+        turnaround: Some(Pace::of(config).turnaround()),
+        in_flight_max: config.in_flight_max,
     }
 }
 
@@ -197,8 +231,10 @@ fn start(
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let start = Instant::now();
     let pace = timing.pace();
-    let devices: Vec<Device> = devices.into_iter().map(|d| Device::new(d, response_max, pace)).collect();
-    let slots = schedule::slots(&devices, start);
+    let company = if devices.len() == 1 { Company::Alone } else { Company::Shared };
+    let devices: Vec<Device> = devices.into_iter().map(|d| Device::new(d, response_max, pace, company)).collect();
+    let slots = schedule::slots(&name, &devices, start);
+    let window = window::window(&timing, &devices);
     let facts = LineFacts {
         wire: wire_of(&dial, timing.framing),
         char_time: timing.char_time,
@@ -214,6 +250,9 @@ fn start(
         inbox,
         waiting: Vec::new(),
         proving: Vec::new(),
+        window,
+        under_way: Vec::new(),
+        hearing: Hearing::default(),
         reporter: Reporter::new(reports, Arc::clone(&stats)),
         stats: Arc::clone(&stats),
         probes_from: start,
@@ -229,7 +268,7 @@ fn start(
 fn wire_of(dial: &Dial, framing: Framing) -> Wire {
     match (framing, dial) {
         (Framing::Mbap, _) => Wire::Network,
-        (_, Dial::Link(Link::Serial { .. })) => Wire::Serial,
+        (_, Dial::Link(Link::Serial { .. } | Link::AsciiSerial { .. })) => Wire::Serial,
         _ => Wire::SerialServer,
     }
 }
@@ -237,7 +276,10 @@ fn wire_of(dial: &Dial, framing: Framing) -> Wire {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LineHealth {
     Up,
+    /// It cannot be opened.
     Down,
+    /// It is open and nobody is heard.
+    Mute,
 }
 
 /// What to do next.
@@ -250,6 +292,10 @@ enum Job {
     Poll(usize),
     /// The silent device at this position.
     Probe(usize),
+    /// The device at this position, out of turn.
+    Witness(usize),
+    /// Wait for what is under way, but not beyond this moment.
+    Land(Instant),
     /// Try to open the line.
     Reopen,
     /// Nothing before this moment.
@@ -266,11 +312,16 @@ struct Line {
     waiting: Vec<Waiting>,
     /// Commands that were sent and are not proved yet; at most one per device.
     proving: Vec<Proving>,
+    /// Questions that may be under way at once.
+    window: u8,
+    /// Those that are, by their transaction numbers; only where more than one may be.
+    under_way: Vec<(u16, Turn)>,
+    hearing: Hearing,
     reporter: Reporter,
     stats: Arc<LineStats>,
     /// What the decoders' times count from.
     started: Instant,
-    /// No silent device is probed before.
+    /// Nobody has to wait for a probe before.
     probes_from: Instant,
     health: LineHealth,
     stop: CancellationToken,
@@ -293,6 +344,8 @@ impl Line {
                 Job::Prove(i) => self.prove(i).await,
                 Job::Poll(slot) => self.poll(slot).await,
                 Job::Probe(device) => self.probe(device).await,
+                Job::Witness(device) => self.witness(device).await,
+                Job::Land(until) => self.land(until).await,
                 Job::Reopen => {
                     // Success or not, the next round finds the line in its new state.
                     let _ = self.bus.ready().await;
@@ -306,33 +359,61 @@ impl Line {
 
     fn next(&self, now: Instant) -> Job {
         let look_again = if self.reporter.has_kept() || !self.waiting.is_empty() { LOOK_AGAIN } else { IDLE_MAX };
+        let alone = self.next_alone(now);
+        if !self.under_way.is_empty() && (alone.is_some() || self.bus.down_until().is_some() || self.is_full()) {
+            return Job::Land(now + look_again);
+        }
         if let Some(retry_at) = self.bus.down_until() {
             return if retry_at <= now { Job::Reopen } else { Job::Sleep(retry_at.min(now + look_again)) };
         }
-        if let Some(i) = self.next_command(now) {
-            return Job::Command(i);
+        if let Some(job) = alone {
+            return job;
         }
-        if let Some(i) = self.proving.iter().position(|p| p.next_try <= now) {
-            return Job::Prove(i);
-        }
-        let is_polled = |slot: &Slot| !self.devices[slot.device].is_silent();
-        if let Some(repeat) = self.slots.iter().position(|s| s.is_repeat() && is_polled(s)) {
-            return Job::Poll(repeat);
-        }
-        let probe = self.next_probe();
-        if let Some((device, at)) = probe
-            && at <= now
+        let poll = self.next_poll(now);
+        if let Next::Poll(s) = poll
+            && self.slots[s].is_repeat()
         {
-            return Job::Probe(device);
+            return Job::Poll(s);
         }
-        let due = self.slots.iter().enumerate().filter(|(_, s)| is_polled(s) && s.due <= now);
-        if let Some((slot, _)) = due.min_by_key(|(_, s)| s.urgency(now)) {
-            return Job::Poll(slot);
+        let witness = self.hearing.witness(&self.devices);
+        if let Some(i) = witness.filter(|i| self.devices[*i].ready(1).is_some_and(|from| from <= now)) {
+            return Job::Witness(i);
         }
-        let poll_at = self.slots.iter().filter(|s| is_polled(s)).map(|s| s.due).min();
+        let poll_at = match poll {
+            Next::Poll(_) => Some(now),
+            Next::Wait(until) => until,
+        };
+        let mut probe_at = None;
+        if let Some((i, due)) = self.next_probe() {
+            let from = if due > now { due } else { self.probe_from(i, poll_at, now) };
+            if from <= now {
+                return Job::Probe(i);
+            }
+            probe_at = Some(from);
+        }
+        if let Next::Poll(s) = poll {
+            return Job::Poll(s);
+        }
         let prove_at = self.proving.iter().map(|p| p.next_try).min();
-        let until = [poll_at, prove_at, probe.map(|(_, at)| at)].into_iter().flatten().min();
-        Job::Sleep(until.unwrap_or(now + IDLE_MAX).min(now + look_again))
+        let until = [poll_at, prove_at, probe_at].into_iter().flatten().min();
+        let until = until.unwrap_or(now + IDLE_MAX).min(now + look_again);
+        if self.under_way.is_empty() { Job::Sleep(until) } else { Job::Land(until) }
+    }
+
+    /// What must have the line for itself and is wanted now.
+    fn next_alone(&self, now: Instant) -> Option<Job> {
+        if let Some(i) = self.next_command(now) {
+            return Some(Job::Command(i));
+        }
+        self.proving.iter().position(|p| p.next_try <= now).map(Job::Prove)
+    }
+
+    fn next_poll(&self, now: Instant) -> Next {
+        let ready = |slot: &Slot| {
+            let device = &self.devices[slot.device];
+            if device.is_silent() { None } else { device.ready(self.in_flight_max(device)) }
+        };
+        Next::among(&self.slots, ready, now)
     }
 
     async fn sleep(&mut self, until: Instant) {
@@ -344,21 +425,29 @@ impl Line {
         }
     }
 
-    /// Tells everybody when the line goes down, and has every device looked for when it comes back.
+    /// Tells everybody when the line goes down or nobody is heard on it, and has every device looked for when that ends.
     fn note_line_health(&mut self) {
-        let health = if self.bus.down_until().is_some() { LineHealth::Down } else { LineHealth::Up };
+        let health = match self.bus.down_until() {
+            Some(_) => LineHealth::Down,
+            None if self.hearing.is_mute(self.devices.len()) => LineHealth::Mute,
+            None => LineHealth::Up,
+        };
         if health == self.health {
             return;
         }
         self.health = health;
+        match health {
+            LineHealth::Up => info!(line = %self.name, "line is up"),
+            LineHealth::Down => {}
+            LineHealth::Mute => warn!(line = %self.name,
+                "nobody answers on this line any more; look at the serial server, its supply and the cable"),
+        }
+        self.stats.mute.set(u64::from(health == LineHealth::Mute));
         for i in 0..self.devices.len() {
             match health {
-                LineHealth::Down => self.silence(i, BadReason::LineDown),
+                LineHealth::Down | LineHealth::Mute => self.silence(i, BadReason::LineDown),
                 LineHealth::Up => self.devices[i].probe_now(Instant::now()),
             }
-        }
-        if health == LineHealth::Up {
-            info!(line = %self.name, "line is up");
         }
     }
 

@@ -1,19 +1,37 @@
 //! What a line is made of: the port or socket, its character timing, and how it is opened.
 //!
-//! Three links carry Modbus: RTU on a serial port, RTU through a serial server (the same bytes in a TCP stream), and
-//! Modbus TCP. Whatever goes wrong below the frames becomes a [`LinkError`]; the kind of the operating system's error
-//! is told to people and never decided upon, because it differs between adapters and servers.
+//! ```text
+//!                     RTU             ASCII           MBAP (Modbus TCP's frames)
+//!   serial port       modbus_rtu      modbus_ascii
+//!   serial server     rtu_over_tcp    modbus_ascii
+//!   TCP                                               modbus_tcp
+//!   TLS                                               modbus_tls
+//!   UDP                                               modbus_udp
+//!   it dials us       dtu             dtu             dtu
+//! ```
+//!
+//! Nine ways, and one conversation: `bus` has the same deadlines, silences, drains and doubts over each of them. What a
+//! way brings along of its own stands in its module: a port that was replugged (`serial`), certificates
+//! ([`tls`]), datagrams (`udp`), modems that come and go ([`dial_in`]).
+//!
+//! Whatever goes wrong below the frames becomes a [`LinkError`]; the kind of the operating system's error is told to
+//! people and never decided upon, because it differs between adapters and servers.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_serial::SerialStream;
+use crate::frame::Framing;
+
+pub mod dial_in;
+mod serial;
+mod stream;
+pub mod tls;
+mod udp;
+
+use dial_in::DialIn;
+pub(crate) use stream::{Dial, Stream};
+use tls::{TlsError, TlsFiles};
 
 /// The longest a connection may take to be accepted, name look-up included.
 pub const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -62,7 +80,8 @@ impl SerialFormat {
 pub enum Link {
     /// Modbus RTU on a serial port of this machine.
     Serial {
-        /// Such as `/dev/ttyUSB0`; a `/dev/serial/by-id/` name survives replugging.
+        /// Such as `/dev/serial/by-id/usb-…`, which survives replugging; `/dev/ttyUSB0` may be another adapter
+        /// tomorrow.
         path: String,
         /// How characters look.
         format: SerialFormat,
@@ -74,27 +93,74 @@ pub enum Link {
         /// How characters look on the serial side, for the silences and deadlines.
         format: SerialFormat,
     },
+    /// Modbus ASCII on a serial port of this machine.
+    AsciiSerial {
+        /// As in [`Link::Serial`].
+        path: String,
+        /// How characters look; 7 or 8 data bits.
+        format: SerialFormat,
+    },
+    /// Modbus ASCII frames in the TCP stream of a serial server.
+    AsciiOverTcp {
+        /// `host:port`.
+        address: String,
+        /// How characters look on the serial side, for the deadlines.
+        format: SerialFormat,
+    },
     /// Modbus TCP.
     ModbusTcp {
         /// `host:port`.
         address: String,
     },
+    /// Modbus TCP inside TLS (Modbus/TCP Security), both sides with a certificate.
+    ModbusTls {
+        /// `host:port`.
+        address: String,
+        /// Whom to believe, and who we are.
+        tls: TlsFiles,
+    },
+    /// Modbus TCP's frames, one in a UDP datagram.
+    ModbusUdp {
+        /// `host:port`.
+        address: String,
+    },
+    /// The bus behind a modem that connects to us.
+    DialIn(DialIn),
 }
 
 impl Link {
     /// The port or address, as people know it.
     pub fn place(&self) -> &str {
         match self {
-            Link::Serial { path, .. } => path,
-            Link::RtuOverTcp { address, .. } | Link::ModbusTcp { address } => address,
+            Link::Serial { path, .. } | Link::AsciiSerial { path, .. } => path,
+            Link::RtuOverTcp { address, .. }
+            | Link::AsciiOverTcp { address, .. }
+            | Link::ModbusTcp { address }
+            | Link::ModbusTls { address, .. }
+            | Link::ModbusUdp { address } => address,
+            Link::DialIn(dial_in) => &dial_in.entrance,
         }
     }
 
     /// The character format; `None` where no serial line is known of.
     pub fn format(&self) -> Option<&SerialFormat> {
         match self {
-            Link::Serial { format, .. } | Link::RtuOverTcp { format, .. } => Some(format),
-            Link::ModbusTcp { .. } => None,
+            Link::Serial { format, .. }
+            | Link::RtuOverTcp { format, .. }
+            | Link::AsciiSerial { format, .. }
+            | Link::AsciiOverTcp { format, .. } => Some(format),
+            Link::ModbusTcp { .. } | Link::ModbusTls { .. } | Link::ModbusUdp { .. } => None,
+            Link::DialIn(dial_in) => dial_in.carries.format(),
+        }
+    }
+
+    /// Which envelope its requests travel in.
+    pub(crate) fn framing(&self) -> Framing {
+        match self {
+            Link::Serial { .. } | Link::RtuOverTcp { .. } => Framing::Rtu,
+            Link::AsciiSerial { .. } | Link::AsciiOverTcp { .. } => Framing::Ascii,
+            Link::ModbusTcp { .. } | Link::ModbusTls { .. } | Link::ModbusUdp { .. } => Framing::Mbap,
+            Link::DialIn(dial_in) => dial_in.carries.framing(),
         }
     }
 }
@@ -111,6 +177,9 @@ pub struct LineConfig {
     /// How long its devices typically think before their answer begins, where that was measured; the plan of its reads
     /// counts with it.
     pub turnaround: Option<Duration>,
+    /// Questions that may be under way at once where several devices share a Modbus TCP connection, such as the units
+    /// behind a gateway; at least 1. A device that has the connection for itself says so in its profile.
+    pub in_flight_max: u8,
     /// How long an RTU line stays silent after a request that was not answered properly, so that a late answer is
     /// heard and thrown away before anything else is asked.
     pub linger: Duration,
@@ -133,138 +202,48 @@ pub enum LinkError {
         /// The address.
         place: String,
     },
+    /// A file of our side of TLS cannot be used.
+    #[error("cannot open {place}: {source}")]
+    Files {
+        /// The address.
+        place: String,
+        /// Which file, and why.
+        source: TlsError,
+    },
+    /// The two sides of TLS do not trust each other.
+    #[error(
+        "{place} and the gateway do not agree on TLS: {source}; check `ca`, `server_name`, the clocks of both, and \
+        whether the device knows the gateway's certificate"
+    )]
+    Handshake {
+        /// The address.
+        place: String,
+        /// What was not believed.
+        source: io::Error,
+    },
+    /// The modem of this line is not here.
+    #[error(
+        "DTU {who} has not dialled in to {entrance}; check its power, SIM card and signal, and the server address \
+        and port it is set to"
+    )]
+    NotDialledIn {
+        /// Its registration, or the name of its line.
+        who: String,
+        /// The name of the entrance in the site file.
+        entrance: String,
+    },
+    /// The modem dialled in once more, and its old connection is no longer used.
+    #[error("DTU {who} dialled in again; its new connection is used from now on")]
+    Replaced {
+        /// Its registration, or the name of its line.
+        who: String,
+    },
     /// The other side closed the connection.
     #[error("the other side closed the connection; check that no other master uses the serial server")]
     Closed,
     /// Reading or writing failed.
     #[error("the connection broke: {0}; check power and cable")]
     Io(#[from] io::Error),
-}
-
-/// An open port or socket.
-#[derive(Debug)]
-pub(crate) enum Stream {
-    Tcp(TcpStream),
-    Serial(SerialStream),
-    #[cfg(test)]
-    Memory(tokio::io::DuplexStream),
-}
-
-/// How a line gets its stream.
-pub(crate) enum Dial {
-    Link(Link),
-    /// A test hands out the streams itself; `None` is a refused connection.
-    #[cfg(test)]
-    Script(Box<dyn FnMut() -> Option<Stream> + Send + Sync>),
-}
-
-impl Dial {
-    pub(crate) async fn open(&mut self) -> Result<Stream, LinkError> {
-        match self {
-            Dial::Link(link) => link.open().await,
-            #[cfg(test)]
-            Dial::Script(next) => {
-                let refused = || LinkError::Open { place: "script".into(), source: io::ErrorKind::NotFound.into() };
-                next().ok_or_else(refused)
-            }
-        }
-    }
-}
-
-impl Link {
-    async fn open(&self) -> Result<Stream, LinkError> {
-        let place = self.place().to_owned();
-        match self {
-            Link::Serial { path, format } => match open_serial(path, format) {
-                Ok(port) => Ok(Stream::Serial(port)),
-                Err(source) => Err(LinkError::Open { place, source }),
-            },
-            Link::RtuOverTcp { address, .. } | Link::ModbusTcp { address } => {
-                match tokio::time::timeout(CONNECT_MAX, TcpStream::connect(address.as_str())).await {
-                    Err(_) => Err(LinkError::OpenTimeout { place }),
-                    Ok(Err(source)) => Err(LinkError::Open { place, source }),
-                    Ok(Ok(socket)) => {
-                        // A request is one small segment; waiting for more to send would only delay it.
-                        socket.set_nodelay(true)?;
-                        Ok(Stream::Tcp(socket))
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn open_serial(path: &str, format: &SerialFormat) -> io::Result<SerialStream> {
-    use tokio_serial::{DataBits, Parity as P, StopBits};
-    let unsupported = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what.to_owned());
-    let data_bits =
-        DataBits::try_from(format.data_bits).map_err(|()| unsupported("data bits must lie between 5 and 8"))?;
-    let stop_bits = StopBits::try_from(format.stop_bits).map_err(|()| unsupported("stop bits must be 1 or 2"))?;
-    let parity = match format.parity {
-        Parity::None => P::None,
-        Parity::Even => P::Even,
-        Parity::Odd => P::Odd,
-    };
-    let builder = tokio_serial::new(path, format.baud).data_bits(data_bits).parity(parity).stop_bits(stop_bits);
-    SerialStream::open(&builder).map_err(io::Error::from)
-}
-
-impl Stream {
-    /// Reads what there is, up to the length of `buffer`. Safe to cancel: no byte is lost.
-    pub(crate) async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, LinkError> {
-        let read = match self {
-            Stream::Tcp(io) => io.read(buffer).await,
-            Stream::Serial(io) => io.read(buffer).await,
-            #[cfg(test)]
-            Stream::Memory(io) => io.read(buffer).await,
-        };
-        closed_if_zero(read?)
-    }
-
-    /// Reads what there is without waiting; `None` if there is nothing.
-    pub(crate) async fn read_now(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, LinkError> {
-        // The runtime notices arrived bytes when it looks at the sockets; give it the occasion.
-        tokio::task::yield_now().await;
-        let mut buffer = ReadBuf::new(buffer);
-        let polled = poll_fn(|cx| {
-            let result = match self {
-                Stream::Tcp(io) => Pin::new(io).poll_read(cx, &mut buffer),
-                Stream::Serial(io) => Pin::new(io).poll_read(cx, &mut buffer),
-                #[cfg(test)]
-                Stream::Memory(io) => Pin::new(io).poll_read(cx, &mut buffer),
-            };
-            Poll::Ready(match result {
-                Poll::Ready(done) => Some(done),
-                Poll::Pending => None,
-            })
-        });
-        match tokio::task::unconstrained(polled).await {
-            None => Ok(None),
-            Some(done) => {
-                done?;
-                closed_if_zero(buffer.filled().len()).map(Some)
-            }
-        }
-    }
-
-    pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
-        match self {
-            Stream::Tcp(io) => io.write_all(bytes).await?,
-            Stream::Serial(io) => io.write_all(bytes).await?,
-            #[cfg(test)]
-            Stream::Memory(io) => io.write_all(bytes).await?,
-        }
-        Ok(())
-    }
-
-    /// Whether a new stream is to be had after a failure. A serial port is the same wire however often it is opened.
-    pub(crate) fn is_replaceable(&self) -> bool {
-        !matches!(self, Stream::Serial(_))
-    }
-}
-
-fn closed_if_zero(read: usize) -> Result<usize, LinkError> {
-    if read == 0 { Err(LinkError::Closed) } else { Ok(read) }
 }
 
 #[cfg(test)]

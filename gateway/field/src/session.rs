@@ -21,7 +21,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use guanjia_core::profile::{ReadLimits, Table};
+use guanjia_core::profile::{Mismatch, ReadLimits, Table};
 use tokio::time::Instant;
 
 use crate::bus::{Ask, Bus, Miss};
@@ -147,6 +147,18 @@ pub enum SessionError {
         unit: u8,
         /// The exception code (Modbus Application Protocol V1.1b3, 7).
         code: u8,
+    },
+    /// It is not the device the profile describes.
+    #[error(
+        "unit {unit} is another device: its {} reads {}, not {}; correct the profile, or find the right one with guanjia \
+         probe",
+        mismatch.what, mismatch.found, mismatch.expected
+    )]
+    Another {
+        /// The unit that was asked.
+        unit: u8,
+        /// What tells.
+        mismatch: Mismatch,
     },
     /// The request cannot be asked at all.
     #[error("{0}")]
@@ -282,11 +294,13 @@ impl Session {
             Ok(()) => Ok(()),
             Err(Miss::Noise) => Err(SessionError::Noise),
             Err(Miss::Link(error)) => Err(error.into()),
-            Err(Miss::Down | Miss::Timeout | Miss::Discarded) => match Dial::Link(self.link.clone()).open().await {
-                Ok(_) => Err(LinkError::Closed.into()),
-                Err(error) if is_busy(&error) => Err(SessionError::Busy { place: self.link.place().to_owned() }),
-                Err(error) => Err(error.into()),
-            },
+            Err(Miss::Down | Miss::Timeout | Miss::Discarded) => {
+                match Dial::Link(self.link.clone()).open(&self.stats).await {
+                    Ok(_) => Err(LinkError::Closed.into()),
+                    Err(error) if is_busy(&error) => Err(SessionError::Busy { place: self.link.place().to_owned() }),
+                    Err(error) => Err(error.into()),
+                }
+            }
         }
     }
 }

@@ -134,10 +134,12 @@ impl DeviceStats {
 pub struct LineStats {
     /// Nanoseconds during which the line was occupied, silences included. Divided by time it is the bus load.
     pub busy_nanos: Counter,
-    /// Gauge: relay commands that wait for their first byte.
+    /// Gauge: commands that wait for their first byte.
     pub queue: Counter,
     /// Gauge: 1 while the port is open or the socket connected.
     pub connected: Counter,
+    /// Gauge: 1 while the line is open and none of its devices is heard.
+    pub mute: Counter,
     /// Times the port was opened or the socket connected.
     pub connects: Counter,
     /// Bytes that lay on the line before a request was sent and were thrown away.

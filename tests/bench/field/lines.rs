@@ -72,7 +72,7 @@ fn run(lines: Vec<(LineConfig, Vec<FieldDevice>)>) -> anyhow::Result<()> {
 }
 
 fn config(name: String, link: Link) -> LineConfig {
-    LineConfig { name: name.into(), link, response_max: None, turnaround: None, linger: LINGER }
+    LineConfig { name: name.into(), link, response_max: None, turnaround: None, in_flight_max: 1, linger: LINGER }
 }
 
 fn field_device(profile: &Arc<Profile>, device: usize, unit: u8, period: Duration) -> FieldDevice {
@@ -89,12 +89,11 @@ fn field_device(profile: &Arc<Profile>, device: usize, unit: u8, period: Duratio
 /// A model with `reads` times 100 registers, two to a point.
 fn profile(reads: u16, in_flight_max: u8) -> Profile {
     let point = |n: u16| {
-        let place = Registers { count: 2, ..Registers::new(Table::Holding, 2 * n, WireType::F32) };
-        PointDef { poll: PollClass::Alarm, ..PointDef::new(&format!("value_{n}"), Source::Registers(place)) }
+        let place = Registers::new(Table::Holding, 2 * n, WireType::F32);
+        let point = PointDef::new(&format!("value_{n}"), Source::Registers(place));
+        PointDef { poll: PollClass::Alarm, ..point }
     };
     let points = (0..reads * REGISTERS_READ / 2).map(point).collect();
-    Profile {
-        limits: ReadLimits { registers_max: REGISTERS_READ, in_flight_max, ..ReadLimits::default() },
-        ..Profile::new("bench", EquipmentClass::Sensor, points)
-    }
+    let limits = ReadLimits { registers_max: REGISTERS_READ, in_flight_max, ..ReadLimits::default() };
+    Profile { limits, ..Profile::new("bench", EquipmentClass::Sensor, points) }
 }

@@ -3,7 +3,7 @@
 //!     cargo bench -p guanjia-tests --bench field                      everything, about 20 minutes
 //!     cargo bench -p guanjia-tests --bench field -- many serial       only these
 //!     cargo bench -p guanjia-tests --bench field -- soak --seconds 12960
-//!     cargo bench -p guanjia-tests --bench field -- --quick           a minute: does it measure what it says?
+//!     cargo bench -p guanjia-tests --bench field -- --quick           two minutes: does it measure what it says?
 //!
 //! | name | what |
 //! |---|---|
@@ -56,9 +56,10 @@ impl Extent {
         if self.quick { few } else { wanted }
     }
 
-    /// How long to count: `--seconds`, or as many as given; two when it must be quick.
+    /// How long to count: `--seconds`, or as many as given; a fifteenth of that when it must be quick, and never less
+    /// than two seconds.
     pub fn window(self, seconds: u64) -> Duration {
-        Duration::from_secs(if self.quick { 2 } else { self.seconds.unwrap_or(seconds) })
+        Duration::from_secs(if self.quick { (seconds / 15).max(2) } else { self.seconds.unwrap_or(seconds) })
     }
 
     /// The aim; none when it must be quick.

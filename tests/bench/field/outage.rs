@@ -71,25 +71,25 @@ fn first_arrivals(rig: &Rig) -> Vec<u64> {
 /// Cycles of the fastest period there is, with an outage every so often: does memory stay where it is?
 pub async fn soak(extent: Extent) -> anyhow::Result<()> {
     let (devices, fastest) = (extent.of(50, 10), Duration::from_millis(50));
-    let lasts = extent.window(180);
-    println!("{devices} devices every 50 ms for {} s, all off for a second twelve times", lasts.as_secs());
+    let (lasts, outages) = (extent.window(180), extent.of(12, 4));
+    println!("{devices} devices every 50 ms for {} s, all off for a second {outages} times", lasts.as_secs());
     let rig = Rig::start(devices, 0, fastest, None).await?;
     let pid = rig.pid()?;
     let (mut memory, mut requests) = (Vec::new(), 0);
-    for _ in 0..12 {
+    for _ in 0..outages {
         let begun = Instant::now();
-        tokio::time::sleep(lasts / 24).await;
+        tokio::time::sleep(lasts / (2 * outages as u32)).await;
         rig.plant.go_down()?;
         tokio::time::sleep(Duration::from_secs(1)).await;
         rig.plant.come_up()?;
-        tokio::time::sleep((lasts / 12).saturating_sub(begun.elapsed())).await;
+        tokio::time::sleep((lasts / outages as u32).saturating_sub(begun.elapsed())).await;
         memory.push(resident_bytes(pid)? as f64 / 1e6);
         requests += rig.plant.requests(Caller::Gateway);
         rig.plant.clear();
     }
     let cycles = requests / devices;
     // The first quarter fills what is filled once: queues, pages of the allocator.
-    let settled = &memory[3..];
+    let settled = &memory[outages / 4..];
     let (low, high) = settled.iter().fold((f64::MAX, f64::MIN), |(low, high), m| (low.min(*m), high.max(*m)));
     let beside = format!("at 1 s a cycle that is {:.1} h of every device", cycles as f64 / 3600.0);
     row("cycles of every device", cycles as f64, "", Aim::Stated, &beside);

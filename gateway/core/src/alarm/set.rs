@@ -61,8 +61,11 @@ impl AlarmSet {
 
     /// Takes one reading.
     pub fn on_reading(&mut self, now: Timestamp, reading: &Reading) -> Vec<(AlarmIx, Transition)> {
-        let watchers = self.by_point.get(&reading.point).cloned().unwrap_or_default();
-        watchers.into_iter().filter_map(|ix| self.step(ix, |alarm| alarm.observe(now, reading))).collect()
+        // Taken out for the while, because a step needs the whole set; nothing else looks at the index meanwhile.
+        let Some(watchers) = self.by_point.get_mut(&reading.point).map(std::mem::take) else { return Vec::new() };
+        let steps = watchers.iter().filter_map(|ix| self.step(*ix, |alarm| alarm.observe(now, reading))).collect();
+        self.by_point.insert(reading.point, watchers);
+        steps
     }
 
     /// Takes the poll health of a device.

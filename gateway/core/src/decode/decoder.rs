@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DecodeError, decode, decode_bit, measure, shifted};
-use crate::profile::{Extent, Number, PointKind, Profile, Source, UnitInput};
+use crate::profile::{Extent, Number, PointDef, PointKind, PollClass, Profile, Source, UnitInput};
 use crate::reading::{Decimal, Value};
 
 /// What a device answered to a read.
@@ -64,7 +64,7 @@ struct Kept {
 impl Decoder {
     /// A decoder that has heard nothing yet. `age_max` tells how old a remembered ratio or unit may be, by the poll
     /// class of its point: some periods of that class.
-    pub fn new(profile: Arc<Profile>, age_max: impl Fn(crate::profile::PollClass) -> Duration) -> Self {
+    pub fn new(profile: Arc<Profile>, age_max: impl Fn(PollClass) -> Duration) -> Self {
         let mut needed = vec![false; profile.points.len()];
         let mut derived = Vec::new();
         for (i, point) in profile.points.iter().enumerate() {
@@ -79,11 +79,7 @@ impl Decoder {
         if let Some(needed) = profile.heartbeat.and_then(|heartbeat| needed.get_mut(heartbeat.point)) {
             *needed = true;
         }
-        let part = |(is_needed, point): (bool, &crate::profile::PointDef)| Part {
-            is_needed,
-            age_max: age_max(point.poll),
-            kept: None,
-        };
+        let part = |(is_needed, point): (bool, &PointDef)| Part { is_needed, age_max: age_max(point.poll), kept: None };
         let is_plain = !needed.contains(&true) && profile.heartbeat.is_none();
         let parts = if is_plain { Vec::new() } else { needed.into_iter().zip(&profile.points).map(part).collect() };
         Self { profile, parts, derived, turn: 0, moved: None }
@@ -211,16 +207,21 @@ impl Decoder {
         let words = words.get(start..start + usize::from(place.count));
         let words = words.ok_or(DecodeError::WordCount { expected: usize::from(place.count), got: 0 })?;
         let mut number = Number::of(&measure(point, words)?).ok_or(DecodeError::Text)?;
-        let times = |a: Number, b: Number| a.times(b).ok_or(DecodeError::Overflow);
         if let Some(exponent) = point.inputs.exponent {
             let Some(Number::Exact(power)) = self.part(exponent, now) else { return Err(DecodeError::Input) };
             let power = power.rescale(0).and_then(|p| i8::try_from(p).ok()).ok_or(DecodeError::Input)?;
-            number = times(number, Number::Exact(Decimal::new(1, power)))?;
+            number = number.times(Number::Exact(Decimal::new(1, power))).ok_or(DecodeError::Overflow)?;
         }
         let offset = shifted(number.value().ok_or(DecodeError::Overflow)?, point.offset)?;
         number = Number::of(&offset).ok_or(DecodeError::Text)?;
+        self.finished(point, number, now)
+    }
+
+    /// The number after the ratios and the unit of the device.
+    fn finished(&self, point: &PointDef, mut number: Number, now: Duration) -> Result<Value, DecodeError> {
         for &factor in &point.inputs.times {
-            number = times(number, self.part(factor, now).ok_or(DecodeError::Input)?)?;
+            let factor = self.part(factor, now).ok_or(DecodeError::Input)?;
+            number = number.times(factor).ok_or(DecodeError::Overflow)?;
         }
         if let Some(unit) = &point.inputs.unit {
             number = self.in_unit(number, unit, now)?;
@@ -240,7 +241,7 @@ impl Decoder {
         let point = self.profile.points.get(i).ok_or(DecodeError::NotRegisters)?;
         let Source::Derived(formula) = &point.source else { return Err(DecodeError::NotRegisters) };
         let number = formula.value(&mut |input| self.part(input, now)).ok_or(DecodeError::Input)?;
-        number.value().ok_or(DecodeError::NotFinite)
+        self.finished(point, number, now)
     }
 
     /// What a point that another one needs says: in this answer, or remembered if it is a setting of the device.

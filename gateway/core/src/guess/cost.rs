@@ -3,7 +3,7 @@
 //! Ten tenths say "half as likely". The order of the list is the only thing that matters; the numbers are judged from
 //! the register maps of the library and from what people report about others.
 
-use crate::profile::Order;
+use crate::profile::{Order, WordOrder};
 use crate::reading::Decimal;
 
 use super::{Factor, FactorKind, Fit, Form, Guess};
@@ -47,19 +47,23 @@ fn form(form: Form) -> u32 {
         Form::I64 => 16,
         Form::Bcd(1 | 2) => 20,
         Form::Bcd(_) => 25,
-        Form::Mod10k => 45,
+        Form::U48 => 30,
+        Form::Mod10k(2) => 45,
+        Form::Mod10k(_) => 50,
         Form::F16 => 55,
     }
 }
 
-fn order(form: Form, bytes: Order, words: Order) -> u32 {
+fn order(form: Form, bytes: Order, words: WordOrder) -> u32 {
     match (bytes, words) {
-        (Order::Big, Order::Big) => 0,
-        (Order::Big, Order::Little) => 10,
-        (Order::Little, Order::Little) => 30,
+        (Order::Big, WordOrder::Big) => 0,
+        (Order::Big, WordOrder::Little) => 10,
+        (Order::Little, WordOrder::Little) => 30,
         // A single register has no order of words.
-        (Order::Little, Order::Big) if form.words() == 1 => 40,
-        (Order::Little, Order::Big) => 42,
+        (Order::Little, WordOrder::Big) if form.words() == 1 => 40,
+        (Order::Little, WordOrder::Big) => 42,
+        (Order::Big, WordOrder::SwappedInPairs | WordOrder::SwappedPairs) => 40,
+        (Order::Little, WordOrder::SwappedInPairs | WordOrder::SwappedPairs) => 60,
     }
 }
 

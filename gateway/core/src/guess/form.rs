@@ -1,6 +1,6 @@
 //! The forms a number has on the wire, and what raw number words are in each.
 
-use crate::profile::Order;
+use crate::profile::{Order, WireType, WordOrder};
 
 /// How a number is laid into registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +15,8 @@ pub enum Form {
     F32,
     /// Two's complement 32 bit.
     I32,
+    /// Unsigned 48 bit.
+    U48,
     /// Unsigned 64 bit.
     U64,
     /// IEEE 754 binary64.
@@ -23,15 +25,15 @@ pub enum Form {
     I64,
     /// Packed decimal digits, four a register; one, two, three or four registers.
     Bcd(u8),
-    /// The first register counts ten-thousands; bit 15 of it is the sign.
-    Mod10k,
+    /// A number to the base of 10,000, one digit a register; bit 15 of the first is the sign. Two to four registers.
+    Mod10k(u8),
     /// IEEE 754 binary16.
     F16,
 }
 
 impl Form {
     /// Every form, the commonest first.
-    pub const ALL: [Form; 14] = [
+    pub const ALL: [Form; 17] = [
         Form::U16,
         Form::I16,
         Form::U32,
@@ -44,7 +46,10 @@ impl Form {
         Form::Bcd(2),
         Form::Bcd(3),
         Form::Bcd(4),
-        Form::Mod10k,
+        Form::U48,
+        Form::Mod10k(2),
+        Form::Mod10k(3),
+        Form::Mod10k(4),
         Form::F16,
     ];
 
@@ -52,9 +57,28 @@ impl Form {
     pub fn words(self) -> usize {
         match self {
             Form::U16 | Form::I16 | Form::F16 => 1,
-            Form::U32 | Form::I32 | Form::F32 | Form::Mod10k => 2,
+            Form::U32 | Form::I32 | Form::F32 => 2,
+            Form::U48 => 3,
             Form::U64 | Form::I64 | Form::F64 => 4,
-            Form::Bcd(words) => usize::from(words),
+            Form::Bcd(words) | Form::Mod10k(words) => usize::from(words),
+        }
+    }
+
+    /// The type as profiles have it.
+    pub fn wire(self) -> WireType {
+        match self {
+            Form::U16 => WireType::U16,
+            Form::I16 => WireType::I16,
+            Form::U32 => WireType::U32,
+            Form::I32 => WireType::I32,
+            Form::U48 => WireType::U48,
+            Form::U64 => WireType::U64,
+            Form::I64 => WireType::I64,
+            Form::F16 => WireType::F16,
+            Form::F32 => WireType::F32,
+            Form::F64 => WireType::F64,
+            Form::Bcd(_) => WireType::Bcd,
+            Form::Mod10k(_) => WireType::Mod10k,
         }
     }
 
@@ -68,10 +92,16 @@ impl Form {
         }
     }
 
-    /// The orders of bytes and words in which it is found.
-    pub fn orders(self) -> impl Iterator<Item = (Order, Order)> {
-        let words: &[Order] = if self.words() == 1 { &[Order::Big] } else { &[Order::Big, Order::Little] };
-        words.iter().flat_map(|words| [(Order::Big, *words), (Order::Little, *words)])
+    /// The orders of bytes and words in which it is found. The last two orders of words differ from the others for four
+    /// registers only.
+    pub fn orders(self) -> impl Iterator<Item = (Order, WordOrder)> {
+        let known = match self.words() {
+            1 => 1,
+            2 | 3 => 2,
+            _ => WordOrder::ALL.len(),
+        };
+        let words = WordOrder::ALL.into_iter().take(known);
+        words.flat_map(|words| [(Order::Big, words), (Order::Little, words)])
     }
 
     /// The share of a number by which its own representation may be off.
@@ -84,18 +114,16 @@ impl Form {
     }
 
     /// The raw number; `None` if the words are none of this form: another count, a digit above 9, NaN, infinite.
-    pub fn raw(self, words: &[u16], bytes: Order, order: Order) -> Option<f64> {
-        if words.len() != self.words() || words.len() > 4 {
+    pub fn raw(self, words: &[u16], bytes: Order, order: WordOrder) -> Option<f64> {
+        let count = self.words();
+        if words.len() != count {
             return None;
         }
+        let word = |i: usize| words.get(order.place(i, count)).copied();
         let byte = |word: u16| if bytes == Order::Little { word.swap_bytes() } else { word };
-        let push = |raw: u64, word: &u16| raw << 16 | u64::from(byte(*word));
-        let bits = match order {
-            Order::Big => words.iter().fold(0, push),
-            Order::Little => words.iter().rev().fold(0, push),
-        };
+        let bits = (0..count).try_fold(0, |bits: u64, i| Some(bits << 16 | u64::from(byte(word(i)?))))?;
         let raw = match self {
-            Form::U16 | Form::U32 | Form::U64 => bits as f64,
+            Form::U16 | Form::U32 | Form::U48 | Form::U64 => bits as f64,
             Form::I16 => f64::from(bits as u16 as i16),
             Form::I32 => f64::from(bits as u32 as i32),
             Form::I64 => bits as i64 as f64,
@@ -103,7 +131,7 @@ impl Form {
             Form::F32 => f64::from(f32::from_bits(bits as u32)),
             Form::F64 => f64::from_bits(bits),
             Form::Bcd(_) => bcd(bits)?,
-            Form::Mod10k => mod10k(bits)?,
+            Form::Mod10k(words) => mod10k(bits, words)?,
         };
         raw.is_finite().then_some(raw)
     }
@@ -116,10 +144,14 @@ fn bcd(bits: u64) -> Option<f64> {
     })
 }
 
-fn mod10k(bits: u64) -> Option<f64> {
-    let (high, low) = (bits >> 16 & 0x7FFF, bits & 0xFFFF);
-    let magnitude = (high * 10_000 + low) as f64;
-    (low < 10_000).then_some(if bits & 0x8000_0000 == 0 { magnitude } else { -magnitude })
+fn mod10k(bits: u64, words: u8) -> Option<f64> {
+    let sign = 0x8000 << (16 * (u32::from(words) - 1));
+    let magnitude = (0..words).rev().try_fold(0.0, |number, i| {
+        let digit = (bits & !sign) >> (16 * u32::from(i)) & 0xFFFF;
+        // The first may be as large as its fifteen bits.
+        (digit < 10_000 || i == words - 1).then_some(number * 10_000.0 + digit as f64)
+    })?;
+    Some(if bits & sign == 0 { magnitude } else { -magnitude })
 }
 
 /// IEEE 754 binary16: sign, five bits of exponent, ten of fraction.

@@ -2,6 +2,8 @@ use super::*;
 
 const B: Order = Order::Big;
 const L: Order = Order::Little;
+const WB: WordOrder = WordOrder::Big;
+const WL: WordOrder = WordOrder::Little;
 
 fn shown(text: &str) -> Shown {
     text.parse().unwrap()
@@ -16,7 +18,7 @@ fn sample(words: &str, display: &str) -> Sample {
 }
 
 /// The first guess as people say it: place, form, orders, factor, offset.
-fn first(samples: &[Sample]) -> (usize, Form, Order, Order, f64, f64) {
+fn first(samples: &[Sample]) -> (usize, Form, Order, WordOrder, f64, f64) {
     let guesses = guess(samples).unwrap();
     let best = guesses.first().expect("something fits");
     (best.at, best.form, best.bytes, best.words, best.factor.to_f64(), best.offset.to_f64())
@@ -25,19 +27,19 @@ fn first(samples: &[Sample]) -> (usize, Form, Order, Order, f64, f64) {
 #[test]
 fn the_usual_registers_are_read_from_one_sample() {
     let cases = [
-        ("436A A2CB", "234.6", (0, Form::F32, B, B, 1.0, 0.0)),
-        ("A2CB 436A", "234.6", (0, Form::F32, B, L, 1.0, 0.0)),
-        ("6A43 CBA2", "234.64", (0, Form::F32, L, B, 1.0, 0.0)),
-        ("CBA2 6A43", "234.64", (0, Form::F32, L, L, 1.0, 0.0)),
-        ("092A", "234.6", (0, Form::U16, B, B, 0.1, 0.0)),
-        ("2A09", "234.6", (0, Form::U16, L, B, 0.1, 0.0)),
-        ("FF9C", "-10.0", (0, Form::I16, B, B, 0.1, 0.0)),
-        ("0001 E240", "1234.56", (0, Form::U32, B, B, 0.01, 0.0)),
-        ("E240 0001", "1234.56", (0, Form::U32, B, L, 0.01, 0.0)),
-        ("0012 3456", "1234.56", (0, Form::Bcd(2), B, B, 0.01, 0.0)),
-        ("0000 0000 0001 E240", "123.456", (0, Form::U64, B, B, 0.001, 0.0)),
-        ("405E DD2F 1A9F BE77", "123.456", (0, Form::F64, B, B, 1.0, 0.0)),
-        ("000C 0D80", "123456", (0, Form::Mod10k, B, B, 1.0, 0.0)),
+        ("436A A2CB", "234.6", (0, Form::F32, B, WB, 1.0, 0.0)),
+        ("A2CB 436A", "234.6", (0, Form::F32, B, WL, 1.0, 0.0)),
+        ("6A43 CBA2", "234.64", (0, Form::F32, L, WB, 1.0, 0.0)),
+        ("CBA2 6A43", "234.64", (0, Form::F32, L, WL, 1.0, 0.0)),
+        ("092A", "234.6", (0, Form::U16, B, WB, 0.1, 0.0)),
+        ("2A09", "234.6", (0, Form::U16, L, WB, 0.1, 0.0)),
+        ("FF9C", "-10.0", (0, Form::I16, B, WB, 0.1, 0.0)),
+        ("0001 E240", "1234.56", (0, Form::U32, B, WB, 0.01, 0.0)),
+        ("E240 0001", "1234.56", (0, Form::U32, B, WL, 0.01, 0.0)),
+        ("0012 3456", "1234.56", (0, Form::Bcd(2), B, WB, 0.01, 0.0)),
+        ("0000 0000 0001 E240", "123.456", (0, Form::U64, B, WB, 0.001, 0.0)),
+        ("405E DD2F 1A9F BE77", "123.456", (0, Form::F64, B, WB, 1.0, 0.0)),
+        ("000C 0D80", "123456", (0, Form::Mod10k(2), B, WB, 1.0, 0.0)),
     ];
     for (words, display, expected) in cases {
         assert_eq!(first(&[sample(words, display)]), expected, "{words} shows {display}");
@@ -47,12 +49,12 @@ fn the_usual_registers_are_read_from_one_sample() {
 #[test]
 fn a_value_is_found_in_a_wide_window() {
     let window = "1F3A 8821 0077 0009 436A A2CB 4102 5511 7001";
-    assert_eq!(first(&[sample(window, "234.64")]), (4, Form::F32, B, B, 1.0, 0.0));
+    assert_eq!(first(&[sample(window, "234.64")]), (4, Form::F32, B, WB, 1.0, 0.0));
 }
 
 #[test]
 fn kelvin_joules_and_transformers_are_known() {
-    assert_eq!(first(&[sample("0BA1", "24.6"), sample("0BC5", "28.2")]), (0, Form::U16, B, B, 0.1, -273.15));
+    assert_eq!(first(&[sample("0BA1", "24.6"), sample("0BC5", "28.2")]), (0, Form::U16, B, WB, 0.1, -273.15));
     let joules = [sample("0001 E240", "34.29"), sample("0010 F447", "308.64")];
     let (_, form, .., factor, _) = first(&joules);
     assert_eq!((form, factor), (Form::U32, 1.0 / 3600.0));
@@ -75,7 +77,7 @@ fn a_signed_twin_is_told_apart_by_a_negative_number_only() {
 fn what_was_not_read_at_the_same_moment_is_only_near() {
     let guesses = guess(&[sample("436A A2CB", "235.1")]).unwrap();
     let best = &guesses[0];
-    assert_eq!((best.form, best.bytes, best.words, best.fit), (Form::F32, B, B, Fit::Near));
+    assert_eq!((best.form, best.bytes, best.words, best.fit), (Form::F32, B, WB, Fit::Near));
 }
 
 #[test]
@@ -122,14 +124,21 @@ fn words_of(form: Form, negative: bool, dice: &mut Dice) -> Vec<u16> {
             let number = 10u64.pow(digits - 1) + dice.below(9 * 10u64.pow(digits - 1));
             (0..digits).fold(0, |bits, i| bits | (number / 10u64.pow(i) % 10) << (4 * i))
         }
-        Form::Mod10k => (1 + dice.below(900)) << 16 | dice.below(10_000) | if negative { 0x8000_0000 } else { 0 },
+        Form::U48 => 100_000_000 + dice.below(200_000_000_000),
+        Form::Mod10k(words) => {
+            // One to nine hundred in front, so that fifteen digits are enough for all of them.
+            let first = if words == 4 { 0 } else { 1 + dice.below(900) };
+            let rest = (1..words).fold(first, |bits, _| bits << 16 | (1 + dice.below(9_999)));
+            rest | if negative { 0x8000 << (16 * (words - 1)) } else { 0 }
+        }
     };
     (0..form.words()).rev().map(|i| (bits >> (16 * i)) as u16).collect()
 }
 
-fn ordered(mut words: Vec<u16>, bytes: Order, order: Order) -> Vec<u16> {
-    if order == Order::Little {
-        words.reverse();
+fn ordered(plain: Vec<u16>, bytes: Order, order: WordOrder) -> Vec<u16> {
+    let mut words = plain.clone();
+    for (i, word) in plain.iter().enumerate() {
+        words[order.place(i, plain.len())] = *word;
     }
     if bytes == Order::Little {
         words.iter_mut().for_each(|w| *w = w.swap_bytes());
@@ -160,6 +169,29 @@ fn catalogue() -> Vec<Factor> {
     factors
 }
 
+/// The doctor's raw numbers are the decoder's.
+#[test]
+fn every_form_reads_as_the_decoder_does() {
+    use crate::decode::decode;
+    use crate::profile::{PointDef, Registers, Source, Table};
+    let mut dice = Dice(3);
+    for form in Form::ALL {
+        for (bytes, words) in form.orders() {
+            for round in 0..200 {
+                let count = form.words();
+                let random = (0..count).map(|_| dice.below(65_536) as u16).collect();
+                let window =
+                    if round % 2 == 0 { random } else { ordered(words_of(form, false, &mut dice), bytes, words) };
+                let place =
+                    Registers { bytes, words, count: count as u16, ..Registers::new(Table::Holding, 0, form.wire()) };
+                let point = PointDef::new("p", Source::Registers(place));
+                let decoded = decode(&point, &window).ok().and_then(|v| v.as_f64());
+                assert_eq!(form.raw(&window, bytes, words), decoded, "{form:?} {bytes:?} {words:?} {window:04X?}");
+            }
+        }
+    }
+}
+
 /// Each type, order and scale, many times: the truth is among the first three with two samples, and first with three.
 #[test]
 fn the_truth_is_among_three_from_two_samples_and_first_from_three() {
@@ -169,10 +201,10 @@ fn the_truth_is_among_three_from_two_samples_and_first_from_three() {
         for (bytes, words) in form.orders() {
             for factor in catalogue() {
                 for round in 0..2 {
-                    let has_sign = !matches!(form, Form::U16 | Form::U32 | Form::U64 | Form::Bcd(_));
+                    let has_sign = !matches!(form, Form::U16 | Form::U32 | Form::U48 | Form::U64 | Form::Bcd(_));
                     let one = |i: u32, dice: &mut Dice| {
                         let plain = words_of(form, has_sign && i == 0, dice);
-                        let raw = form.raw(&plain, B, B).unwrap();
+                        let raw = form.raw(&plain, B, WB).unwrap();
                         let display = display(raw * factor.to_f64(), factor);
                         Sample { words: ordered(plain, bytes, words), shown: shown(&display) }
                     };
@@ -207,7 +239,7 @@ fn the_place_in_a_wide_window_is_found_from_two_samples() {
                 let one = |dice: &mut Dice| {
                     let mut window: Vec<u16> = (0..40).map(|_| dice.below(65_536) as u16).collect();
                     let plain = words_of(form, false, dice);
-                    let raw = form.raw(&plain, B, B).unwrap();
+                    let raw = form.raw(&plain, B, WB).unwrap();
                     let own = ordered(plain, bytes, words);
                     window[at..at + own.len()].copy_from_slice(&own);
                     Sample { words: window, shown: shown(&display(raw * factor.to_f64(), factor)) }

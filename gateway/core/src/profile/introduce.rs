@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Extent, Profile, Registers, Source, Table};
+use super::{Extent, PointDef, Profile, Registers, Source, Table};
 use crate::decode::decode;
 use crate::reading::{Decimal, Value};
 
@@ -28,11 +28,12 @@ const CHAIN_END: u16 = 0xFFFF;
 /// No device has more models; a chain that is longer runs in a circle.
 const MODELS_MAX: usize = 64;
 
-/// A point that tells the model.
+/// A place that tells the model. It need not be a point of the profile: some devices answer there with their model only
+/// if it is read alone, and with half a voltage otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
-    /// The position of the point.
-    pub point: usize,
+    /// What is read; it stands for itself.
+    pub point: PointDef,
     /// What it reads on a device of the model: any of these.
     pub one_of: Vec<Expected>,
 }
@@ -154,7 +155,7 @@ impl Introduction {
                 Next::Ask(Extent { table: Table::Holding, address: address.copied().unwrap_or(0), count: 2 })
             }
             State::Walk { address, .. } => Next::Ask(Extent { table: Table::Holding, address: *address, count: 2 }),
-            State::Identity { at } => match self.profile.identity.get(*at).and_then(|i| point(i.point)) {
+            State::Identity { at } => match self.profile.identity.get(*at).and_then(|i| i.point.source.registers()) {
                 Some(registers) => Next::Ask(extent(registers)),
                 None => Next::Fit(Arc::clone(&self.profile)),
             },
@@ -197,7 +198,8 @@ impl Introduction {
         let Asked::Words(&[id, length]) = answer else {
             return wrong(format!("holding register {address}"), "the header of a SunSpec model", shown(answer));
         };
-        let wanted: Vec<u16> = self.profile.points.iter().filter_map(|p| model_of(&p.source)).collect();
+        let identity = self.profile.identity.iter().map(|i| &i.point);
+        let wanted: Vec<u16> = self.profile.points.iter().chain(identity).filter_map(|p| model_of(&p.source)).collect();
         if id != CHAIN_END {
             found.entry(id).or_insert((address, length));
         }
@@ -219,7 +221,8 @@ impl Introduction {
     /// Puts the addresses in place of the offsets.
     fn resolve(&mut self, found: &BTreeMap<u16, (u16, u16)>) {
         let mut profile = (*self.profile).clone();
-        for point in &mut profile.points {
+        let identity = profile.identity.iter_mut().map(|i| &mut i.point);
+        for point in profile.points.iter_mut().chain(identity) {
             let Source::Model { model, registers } = &point.source else { continue };
             // The length counts neither the id nor itself.
             let place = found.get(model).filter(|(_, length)| {
@@ -244,7 +247,7 @@ impl Introduction {
 
     fn identity(&self, at: usize, answer: Asked<'_>) -> State {
         let Some(identity) = self.profile.identity.get(at) else { return self.after_identity() };
-        let Some(point) = self.profile.points.get(identity.point) else { return self.after_identity() };
+        let point = &identity.point;
         let value = match answer {
             Asked::Words(words) => decode(point, words).ok(),
             Asked::Refused(_) => None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use guanjia_core::alarm::{AlarmClass, Latching, Priority, Test};
-use guanjia_core::profile::{AlarmTemplate, PointDef, Source as PointSource, TermTemplate, WireType};
+use guanjia_core::profile::{AlarmTemplate, PointDef, Source as PointSource, TermTemplate};
 use guanjia_core::reading::Decimal;
 use guanjia_core::text::Bilingual;
 use schemars::JsonSchema;
@@ -79,6 +79,8 @@ pub struct RawRepeat {
     /// Addresses from one to the next. Default 1.
     #[serde(default = "one")]
     pub stride: u16,
+    /// Instead of `stride`, bits from one to the next inside a register, 1 to 16; after 16 bits the next register.
+    pub bits: Option<u8>,
 }
 
 fn one() -> u16 {
@@ -90,8 +92,22 @@ impl RawRepeat {
     pub fn numbers(repeat: Option<Self>) -> Vec<(Option<u16>, u16)> {
         match repeat {
             None => vec![(None, 0)],
-            Some(r) => (0..r.count).map(|i| (Some(r.first.saturating_add(i)), r.stride.saturating_mul(i))).collect(),
+            Some(r) => (0..r.count).map(|i| (Some(r.first.saturating_add(i)), r.offset(i))).collect(),
         }
+    }
+
+    /// Addresses from the first one to the `i`th.
+    fn offset(self, i: u16) -> u16 {
+        match self.bits {
+            Some(bits) => u16::try_from(u32::from(i) * u32::from(bits) / 16).unwrap_or(u16::MAX),
+            None => self.stride.saturating_mul(i),
+        }
+    }
+
+    /// Bits inside its register from the first one to the one with this number.
+    pub fn shift(self, n: u16) -> u8 {
+        let i = u32::from(n.saturating_sub(self.first));
+        self.bits.map_or(0, |bits| (i * u32::from(bits) % 16) as u8)
     }
 }
 
@@ -162,7 +178,8 @@ fn term(
             .help(suggest(&id, points.iter().map(|p| &*p.id)));
         return None;
     };
-    if matches!(&point.source, PointSource::Registers(r) if r.wire == WireType::Ascii) {
+    if matches!(&point.source, PointSource::Registers(r) | PointSource::Model { registers: r, .. } if r.wire.is_text())
+    {
         report.error(source, raw.point.span(), format!("`{id}` is text and cannot be compared"));
         return None;
     }
@@ -222,7 +239,12 @@ fn limits(
     Some((limit.to_f64(), deadband.to_f64()))
 }
 
-fn in_unit_of(limit: &At<Limit>, point: &PointDef, source: &Arc<Source>, report: &mut Report) -> Option<Decimal> {
+pub(super) fn in_unit_of(
+    limit: &At<Limit>,
+    point: &PointDef,
+    source: &Arc<Source>,
+    report: &mut Report,
+) -> Option<Decimal> {
     match (&**limit, unit::find(&point.unit)) {
         (Limit::Bare(number), None) => Some(*number),
         (Limit::Bare(number), Some(unit)) => {

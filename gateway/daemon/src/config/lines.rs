@@ -224,7 +224,14 @@ pub fn lines(context: &mut Context, raw: &RawLines) -> Vec<Entry<Option<Line>>> 
 }
 
 fn line_config(name: Arc<str>, link: Link, response_max: &Option<At<Span>>) -> LineConfig {
-    LineConfig { name, link, response_max: response_max.as_ref().map(|r| r.0), turnaround: None, linger: LINGER }
+    LineConfig {
+        name,
+        link,
+        response_max: response_max.as_ref().map(|r| r.0),
+        turnaround: None,
+        in_flight_max: 1,
+        linger: LINGER,
+    }
 }
 
 fn address(

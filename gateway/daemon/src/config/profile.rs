@@ -4,28 +4,38 @@
 //! every mistake that can be seen without the device is refused here: addresses past the end of a table, units that
 //! do not exist, alarms on points that do not, and a relay on equipment that is never written to.
 
+mod golden;
+mod inputs;
+mod limits;
+mod place;
 mod points;
 mod raw;
+mod writing;
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
-use guanjia_core::profile::{Confidence, EquipmentClass, PointDef, Profile, ReadLimits, Relay, Source as PointSource};
+use guanjia_core::profile::{Confidence, EquipmentClass, PointDef, Profile, Source as PointSource, SunSpec};
 use serde::Deserialize;
 use serde_json::Value as Schema;
 
+pub use self::golden::Golden;
 pub use self::raw::{RawProfile, RawSerial};
 
-use self::raw::{RawPoint, RawRead, RawRelay};
+use self::place::Places;
+use self::raw::{
+    RawDefaults, RawFirmware, RawGolden, RawHeartbeat, RawIdentity, RawInvalid, RawNumbers, RawPoint, RawRead,
+    RawRelay, RawSetting, RawSunSpec,
+};
 use super::alarms::{self, RawAlarm};
-use super::diagnostic::{Report, Source, suggest};
-use super::document::{Document, Entry};
-use super::value::{At, Span};
+use super::diagnostic::{Report, Source};
+use super::document::Document;
+use super::value::At;
 
 /// Modbus Application Protocol V1.1b3, 6.3: registers in one answer.
 const REGISTERS_MAX: u16 = 125;
-/// Modbus Application Protocol V1.1b3, 6.12: registers in one write.
-const WRITE_MAX: usize = 123;
+/// Modbus Application Protocol V1.1b3, 6.1: bits in one answer.
+const BITS_MAX: u16 = 2_000;
 
 /// The keys before the first table.
 #[derive(Debug, Deserialize)]
@@ -48,6 +58,9 @@ pub struct LoadedProfile {
     pub source: Arc<Source>,
     /// Which plans its alarms name, and where.
     pub plans: Vec<At<String>>,
+    /// Frames and what they say; the tests of the library decode them.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a running gateway only checks their form"))]
+    pub golden: Vec<Golden>,
 }
 
 impl LoadedProfile {
@@ -63,20 +76,45 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
     let mut document = Document::parse(source, schema, report)?;
     let serial = document.one::<RawSerial>("serial", report);
     let read = document.one::<RawRead>("read", report);
+    let numbers = document.one::<RawNumbers>("numbers", report);
+    let defaults = document.one::<RawDefaults>("defaults", report);
+    let invalid = document.one::<RawInvalid>("invalid", report);
+    let identity = document.list::<RawIdentity>("identity", report);
+    let firmware = document.one::<RawFirmware>("firmware", report);
+    let sunspec = document.one::<RawSunSpec>("sunspec", report);
+    let heartbeat = document.one::<RawHeartbeat>("heartbeat", report);
     let raw_points = document.list::<RawPoint>("point", report);
     let raw_alarms = document.list::<RawAlarm>("alarm", report);
     let relay = document.one::<RawRelay>("relay", report);
+    let settings = document.list::<RawSetting>("setting", report);
+    let golden = document.list::<RawGolden>("golden", report);
     let head = document.rest::<Head>(report)?;
     if head.sources.is_empty() && head.confidence != Confidence::Synthetic {
         report
             .error(source, head.sources.span(), "a register map has a source")
             .help("name the document or repository");
     }
+    let places = Places {
+        source,
+        numbers: numbers.map(|n| n.value).unwrap_or_default(),
+        defaults: defaults.map(|d| d.value).unwrap_or_default(),
+        invalid: invalid.map(|i| i.value.by_type).unwrap_or_default(),
+        has_models: sunspec.is_some(),
+    };
     let mut found = Vec::new();
-    for raw in &raw_points {
-        found.extend(points::points(raw, source, report));
+    for (entry, raw) in raw_points.iter().enumerate() {
+        found.extend(points::points(raw, entry, &places, report));
     }
     points::check_unique(&raw_points, &found, source, report);
+    points::check_one_way(&raw_points, &found, source, report);
+    inputs::tie(&raw_points, &mut found, source, report);
+    let limits = limits::read_limits(read.as_ref(), places.defaults.table, source, report);
+    let identity = inputs::identity(&identity, &found, &places, report);
+    let firmware = inputs::firmware(firmware.as_ref(), &raw_points, &found, source, report);
+    let heartbeat = inputs::heartbeat(heartbeat.as_ref(), &found, source, report);
+    let golden = golden.iter().filter_map(|g| golden::golden(g, &found, source, report)).collect();
+    let at: Vec<Range<usize>> = found.iter().map(|f| raw_points.get(f.entry).map_or(0..0, |r| r.id.span())).collect();
+    let found: Vec<PointDef> = found.into_iter().map(|f| f.def).collect();
     let mut alarms = Vec::new();
     for raw in &raw_alarms {
         if let Some(device) = &raw.device {
@@ -86,79 +124,34 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
         }
         alarms.extend(alarms::templates(raw, &found, source, report));
     }
-    let limits = read_limits(read.as_ref(), source, report);
-    let relay = relay.and_then(|r| self::relay(&r, head.class, &found, source, report));
-    if report.diagnostics.len() > before {
-        return None;
-    }
-    let profile = Profile {
+    let relay = relay.and_then(|r| writing::relay(&r, head.class, &found, source, report));
+    let settings = settings.iter().filter_map(|s| writing::setting(s, head.class, &found, source, report)).collect();
+    let mut profile = Profile {
         vendor: head.vendor.clone(),
         model: head.model.clone(),
         confidence: head.confidence,
         limits,
         alarms,
         relay,
+        settings,
+        identity,
+        firmware,
+        sunspec: sunspec.map(|s| SunSpec { bases: (*s.bases).clone() }),
+        heartbeat,
         ..Profile::new(id, head.class, found)
     };
-    let plans = raw_alarms.iter().filter_map(|a| a.plan.clone()).collect();
-    Some(LoadedProfile { profile: Arc::new(profile), serial: serial.map(|s| s.value), source: source.clone(), plans })
-}
-
-fn read_limits(raw: Option<&Entry<RawRead>>, source: &Arc<Source>, report: &mut Report) -> ReadLimits {
-    let defaults = ReadLimits::default();
-    let Some(raw) = raw else { return defaults };
-    let registers_max = match &raw.registers_max {
-        Some(n) if (1..=REGISTERS_MAX).contains(&**n) => **n,
-        Some(n) => {
-            report
-                .error(source, n.span(), format!("a request reads 1 to {REGISTERS_MAX} registers"))
-                .help(format!("write a number up to {REGISTERS_MAX}"));
-            defaults.registers_max
-        }
-        None => defaults.registers_max,
-    };
-    let or = |span: &Option<Span>, default: Duration| span.map_or(default, |s| s.0);
-    ReadLimits {
-        registers_max,
-        gap_max: raw.gap_max.or(defaults.gap_max),
-        silence_min: or(&raw.silence_min, defaults.silence_min),
-        response_max: or(&raw.response_max, defaults.response_max),
-        ..defaults
+    if report.diagnostics.len() == before {
+        inputs::check_together(&mut profile, &at, source, report);
+        inputs::check_limits(&profile, &at, source, report);
     }
-}
-
-fn relay(
-    raw: &Entry<RawRelay>,
-    class: EquipmentClass,
-    points: &[PointDef],
-    source: &Arc<Source>,
-    report: &mut Report,
-) -> Option<Relay> {
-    for words in [&raw.open, &raw.close] {
-        if words.is_empty() || words.len() > WRITE_MAX {
-            report.error(source, words.span(), format!("a control word is 1 to {WRITE_MAX} registers"));
-            return None;
-        }
-    }
-    if *raw.open == *raw.close {
-        report.error(source, raw.close.span(), "opening and closing are the same words");
+    if report.diagnostics.len() > before {
         return None;
     }
-    let Some(proof) = points.iter().find(|p| *p.id == **raw.proof) else {
-        report
-            .error(source, raw.proof.span(), format!("there is no point `{}`", *raw.proof))
-            .help(suggest(&raw.proof, points.iter().map(|p| &*p.id)));
-        return None;
-    };
-    let made =
-        Relay::new(class, raw.address, (*raw.open).clone(), (*raw.close).clone(), proof.id.clone(), raw.proof_open);
-    match made {
-        Ok(relay) => Some(relay),
-        Err(_) => {
-            report
-                .error(source, raw.at.clone(), "this class of equipment is never written to")
-                .help("remove [relay]: fire panels and lifts are looked at, never touched");
-            None
-        }
-    }
+    Some(LoadedProfile {
+        profile: Arc::new(profile),
+        serial: serial.map(|s| s.value),
+        source: source.clone(),
+        plans: raw_alarms.iter().filter_map(|a| a.plan.clone()).collect(),
+        golden,
+    })
 }

@@ -41,6 +41,20 @@ pub enum Kind {
     Angle,
     /// Speed.
     Speed,
+    /// Turning speed.
+    Rotation,
+    /// Electric charge.
+    Charge,
+    /// Time in seconds. Hours and days are no powers of ten of it, so nothing is converted between them.
+    Seconds,
+    /// Time in hours.
+    Hours,
+    /// Time in days.
+    Days,
+    /// Energy of heat or cold in an hour.
+    HeatFlow,
+    /// Energy for a volume.
+    SpecificEnergy,
 }
 
 /// One unit.
@@ -97,6 +111,14 @@ pub const UNITS: &[Unit] = &[
     unit("%", Kind::Ratio, 0, &[]),
     unit("deg", Kind::Angle, 0, &["°"]),
     unit("m/s", Kind::Speed, 0, &[]),
+    unit("mm/s", Kind::Speed, -3, &[]),
+    unit("/min", Kind::Rotation, 0, &["rpm"]),
+    unit("A.h", Kind::Charge, 0, &["Ah"]),
+    unit("s", Kind::Seconds, 0, &[]),
+    unit("h", Kind::Hours, 0, &[]),
+    unit("d", Kind::Days, 0, &[]),
+    unit("GJ/h", Kind::HeatFlow, 0, &[]),
+    unit("W.h/m3", Kind::SpecificEnergy, 0, &["Wh/m3"]),
 ];
 
 /// The unit of that code or spelling. Case matters: `mW` is not `MW`.

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use guanjia_field::{Link, Pace};
+use guanjia_field::Pace;
 
 use super::{Planned, volume};
 use crate::config::{by_class, class_name, span};
+use crate::metrics::protocol;
 
 /// The columns; the first is on the left, the others on the right.
 const HEAD: [&str; 11] =
@@ -18,11 +19,7 @@ pub fn lines(lines: &[Planned], points: bool) -> String {
     for planned in lines {
         let budget = &planned.budget;
         let baud = planned.line.link.format().map_or_else(String::new, |format| format!(", {} baud", format.baud));
-        let kind = match planned.line.link {
-            Link::Serial { .. } => "serial port",
-            Link::RtuOverTcp { .. } => "serial server",
-            Link::ModbusTcp { .. } => "Modbus TCP",
-        };
+        let kind = protocol(&planned.line.link);
         let parts = by_class(budget);
         let parts = if parts.is_empty() { String::new() } else { format!(" ({parts})") };
         // Writing to a `String` cannot fail.

@@ -38,7 +38,7 @@ fn the_example_fits_and_every_readable_point_of_it_is_shown_once() {
         }
     }
     let table = table::lines(&lines, true);
-    assert!(table.contains("line rs485-a: serial server 192.0.2.21:4196, 9600 baud, turnaround 20ms; busy"), "{table}");
+    assert!(table.contains("line rs485-a: rtu_over_tcp 192.0.2.21:4196, 9600 baud, turnaround 20ms; busy"), "{table}");
     assert!(table.contains("energy_active_import"), "{table}");
 }
 

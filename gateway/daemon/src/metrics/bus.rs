@@ -103,19 +103,24 @@ fn durations(page: &mut Page, live: &Live) {
 
 /// Every line with the labels it is known under.
 fn lines(live: &Live) -> impl Iterator<Item = ([(&'static str, &str); 2], &LineStats)> {
-    live.lines.iter().map(|line| {
-        let link = live.site.lines.iter().find(|config| config.name == *line.name()).map(|config| &config.link);
-        let protocol = link.map_or("unknown", protocol);
-        ([("bus", &**line.name()), ("protocol", protocol)], &**line.stats())
-    })
+    // Lines are started in the order of the site.
+    live.lines
+        .iter()
+        .zip(&live.site.lines)
+        .map(|(line, config)| ([("bus", &**line.name()), ("protocol", protocol(&config.link))], &**line.stats()))
 }
 
 /// The closed set of the `protocol` label.
-fn protocol(link: &Link) -> &'static str {
+pub fn protocol(link: &Link) -> &'static str {
     match link {
         Link::Serial { .. } => "modbus_rtu",
         Link::RtuOverTcp { .. } => "rtu_over_tcp",
+        Link::AsciiSerial { .. } => "modbus_ascii",
+        Link::AsciiOverTcp { .. } => "ascii_over_tcp",
         Link::ModbusTcp { .. } => "modbus_tcp",
+        Link::ModbusTls { .. } => "modbus_tls",
+        Link::ModbusUdp { .. } => "modbus_udp",
+        Link::DialIn(_) => "dial_in",
     }
 }
 

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use guanjia_core::alarm::{AlarmClass, AlarmDef, AlarmRecord, Priority};
-use guanjia_core::profile::EquipmentClass;
+use guanjia_core::profile::{EquipmentClass, Profile};
 use guanjia_core::reading::DeviceIx;
 use guanjia_core::supply::ServiceKind;
 use guanjia_core::units::Utility;
@@ -45,14 +45,7 @@ impl Page {
             self.text.push(if i == 0 { '{' } else { ',' });
             self.text.push_str(label);
             self.text.push_str("=\"");
-            for c in text.chars() {
-                match c {
-                    '\\' => self.text.push_str("\\\\"),
-                    '"' => self.text.push_str("\\\""),
-                    '\n' => self.text.push_str("\\n"),
-                    c => self.text.push(c),
-                }
-            }
+            escape(&mut self.text, text);
             self.text.push('"');
         }
         if !labels.is_empty() {
@@ -66,6 +59,22 @@ impl Page {
         if let Some(value) = value {
             self.family(name, kind, help);
             self.sample(name, &[], value);
+        }
+    }
+}
+
+/// Appends a label's value.
+pub(super) fn escape(out: &mut String, text: &str) {
+    if !text.contains(['\\', '"', '\n']) {
+        out.push_str(text);
+        return;
+    }
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
         }
     }
 }
@@ -133,12 +142,9 @@ fn devices(page: &mut Page, site: &Site, statuses: &[DeviceStatus]) {
     }
 }
 
-/// The labels of one series and its value.
-type Sample<'a> = (Vec<(&'a str, &'a str)>, f64);
-
 /// What good points say, in base units, and how many points are how good.
 fn values(page: &mut Page, live: &Live) {
-    let (site, latest) = (&live.site, live.latest.all());
+    let site = &live.site;
     let mut qualities: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for system in SYSTEMS {
         for quality in ["good", "suspect", "stale", "bad"] {
@@ -146,21 +152,23 @@ fn values(page: &mut Page, live: &Live) {
         }
     }
     let metered: HashSet<DeviceIx> = site.service_points.iter().map(|s| s.device).collect();
+    let mut exports: HashMap<*const Profile, Vec<(usize, points::Export)>> = HashMap::new();
     let mut series: HashMap<&str, Vec<Sample<'_>>> = HashMap::new();
-    for (point, row) in site.points.iter().zip(&latest) {
-        let device = &site.devices[point.device.0 as usize];
-        let def = &device.profile.points[point.def];
-        *qualities.entry((system_of(device.profile.class), row.quality.as_str())).or_default() += 1;
-        let Some((value, _)) = row.value.as_ref().filter(|_| row.quality.is_good()) else { continue };
-        let (Some(export), Some(value)) = (points::export_of(def), value.as_f64()) else { continue };
-        let circuit = if metered.contains(&device.ix) { "tenant" } else { "common" };
-        let mut labels = vec![("device", &*device.id), ("building", device.building.as_str()), ("circuit", circuit)];
-        labels.extend(export.label);
-        let rows = series.entry(export.metric.name).or_default();
-        // Two ids of one meaning in one profile: the first one counts, a series must not be written twice.
-        if !rows.iter().any(|(known, _)| *known == labels) {
-            rows.push((labels, value * export.factor));
-        }
+    for device in &site.devices {
+        let exports = exports.entry(Arc::as_ptr(&device.profile)).or_insert_with(|| points::exports(&device.profile));
+        let system = system_of(device.profile.class);
+        live.latest.with(device.first_point, device.profile.points.len(), |rows| {
+            for row in rows {
+                *qualities.entry((system, row.quality.as_str())).or_default() += 1;
+            }
+            for (def, export) in exports.iter() {
+                let good = rows.get(*def).filter(|row| row.quality.is_good());
+                let value = good.and_then(|row| row.value.as_ref()).and_then(|(value, _)| value.as_f64());
+                let Some(value) = value else { continue };
+                let samples = series.entry(export.metric.name).or_default();
+                samples.push(Sample { device, label: export.label, value: value * export.factor });
+            }
+        });
     }
     page.family("guanjia_points", "gauge", "Points by the quality of their latest value.");
     for ((system, quality), n) in qualities {
@@ -168,10 +176,22 @@ fn values(page: &mut Page, live: &Live) {
     }
     for metric in points::ALL {
         page.family(metric.name, metric.kind, metric.help);
-        for (labels, value) in series.remove(metric.name).unwrap_or_default() {
-            page.sample(metric.name, &labels, value);
+        for Sample { device, label, value } in series.remove(metric.name).unwrap_or_default() {
+            let circuit = if metered.contains(&device.ix) { "tenant" } else { "common" };
+            let building = device.building.as_str();
+            let all =
+                [("device", &*device.id), ("building", building), ("circuit", circuit), label.unwrap_or_default()];
+            let labels = if label.is_some() { &all[..] } else { &all[..3] };
+            page.sample(metric.name, labels, value);
         }
     }
+}
+
+/// One sample of a metric of meaning.
+struct Sample<'a> {
+    device: &'a Device,
+    label: Option<(&'static str, &'static str)>,
+    value: f64,
 }
 
 /// The definition of an alarm by its key.

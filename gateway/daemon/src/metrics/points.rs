@@ -4,7 +4,7 @@
 //! converted to the metric's base unit. A point that calls itself `active_power_total` and counts in litres is left
 //! out rather than exported under a name that lies.
 
-use guanjia_core::profile::PointDef;
+use guanjia_core::profile::{PointDef, Profile};
 
 /// One metric that points are exported under.
 pub struct PointMetric {
@@ -73,6 +73,19 @@ pub fn export_of(point: &PointDef) -> Option<Export> {
     };
     let (base, factor) = base_unit(&point.unit)?;
     (base == metric_base(metric)).then_some(Export { metric, label, factor })
+}
+
+/// What the points of a profile are exported as, each with its position. Of two ids of one meaning the first counts: a
+/// series must not be written twice.
+pub fn exports(profile: &Profile) -> Vec<(usize, Export)> {
+    let mut exports: Vec<(usize, Export)> = Vec::new();
+    for (position, point) in profile.points.iter().enumerate() {
+        let Some(export) = export_of(point) else { continue };
+        if !exports.iter().any(|(_, known)| (known.metric.name, known.label) == (export.metric.name, export.label)) {
+            exports.push((position, export));
+        }
+    }
+    exports
 }
 
 /// The base units metrics are in.

@@ -60,17 +60,21 @@ pub struct Account {
 }
 
 /// The points of the meter an account looks at.
-struct Points {
+pub(super) struct Points {
     register: PointIx,
     proof: Option<PointIx>,
     load: Option<PointIx>,
 }
 
 impl Points {
-    fn of(site: &Site, sp: &ServicePoint) -> Self {
+    pub(super) fn of(site: &Site, sp: &ServicePoint) -> Self {
         let device = &site.devices[sp.device.0 as usize];
         let proof = device.profile.relay.as_ref().and_then(|relay| site.find_point(&device.id, relay.proof()));
         Self { register: sp.register_point, proof, load: sp.load.map(|load| load.point) }
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = PointIx> + use<> {
+        [Some(self.register), self.proof, self.load].into_iter().flatten()
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use guanjia_core::guess::{Factor, FactorKind, Fit, Form, Guess, Sample, Shown, guess};
-use guanjia_core::profile::Order;
+use guanjia_core::profile::{Order, WordOrder};
 use guanjia_core::reading::Decimal;
 use serde_json::{Value, json};
 
@@ -112,8 +112,8 @@ fn as_text(guesses: &[Guess], found: usize, samples: &[Sample], address: Option<
             format!("{}.", i + 1),
             g.at.to_string(),
             type_text(g),
-            order(g.bytes).to_owned(),
-            if g.form.words() > 1 { order(g.words).to_owned() } else { "-".to_owned() },
+            word(g.bytes),
+            if g.form.words() > 1 { word(g.words) } else { "-".to_owned() },
             scale_text(g.factor),
             if g.offset.mantissa == 0 { "-".to_owned() } else { g.offset.to_string() },
             values.join(", "),
@@ -168,46 +168,29 @@ fn nothing(samples: &[Sample]) -> String {
     )
 }
 
+/// The value as far as its type holds it: seven digits of a float, all of the others.
 fn display(guess: &Guess, sample: &Sample) -> String {
-    guess.value(&sample.words).map_or_else(
-        || "-".to_owned(),
-        |value| {
+    match (guess.value(&sample.words), guess.form) {
+        (None, _) => "-".to_owned(),
+        (Some(value), Form::F16 | Form::F32) => (value as f32).to_string(),
+        (Some(value), _) => {
             let text = format!("{value:.9}");
             text.trim_end_matches('0').trim_end_matches('.').to_owned()
-        },
-    )
+        }
+    }
 }
 
 fn type_text(guess: &Guess) -> String {
-    let name = type_name(guess.form);
+    let name = word(guess.form.wire());
     match guess.form.signed().filter(|_| guess.or_signed) {
-        Some(signed) => format!("{name} or {}", type_name(signed)),
-        None => name.to_owned(),
+        Some(signed) => format!("{name} or {}", word(signed.wire())),
+        None => name,
     }
 }
 
-/// The type as profiles write it.
-fn type_name(form: Form) -> &'static str {
-    match form {
-        Form::U16 => "u16",
-        Form::I16 => "i16",
-        Form::U32 => "u32",
-        Form::I32 => "i32",
-        Form::U64 => "u64",
-        Form::I64 => "i64",
-        Form::F16 => "f16",
-        Form::F32 => "f32",
-        Form::F64 => "f64",
-        Form::Bcd(_) => "bcd",
-        Form::Mod10k => "mod10k",
-    }
-}
-
-fn order(order: Order) -> &'static str {
-    match order {
-        Order::Big => "big",
-        Order::Little => "little",
-    }
+/// A type or an order as profiles write it.
+fn word(of: impl serde::Serialize) -> String {
+    serde_json::to_value(of).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn scale_text(factor: Factor) -> String {
@@ -239,16 +222,16 @@ fn snippet(guess: &Guess, address: Option<u16>) -> String {
     };
     let mut text = format!(
         "[[point]]\nid = \"\"\nname = {{ zh = \"\", en = \"\" }}\ntable = \"holding\"\n{place}\ntype = \"{}\"\n",
-        type_name(guess.form)
+        word(guess.form.wire())
     );
-    if let Form::Bcd(words) = guess.form {
+    if let Form::Bcd(words) | Form::Mod10k(words) = guess.form {
         text += &format!("registers = {words}\n");
     }
     if guess.bytes == Order::Little {
         text += "bytes = \"little\"\n";
     }
-    if guess.form.words() > 1 && guess.words == Order::Little {
-        text += "words = \"little\"\n";
+    if guess.form.words() > 1 && guess.words != WordOrder::Big {
+        text += &format!("words = \"{}\"\n", word(guess.words));
     }
     if guess.factor.to_f64() != 1.0 {
         text += &format!("scale = {}\n", decimal_scale(guess.factor));
@@ -275,7 +258,7 @@ fn as_json(guesses: &[Guess], samples: &[Sample], address: Option<u16>) -> Value
         json!({
             "rank": i + 1,
             "at": g.at,
-            "type": type_name(g.form),
+            "type": word(g.form.wire()),
             "registers": g.form.words(),
             "bytes": g.bytes,
             "words": g.words,

@@ -7,10 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use guanjia_core::decode::{decode, decode_bit};
-use guanjia_core::profile::{PointDef, Profile, Source, Table};
-use guanjia_core::reading::{BadReason, Value};
+use guanjia_core::decode::{Answer, DecodeError, Decoder};
+use guanjia_core::profile::{Extent, PointDef, Profile, Table};
+use guanjia_core::reading::Value;
 use guanjia_field::ReadRequest;
 use guanjia_field::session::{Content, Patience, ReadOf, Session, SessionError};
 
@@ -23,6 +24,9 @@ const SILENT_MAX: u32 = 3;
 /// A score from which on a match is more than chance, and how far ahead of the next it must be.
 const SCORE_MIN: f64 = 6.0;
 const LEAD_MIN: f64 = 3.0;
+
+/// What a device that answers by its own name speaks for its profile, or against another's.
+const NAMED: f64 = 20.0;
 
 /// The share of a profile's points that must fit.
 const SHARE_MIN: f64 = 0.8;
@@ -54,8 +58,8 @@ impl Score {
 #[derive(Clone, Debug)]
 enum Heard {
     Content(Content),
-    Refused,
-    Silent,
+    /// It was refused, or not answered.
+    Nothing,
 }
 
 /// Scores every profile against a unit, the best first. `progress` is told what is tried.
@@ -68,44 +72,92 @@ pub async fn identify(
     profiles: &[Arc<Profile>],
     mut progress: impl FnMut(usize, &Profile),
 ) -> Result<Vec<Score>, SessionError> {
-    let mut heard: BTreeMap<(Table, u16, u16), Heard> = BTreeMap::new();
-    let (mut answers, mut silent) = (0, 0);
+    let mut talk = Talk { session, unit, heard: BTreeMap::new(), answers: 0, silent: 0 };
     let mut scores = Vec::new();
     for (i, profile) in profiles.iter().enumerate() {
         progress(i, profile);
-        let mut score = Score { profile: profile.clone(), score: 0.0, fitting: 0, odd: 0, missing: 0 };
-        for request in telling(session, profile) {
-            let key = (request.table, request.address, request.count);
-            if !heard.contains_key(&key) {
-                let read = ReadOf { unit, table: request.table, address: request.address, count: request.count };
-                let mut patience = Patience::from(&profile.limits);
-                // Until it has answered once it gets a second chance; afterwards silence is an answer too.
-                patience.attempts = if answers == 0 { 2 } else { 1 };
-                let came = match session.read(read, patience).await {
-                    Ok(answered) => Heard::Content(answered.content),
-                    Err(SessionError::Refused { code: 0x0A | 0x0B, .. }) | Err(SessionError::Silent { .. }) => {
-                        Heard::Silent
-                    }
-                    Err(SessionError::Refused { .. }) => Heard::Refused,
-                    Err(SessionError::Garbled { .. }) if answers > 0 => Heard::Silent,
-                    Err(error) => return Err(error),
-                };
-                match came {
-                    Heard::Silent => silent += 1,
-                    _ => answers += 1,
-                }
-                if answers == 0 && silent >= SILENT_MAX {
-                    let response_max = profile.limits.response_max;
-                    return Err(SessionError::Silent { unit, response_max });
-                }
-                heard.insert(key, came);
-            }
-            weigh(&mut score, &request, heard.get(&key));
-        }
-        scores.push(score);
+        scores.push(talk.score(profile).await?);
     }
     scores.sort_by(|a, b| b.score.total_cmp(&a.score));
     Ok(scores)
+}
+
+/// A conversation with one unit.
+struct Talk<'a> {
+    session: &'a mut Session,
+    unit: u8,
+    heard: BTreeMap<(Table, u16, u16), Heard>,
+    answers: u32,
+    silent: u32,
+}
+
+impl Talk<'_> {
+    async fn score(&mut self, profile: &Arc<Profile>) -> Result<Score, SessionError> {
+        let mut score = Score { profile: profile.clone(), score: 0.0, fitting: 0, odd: 0, missing: 0 };
+        match self.session.introduce(self.unit, profile, self.patience(profile)).await {
+            Ok(fit) => {
+                if !profile.identity.is_empty() || profile.sunspec.is_some() {
+                    score.score += NAMED;
+                    self.answers += 1;
+                }
+                score.profile = fit;
+            }
+            Err(SessionError::Another { .. }) => {
+                self.answers += 1;
+                score.score -= NAMED;
+                score.odd += 1;
+                return Ok(score);
+            }
+            Err(error) => {
+                self.missed(error, profile)?;
+                score.score -= NAMED;
+                score.missing += 1;
+                return Ok(score);
+            }
+        }
+        for request in telling(self.session, &score.profile) {
+            let key = (request.table, request.address, request.count);
+            if !self.heard.contains_key(&key) {
+                let came = self.ask(&request, profile).await?;
+                self.heard.insert(key, came);
+            }
+            weigh(&mut score, &request, self.heard.get(&key));
+        }
+        Ok(score)
+    }
+
+    async fn ask(&mut self, request: &ReadRequest, profile: &Profile) -> Result<Heard, SessionError> {
+        let read = ReadOf { unit: self.unit, table: request.table, address: request.address, count: request.count };
+        match self.session.read(read, self.patience(profile)).await {
+            Ok(answered) => {
+                self.answers += 1;
+                Ok(Heard::Content(answered.content))
+            }
+            Err(SessionError::Refused { code, .. }) if !matches!(code, 0x0A | 0x0B) => {
+                self.answers += 1;
+                Ok(Heard::Nothing)
+            }
+            Err(error) => self.missed(error, profile).map(|()| Heard::Nothing),
+        }
+    }
+
+    /// No answer, or a gateway says for the unit that it has none. Once the unit has spoken that is an answer too.
+    fn missed(&mut self, error: SessionError, profile: &Profile) -> Result<(), SessionError> {
+        match error {
+            SessionError::Refused { .. } | SessionError::Silent { .. } => self.silent += 1,
+            SessionError::Garbled { .. } if self.answers > 0 => {}
+            error => return Err(error),
+        }
+        if self.answers == 0 && self.silent >= SILENT_MAX {
+            return Err(SessionError::Silent { unit: self.unit, response_max: profile.limits.response_max });
+        }
+        Ok(())
+    }
+
+    /// Until it has answered once a unit gets a second chance.
+    fn patience(&self, profile: &Profile) -> Patience {
+        Patience { attempts: if self.answers == 0 { 2 } else { 1 }, ..Patience::from(&profile.limits) }
+    }
 }
 
 /// The best one, if it is more than chance and clearly ahead of the next.
@@ -148,28 +200,23 @@ fn weigh(score: &mut Score, request: &ReadRequest, heard: Option<&Heard>) {
         return;
     };
     let profile = score.profile.clone();
-    for def in request.points.iter().map(|i| &profile.points[*i]) {
-        let weight = match value(def, request, content) {
-            Ok(value) => plausibility(def, &value),
-            Err(BadReason::Sentinel) => -0.5,
+    let extent = Extent { table: request.table, address: request.address, count: request.count };
+    let answer = match content {
+        Content::Words(words) => Answer::Words(words),
+        Content::Bits(bits) => Answer::Bits(bits),
+    };
+    let mut decoder = Decoder::new(profile.clone(), |_| Duration::MAX);
+    decoder.answer(extent, answer, &request.points, Duration::ZERO, |i, value| {
+        let weight = match value {
+            Ok(value) => plausibility(&profile.points[i], &value),
+            // What it is worked out with may lie in a request that is not asked here.
+            Err(DecodeError::Input) => 0.0,
+            Err(DecodeError::Sentinel) => -0.5,
             Err(_) => -4.0,
         };
         score.score += weight;
         if weight > -1.0 { score.fitting += 1 } else { score.odd += 1 }
-    }
-}
-
-fn value(def: &PointDef, request: &ReadRequest, content: &Content) -> Result<Value, BadReason> {
-    let Source::Registers(place) = &def.source else { return Err(BadReason::Undecodable) };
-    let start = usize::from(place.address.wrapping_sub(request.address));
-    let value = match content {
-        Content::Words(words) => {
-            let own = words.get(start..start + usize::from(place.count)).ok_or(BadReason::Undecodable)?;
-            decode(def, own)
-        }
-        Content::Bits(bits) => decode_bit(def, *bits.get(start).ok_or(BadReason::Undecodable)?),
-    };
-    value.map_err(|e| e.reason())
+    });
 }
 
 /// What a value says for or against its point being what the profile says: positive for, negative against. Zero is

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use guanjia_core::profile::Profile;
+use guanjia_core::profile::{Profile, Source};
 use guanjia_field::session::{Look, Session, exception_text, table_name};
 use serde_json::{Value, json};
 
@@ -162,9 +162,10 @@ fn as_text(target: &Target, scores: &[Score], looks: &[Look]) -> String {
 }
 
 fn place(profile: &Profile, look: &Look) -> String {
-    match profile.points[look.point].source.registers() {
-        Some(place) => format!("{} {}", table_name(place.table), place.address),
-        None => "-".to_owned(),
+    match (profile.points[look.point].source.registers(), &profile.points[look.point].source) {
+        (Some(place), _) => format!("{} {}", table_name(place.table), place.address),
+        (None, Source::Derived(_)) => "calculated".to_owned(),
+        (None, _) => "-".to_owned(),
     }
 }
 

@@ -67,8 +67,9 @@ async fn point(options: &Options, place: &str) -> Result<ExitCode, Trouble> {
         let ids: Vec<&str> = profile.points.iter().map(|p| &*p.id).collect();
         usage(format!("`{}` has no point `{point}`; it has {}", profile.id, ids.join(", ")))
     })?;
+    let profile = session.introduce(unit, &profile, patience(Some(&profile))).await?;
     let looks = session.look(unit, &profile, patience(Some(&profile)), |i| i == wanted).await?;
-    let look = looks.first().ok_or_else(|| Trouble::NoAnswer("the point is in no request of its profile".into()))?;
+    let look = looks.first().ok_or_else(|| Trouble::NoAnswer("this device does not have the point".into()))?;
     let def = &profile.points[wanted];
     if options.json {
         let mut body = super::probe::look_json(look, &profile);

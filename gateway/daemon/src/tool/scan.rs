@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use guanjia_core::profile::Table;
-use guanjia_field::session::{Patience, ReadOf, Session, SessionError, exception_text};
+use guanjia_field::session::{Patience, ReadOf, Session, SessionError};
 use guanjia_field::{LineConfig, Link, Parity, SerialFormat};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -266,7 +266,7 @@ impl Found {
         let format = self.format.map_or_else(String::new, |f| format!(" at {}", format_text(&f)));
         let sign = match self.sign {
             Sign::Data(took) => format!("answers in {}", millis(took)),
-            Sign::Exception(code) => format!("answers with exception {code:02X} ({})", exception_text(code)),
+            Sign::Exception(code) => format!("answers, and refuses that register with exception {code:02X}"),
             Sign::Damaged => "somebody answers, damaged".to_owned(),
         };
         format!("unit {}{format}: {sign}", self.unit)

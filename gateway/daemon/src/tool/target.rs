@@ -123,7 +123,7 @@ pub fn patience(profile: Option<&Profile>) -> Patience {
 
 fn of_link(url: &str) -> Result<LineConfig, Trouble> {
     let link: Link = url.parse().map_err(|e: guanjia_field::session::UrlError| usage(e.to_string()))?;
-    Ok(LineConfig { name: "link".into(), link, response_max: None, turnaround: None, linger: LINGER })
+    Ok(LineConfig { name: "link".into(), link, response_max: None, turnaround: None, in_flight_max: 1, linger: LINGER })
 }
 
 /// Serial lines have units 1 to 247; Modbus TCP has 0 to 247 and 255.

@@ -188,6 +188,7 @@ impl Origin {
 
 async fn from_line(target: &mut Target) -> Result<Vec<Row>, Trouble> {
     let Some(profile) = target.profile.clone() else { return Ok(Vec::new()) };
+    let profile = target.session.introduce(target.unit, &profile, patience(Some(&profile))).await?;
     let looks = target.session.look(target.unit, &profile, patience(Some(&profile)), |_| true).await?;
     let row = |look: &guanjia_field::session::Look| {
         let def = &profile.points[look.point];

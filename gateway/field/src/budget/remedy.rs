@@ -90,8 +90,11 @@ fn faster(line: &LineConfig, devices: &[FieldDevice], knows: impl Fn(&FieldDevic
     known.into_iter().find(|baud| {
         let mut other = line.clone();
         match &mut other.link {
-            Link::Serial { format, .. } | Link::RtuOverTcp { format, .. } => format.baud = *baud,
-            Link::ModbusTcp { .. } => return false,
+            Link::Serial { format, .. }
+            | Link::RtuOverTcp { format, .. }
+            | Link::AsciiSerial { format, .. }
+            | Link::AsciiOverTcp { format, .. } => format.baud = *baud,
+            _ => return false,
         }
         LineBudget::new(&other, devices).utilization() <= UTILIZATION_WARN
     })

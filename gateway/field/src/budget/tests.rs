@@ -17,6 +17,7 @@ fn line(baud: u32) -> LineConfig {
         link: Link::RtuOverTcp { address: "192.0.2.21:4196".to_owned(), format },
         response_max: None,
         turnaround: None,
+        in_flight_max: 1,
         linger: Duration::from_millis(250),
     }
 }

@@ -24,16 +24,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Ask;
-use crate::frame::{Reply, Request};
+use crate::frame::{EXCEPTION_LEN, Reply, Request};
 
 /// How much later than its request an answer can come at all. No known device or serial server holds one for longer.
 const LATE_MAX: Duration = Duration::from_secs(10);
 
 /// Questions remembered per unit. One is added for each unanswered question only, and each of those takes its time.
 const WINDOW_MAX: usize = 256;
-
-/// Bytes of an RTU exception.
-const EXCEPTION_LEN: usize = 5;
 
 #[derive(Debug)]
 struct Question {
@@ -102,11 +99,11 @@ impl Unsettled {
         }
     }
 
-    /// Whether a frame of this form could be an answer to a question other than the present one.
+    /// Whether a frame with a PDU of this form could be an answer to a question other than the present one.
     pub(crate) fn awaits(&self, unit: u8, function: u8, length: usize, ask: Ask<'_>) -> bool {
         let of_form = |q: &Question| {
             let refused = function == q.request.function() | 0x80 && length == EXCEPTION_LEN;
-            refused || function == q.request.function() && length == q.request.rtu_reply_len()
+            refused || function == q.request.function() && length == q.request.reply_len()
         };
         let is_present = |q: &Question| unit == ask.unit && q.request == *ask.request;
         self.windows.get(&unit).is_some_and(|window| window.iter().any(|q| !is_present(q) && of_form(q)))

@@ -128,7 +128,7 @@ proptest! {
             Verdict::Skip(total) => prop_assert!(total > 0 && total <= bytes.len()),
             _ => {}
         }
-        match form_of_rtu(&bytes) {
+        match form_of(Framing::Rtu, &bytes) {
             Form::Need(total) => prop_assert!(total > bytes.len() && total <= FRAME_MAX),
             Form::Frame { total, .. } => prop_assert!(total <= bytes.len()),
             Form::Noise => {}

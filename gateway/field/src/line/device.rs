@@ -10,13 +10,21 @@ use guanjia_core::time::Timestamp;
 use tokio::time::Instant;
 
 use super::FieldDevice;
-use super::schedule::PERIOD_MIN;
+use crate::bus::Ask;
 use crate::frame::Request;
 use crate::plan::{Layout, Learned, Lesson, Pace, ReadRequest, plan, read_alone, split, unreadable};
+
+/// The pause grows by no less than this.
+const PROBE_STEP_MIN: Duration = Duration::from_millis(50);
 
 /// The longest pause between two probes of a silent device, unless it is polled more rarely anyway.
 const PROBE_PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// The longest such pause of a device that has its line for itself, where a probe costs nobody anything.
+const PROBE_PAUSE_ALONE: Duration = Duration::from_millis(400);
+
+/// How often the silence of a device is told again.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
 /// A ratio or unit that a device was set to counts for so many periods of its poll class after it was read, and at
 /// least for this long.
 const REMEMBERED_PERIODS: u32 = 3;
@@ -46,6 +54,13 @@ impl State {
     }
 }
 
+/// Whether a device has its line for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Company {
+    Alone,
+    Shared,
+}
+
 #[derive(Debug)]
 pub(super) struct Device {
     pub(super) spec: FieldDevice,
@@ -59,6 +74,14 @@ pub(super) struct Device {
     pub(super) decoder: Decoder,
     /// The last read that was answered with data.
     pub(super) last_good: Option<Request>,
+    /// When its silence was last told, for all of its points.
+    told_at: Instant,
+    /// When it last answered anything.
+    pub(super) heard_at: Option<Instant>,
+    /// It wants nothing to be asked before.
+    pub(super) ready_at: Instant,
+    /// Questions to it that are under way.
+    pub(super) under_way: u8,
     /// Reads that can stand between two reads of the same shape.
     bridges: Vec<Request>,
     /// Points that must come in one answer.
@@ -71,9 +94,13 @@ pub(super) struct Device {
 }
 
 impl Device {
-    pub(super) fn new(spec: FieldDevice, response_max: Option<Duration>, pace: Pace) -> Self {
+    pub(super) fn new(spec: FieldDevice, response_max: Option<Duration>, pace: Pace, company: Company) -> Self {
         let shortest = [spec.periods.alarm, spec.periods.billing, spec.periods.bulk].into_iter().min();
-        let probe_step = shortest.unwrap_or(PERIOD_MIN).max(PERIOD_MIN);
+        let probe_step = shortest.unwrap_or_default().max(PROBE_STEP_MIN);
+        let probe_pause_max = match company {
+            Company::Alone => PROBE_PAUSE_ALONE,
+            Company::Shared => PROBE_PAUSE_MAX.max(probe_step),
+        };
         let periods = spec.periods;
         let age_max = |class| match class {
             PollClass::Alarm => periods.alarm,
@@ -85,9 +112,13 @@ impl Device {
             decoder: Decoder::new(Arc::clone(&spec.profile), age_max),
             state: State::Unknown,
             response_max: response_max.unwrap_or(spec.profile.limits.response_max),
-            probe_step,
-            probe_pause_max: PROBE_PAUSE_MAX.max(probe_step),
+            probe_step: probe_step.min(probe_pause_max),
+            probe_pause_max,
             last_good: None,
+            told_at: Instant::now(),
+            heard_at: None,
+            ready_at: Instant::now(),
+            under_way: 0,
             bridges: bridges(&spec, pace),
             together: spec.profile.together(),
             pace,
@@ -154,12 +185,42 @@ impl Device {
         }
     }
 
+    /// Whether its silence is to be told once more, because the report of it may have been dropped.
+    pub(super) fn tell_again(&mut self, now: Instant) -> bool {
+        let is_due = now.saturating_duration_since(self.told_at) >= TOLD_AGAIN;
+        if is_due {
+            self.told_at = now;
+        }
+        is_due
+    }
+
     /// Bad readings of all points that come from registers and are ever read.
     pub(super) fn all_bad(&self, reason: BadReason, at: Timestamp) -> Vec<Reading> {
         let profile = &self.spec.profile;
         let never_read = unreadable(&profile.points, &profile.limits);
         let is_read = |i: &usize| profile.points[*i].source.is_asked() && !never_read.contains(i);
         (0..profile.points.len()).filter(is_read).map(|i| Reading::bad(self.spec.point(i), reason, at)).collect()
+    }
+
+    /// The last good read other than `request`, to find out whether the device answers anything.
+    pub(super) fn other_than(&self, request: &Request) -> Option<&Request> {
+        self.last_good.as_ref().filter(|good| *good != request)
+    }
+
+    /// From when on it may be asked; `None` while it has as much to do as it takes.
+    pub(super) fn ready(&self, in_flight_max: u8) -> Option<Instant> {
+        (self.under_way < in_flight_max).then_some(self.ready_at)
+    }
+
+    /// A question to it.
+    pub(super) fn ask<'a>(&self, request: &'a Request) -> Ask<'a> {
+        let silence_min = self.spec.profile.limits.silence_min;
+        Ask { unit: self.spec.unit, request, response_max: self.response_max, silence_min }
+    }
+
+    /// It is asked now.
+    pub(super) fn asked(&mut self, now: Instant) {
+        self.ready_at = now + self.spec.profile.limits.interval_min;
     }
 
     pub(super) fn bridges(&self) -> &[Request] {

@@ -1,4 +1,7 @@
 //! Asking, and what an answer or its absence means for the device and its points.
+//!
+//! Whatever is asked is a [`Turn`]: it begins with [`Line::begin`], and ends with [`Line::settle`] when its answer is
+//! there or will not come. In between it is under way, alone ([`Line::poll`]) or with others (`super::window`).
 
 use std::time::Duration;
 
@@ -10,15 +13,16 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::device::Device;
-use super::schedule::{Planned, Repeat, Rest, Trust};
-use super::{FieldDevice, Line, State};
-use crate::bus::{Ask, Miss};
+use super::schedule::{Next, Planned, Repeat, Rest, Trust};
+use super::{FieldDevice, Line, LineHealth, State};
+use crate::bus::Miss;
 use crate::clock;
 use crate::frame::{Reply, Request};
 use crate::plan::{ReadRequest, registers};
 
-/// After an unanswered probe the line belongs to the others for this many times as long as the probe took.
-const PROBE_REST: u32 = 4;
+/// After an unanswered probe that somebody had to wait for, nobody waits for another one before this many times as long
+/// as the probe took: probes get 2 % of a line that is busy, and all of what is left of one that is not.
+const PROBE_REST: u32 = 49;
 
 /// How much longer a read that is not answered rests with every miss, and at most.
 const REST_STEP: Duration = Duration::from_secs(5);
@@ -51,6 +55,28 @@ pub(super) enum Answer {
     NotAsked,
 }
 
+/// Something that is asked.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) device: usize,
+    pub(super) slot: usize,
+    pub(super) request: Request,
+    purpose: Purpose,
+    started: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Purpose {
+    /// A read of the slot; the second time, if it was missed or suspect the first time.
+    Read(Option<Repeat>),
+    /// A read of the slot was missed: does the device answer anything?
+    Doubt,
+    /// Others were missed: does the line carry anything?
+    Witness,
+    /// Is the silent device back?
+    Probe,
+}
+
 impl Line {
     /// Settles an ambiguity if there is one, waits for silence, and asks. `gate` has the last word before the first
     /// byte.
@@ -70,82 +96,143 @@ impl Line {
     }
 
     async fn transact(&mut self, i: usize, request: &Request, gate: impl FnOnce() -> Gate) -> Answer {
-        let counters = &self.stats.devices[i];
+        self.bus.hold_until(self.devices[i].ready_at);
         if let Err(miss) = self.bus.ready().await {
-            debug!(line = %self.name, device = %self.devices[i].spec.id, ?miss, "not asked");
-            counters.link_error.add(1);
-            // A line that does not fall silent lets no device be heard; one that is down is reported as such.
-            return if matches!(miss, Miss::Noise) { Answer::Missed } else { Answer::NotAsked };
+            return self.not_asked(i, &miss);
         }
         if gate() == Gate::Closed {
             return Answer::NotAsked;
         }
-        let device = &self.devices[i];
-        let ask = Ask {
-            unit: device.spec.unit,
-            request,
-            response_max: device.response_max,
-            silence_min: device.spec.profile.limits.silence_min,
-        };
-        match self.bus.exchange(ask).await {
-            Ok(Reply::Exception(code)) => {
-                counters.exception.add(1);
-                match code {
-                    GATEWAY_PATH_UNAVAILABLE | GATEWAY_TARGET_FAILED => Answer::Missed,
-                    _ => Answer::Refused(code),
-                }
-            }
-            Ok(reply) => {
-                counters.succeeded(clock::now());
-                match reply {
-                    Reply::Words(words) => Answer::Data(words),
-                    Reply::Bits(bits) => Answer::Bits(bits),
-                    Reply::Written | Reply::Exception(_) => Answer::Written,
-                }
-            }
+        let device = &mut self.devices[i];
+        device.asked(Instant::now());
+        let answer = self.bus.exchange(device.ask(request)).await;
+        self.heard(i, answer)
+    }
+
+    /// The line could not be made ready for a question.
+    pub(super) fn not_asked(&mut self, i: usize, miss: &Miss) -> Answer {
+        debug!(line = %self.name, device = %self.devices[i].spec.id, ?miss, "not asked");
+        self.stats.devices[i].link_error.add(1);
+        // A line that does not fall silent lets no device be heard; one that is down is reported as such.
+        if matches!(miss, Miss::Noise) { Answer::Missed } else { Answer::NotAsked }
+    }
+
+    /// A transaction ended: counts it, and notes who was heard.
+    pub(super) fn heard(&mut self, i: usize, answer: Result<Reply, Miss>) -> Answer {
+        let counters = &self.stats.devices[i];
+        match &answer {
+            Ok(_) | Err(Miss::Discarded) => self.hearing.heard(),
+            Err(_) => self.hearing.missed(i),
+        }
+        let reply = match answer {
+            Ok(reply) => reply,
             Err(miss) => {
-                debug!(line = %self.name, device = %device.spec.id, ?miss, "no answer");
+                debug!(line = %self.name, device = %self.devices[i].spec.id, ?miss, "no answer");
                 match miss {
                     Miss::Timeout => counters.timeout.add(1),
                     Miss::Discarded => counters.crc_error.add(1),
                     Miss::Link(_) | Miss::Down | Miss::Noise => counters.link_error.add(1),
                 }
-                Answer::Missed
+                return Answer::Missed;
             }
+        };
+        if let Reply::Exception(code) = reply {
+            counters.exception.add(1);
+            if matches!(code, GATEWAY_PATH_UNAVAILABLE | GATEWAY_TARGET_FAILED) {
+                return Answer::Missed;
+            }
+        } else {
+            counters.succeeded(clock::now());
+        }
+        self.devices[i].heard_at = Some(Instant::now());
+        match reply {
+            Reply::Exception(code) => Answer::Refused(code),
+            Reply::Words(words) => Answer::Data(words),
+            Reply::Bits(bits) => Answer::Bits(bits),
+            Reply::Written => Answer::Written,
         }
     }
 
-    /// Makes the next read of a slot.
+    /// Asks what a slot has to ask next.
     pub(super) async fn poll(&mut self, s: usize) {
-        let now = Instant::now();
-        let slot = &mut self.slots[s];
-        slot.replan(&self.devices[slot.device]);
-        if !slot.seek(now) {
-            self.stats.overruns.add(slot.finish(now));
-            return;
+        if let Some(turn) = self.begin(s) {
+            self.carry_out(turn).await;
         }
-        let (i, repeats) = (slot.device, slot.repeats());
-        let request = slot.reads[slot.position].request.clone();
-        let answer = self.ask(i, &request, || Gate::Open).await;
-        let at = clock::now();
-        match answer {
-            Answer::Missed if repeats == Some(Repeat::Missed) => self.missed_twice(s, at).await,
-            // A bridge that failed was not this read's miss, but the device's all the same.
-            Answer::NotAsked if repeats == Some(Repeat::Missed) => self.missed_twice(s, at).await,
-            Answer::Missed | Answer::NotAsked => self.slots[s].repeat(Repeat::Missed),
-            answer => self.answered(s, answer, at),
+    }
+
+    /// Asks for something, alone on the line or with others.
+    async fn carry_out(&mut self, turn: Turn) {
+        if self.window > 1 {
+            self.launch(turn).await;
+        } else {
+            let answer = self.ask(turn.device, &turn.request, || Gate::Open).await;
+            self.settle(turn, answer);
+        }
+    }
+
+    /// What a slot asks next; `None` if there is nothing in this turn.
+    fn begin(&mut self, s: usize) -> Option<Turn> {
+        let started = Instant::now();
+        let slot = &mut self.slots[s];
+        let i = slot.device;
+        let device = &self.devices[i];
+        slot.replan(device);
+        if !slot.is_repeat() && !slot.seek(started) {
+            if slot.is_idle() {
+                self.stats.overruns.add(slot.skip(started));
+            }
+            return None;
+        }
+        let repeat = slot.repeat();
+        let request = slot.reads.get(slot.position)?.request.clone();
+        if repeat == Some(Repeat::Doubt)
+            && let Some(other) = device.other_than(&request)
+        {
+            slot.launch_other();
+            return Some(Turn { device: i, slot: s, request: other.clone(), purpose: Purpose::Doubt, started });
+        }
+        slot.launch();
+        Some(Turn { device: i, slot: s, request, purpose: Purpose::Read(repeat), started })
+    }
+
+    /// What was asked is answered, or will not be.
+    pub(super) fn settle(&mut self, turn: Turn, answer: Answer) {
+        let is_missed = matches!(answer, Answer::Missed | Answer::NotAsked);
+        match turn.purpose {
+            Purpose::Read(_) if !is_missed => self.answered(&turn, answer),
+            Purpose::Read(repeat) => self.missed(&turn, repeat),
+            Purpose::Doubt if is_missed => {
+                self.slots[turn.slot].back_to(0);
+                self.silent_now(turn.device);
+            }
+            Purpose::Doubt => {
+                let slot = &mut self.slots[turn.slot];
+                slot.again(slot.position, Repeat::OnceMore);
+            }
+            Purpose::Witness => {
+                if is_missed {
+                    self.hearing.missed(turn.device);
+                }
+            }
+            Purpose::Probe if !is_missed => self.answered(&turn, answer),
+            Purpose::Probe => self.probe_missed(&turn),
         }
     }
 
     /// A read was answered: publishes what it brought and moves the slot on.
-    fn answered(&mut self, s: usize, answer: Answer, at: Timestamp) {
-        let i = self.slots[s].device;
+    fn answered(&mut self, turn: &Turn, answer: Answer) {
+        let (i, at, now) = (turn.device, clock::now(), Instant::now());
         self.answering(i);
-        let slot = &mut self.slots[s];
-        let planned = &mut slot.reads[slot.position];
+        let slot = &mut self.slots[turn.slot];
+        // The reads may have been split since; then the halves will bring it.
+        let Some(p) = slot.reads.iter().position(|r| r.request == turn.request) else {
+            self.stats.overruns.add(slot.settled(now));
+            return;
+        };
+        let planned = &mut slot.reads[p];
         planned.rests = None;
         if let Answer::Refused(code) = answer {
-            self.refused(s, code, at);
+            self.refused(turn.slot, p, code, at);
             return;
         }
         let quality = match planned.trust {
@@ -156,28 +243,32 @@ impl Line {
         let device = &mut self.devices[i];
         device.learn_from_answer(&planned.read);
         let readings = device.readings(&planned.read, &answer, quality, at, self.started.elapsed());
-        device.last_good = Some(planned.request.clone());
+        if device.last_good.as_ref() != Some(&planned.request) {
+            device.last_good = Some(planned.request.clone());
+        }
         self.reporter.readings(device.spec.ix, readings);
+        slot.learn(p, now - turn.started);
         if quality == Quality::Suspect && slot.class == PollClass::Alarm {
-            slot.repeat(Repeat::Suspect);
+            slot.again(p, Repeat::Suspect);
         } else {
-            self.stats.overruns.add(slot.advance(Instant::now()));
+            self.stats.overruns.add(slot.settled(now));
         }
     }
 
     /// The device answers, and will not answer this. A read of several points is split until the culprit is alone: one
     /// address it does not have must not cost it the others. A read that used to work is given a few chances before.
-    fn refused(&mut self, s: usize, code: u8, at: Timestamp) {
+    fn refused(&mut self, s: usize, p: usize, code: u8, at: Timestamp) {
         let slot = &mut self.slots[s];
         let device = &mut self.devices[slot.device];
-        let planned = &mut slot.reads[slot.position];
+        let planned = &mut slot.reads[p];
         planned.refusals = planned.refusals.saturating_add(1);
         let names_the_place = matches!(code, ILLEGAL_ADDRESS | ILLEGAL_VALUE);
         if names_the_place && (!planned.proven || planned.refusals >= REFUSALS_MAX) {
             if let Some((low, high)) = device.learn_from_refusal(&planned.read) {
                 info!(line = %self.name, device = %device.spec.id, code, address = planned.read.address,
                     count = planned.read.count, "device refused a read of several points; it is read in two halves");
-                slot.reads.splice(slot.position..=slot.position, [Planned::new(low), Planned::new(high)]);
+                slot.reads.splice(p..=p, [Planned::new(low), Planned::new(high)]);
+                slot.back_to(p);
                 return;
             }
             let pause = REFUSED_STEP.saturating_mul(planned.refusals).min(REFUSED_MAX);
@@ -194,77 +285,108 @@ impl Line {
         }
         let bad = device.bad_readings(&planned.read, BadReason::Refused, at);
         self.reporter.readings(device.spec.ix, bad);
-        self.stats.overruns.add(slot.advance(Instant::now()));
+        self.stats.overruns.add(slot.settled(Instant::now()));
     }
 
-    /// Two misses in a row. If the device answers to something else, only this read rests; otherwise it is silent.
-    async fn missed_twice(&mut self, s: usize, at: Timestamp) {
-        let slot = &self.slots[s];
-        let (i, request) = (slot.device, slot.reads[slot.position].request.clone());
-        let other = self.devices[i].last_good.clone().filter(|good| *good != request);
-        let lives = match other {
-            Some(other) if self.bus.down_until().is_none() => {
-                matches!(self.ask(i, &other, || Gate::Open).await, Answer::Data(_) | Answer::Bits(_))
-            }
-            _ => false,
-        };
-        if !lives {
-            let reason = if self.bus.down_until().is_some() { BadReason::LineDown } else { BadReason::NoAnswer };
-            self.silence(i, reason);
+    /// A read was missed. The device is asked for something else first, then for this again; if it answers the one and
+    /// not the other, only this read rests. A device that answers neither is silent.
+    fn missed(&mut self, turn: &Turn, repeat: Option<Repeat>) {
+        let slot = &mut self.slots[turn.slot];
+        let Some(p) = slot.reads.iter().position(|r| r.request == turn.request) else {
+            slot.back_to(0);
             return;
+        };
+        match repeat {
+            Some(Repeat::OnceMore) => self.let_rest(turn.slot, p),
+            // If there was nothing else to ask for, the doubt asked for the same again.
+            Some(Repeat::Doubt) => {
+                slot.back_to(p);
+                self.silent_now(turn.device);
+            }
+            None | Some(Repeat::Suspect) => slot.again(p, Repeat::Doubt),
         }
+    }
+
+    /// The device answers, but not to this read.
+    fn let_rest(&mut self, s: usize, p: usize) {
         let now = Instant::now();
-        let (device, slot) = (&mut self.devices[i], &mut self.slots[s]);
-        let planned = &mut slot.reads[slot.position];
+        let slot = &mut self.slots[s];
+        let device = &mut self.devices[slot.device];
+        let planned = &mut slot.reads[p];
         let misses = planned.rests.map_or(0, |r| r.misses).saturating_add(1);
         planned.rests = Some(Rest { misses, until: now + REST_STEP.saturating_mul(misses).min(REST_MAX) });
         planned.trust = Trust::Unconfirmed;
         warn!(line = %self.name, device = %device.spec.id, address = planned.read.address, count = planned.read.count,
             "device answers, but not to this read");
-        let bad = device.bad_readings(&planned.read, BadReason::NoAnswer, at);
+        let bad = device.bad_readings(&planned.read, BadReason::NoAnswer, clock::now());
         self.reporter.readings(device.spec.ix, bad);
-        self.stats.overruns.add(slot.advance(now));
+        self.stats.overruns.add(slot.settled(now));
     }
 
-    /// The silent device that is to be probed first, and when.
+    fn silent_now(&mut self, i: usize) {
+        let reason = if self.bus.down_until().is_some() { BadReason::LineDown } else { BadReason::NoAnswer };
+        self.silence(i, reason);
+    }
+
+    /// Asks a device that was heard lately, to find out whether the line carries anything at all.
+    pub(super) async fn witness(&mut self, i: usize) {
+        let slot = self.slots.iter().position(|s| s.device == i);
+        match (slot, self.devices[i].last_good.clone()) {
+            (Some(slot), Some(request)) => {
+                let (purpose, started) = (Purpose::Witness, Instant::now());
+                self.carry_out(Turn { device: i, slot, request, purpose, started }).await;
+            }
+            // It has answered something, but nothing that could be asked for again.
+            _ => self.devices[i].heard_at = None,
+        }
+    }
+
+    /// The silent device that is to be probed first, and from when on.
     pub(super) fn next_probe(&self) -> Option<(usize, Instant)> {
-        let silent = self.devices.iter().enumerate().filter_map(|(i, d)| d.probe_at().map(|at| (at, i)));
-        silent.min().map(|(at, i)| (i, at.max(self.probes_from)))
+        let silent = self.devices.iter().enumerate().filter(|(_, d)| d.under_way == 0);
+        silent.filter_map(|(i, d)| d.probe_at().map(|at| (at, i))).min().map(|(at, i)| (i, at))
+    }
+
+    /// From when on it may be probed: at once while nobody has to wait for that, or else when it is its turn.
+    pub(super) fn probe_from(&self, i: usize, next_poll: Option<Instant>, now: Instant) -> Instant {
+        // With several questions under way nobody waits for the answer to one.
+        let takes = if self.window > 1 { Duration::ZERO } else { self.devices[i].response_max + self.bus.linger() };
+        if next_poll.is_none_or(|poll| now + takes <= poll) { now } else { self.probes_from }
     }
 
     /// Looks whether a silent device is back, with the first read of its most urgent slot.
     pub(super) async fn probe(&mut self, i: usize) {
         let started = Instant::now();
-        let Some(s) = self.slots.iter().position(|s| s.device == i) else {
+        let Some(s) = self.slots.iter().position(|s| s.device == i && s.is_idle()) else {
             // A device without a readable point cannot be found alive; it is left alone.
             self.devices[i].probe_missed(started);
             return;
         };
-        let request = self.slots[s].reads[0].request.clone();
-        self.slots[s].position = 0;
-        match self.ask(i, &request, || Gate::Open).await {
-            Answer::Missed | Answer::NotAsked => {
-                let now = Instant::now();
-                self.probes_from = now + (now - started) * PROBE_REST;
-                let device = &mut self.devices[i];
-                device.probe_missed(now);
-                if self.bus.down_until().is_some() {
-                    return;
-                }
-                let at = clock::now();
-                // The line is up again; what remains is that the device does not answer. The readings are repeated,
-                // because an earlier report of them may have been dropped.
-                if matches!(device.state, State::Silent { reason: BadReason::LineDown, .. }) {
-                    self.silence(i, BadReason::NoAnswer);
-                } else {
-                    let bad = self.devices[i].all_bad(BadReason::NoAnswer, at);
-                    self.reporter.readings(self.devices[i].spec.ix, bad);
-                }
-            }
-            answer => {
-                let at = clock::now();
-                self.answered(s, answer, at);
-            }
+        let slot = &mut self.slots[s];
+        slot.forget();
+        let request = slot.reads[0].request.clone();
+        slot.launch();
+        self.carry_out(Turn { device: i, slot: s, request, purpose: Purpose::Probe, started }).await;
+    }
+
+    fn probe_missed(&mut self, turn: &Turn) {
+        let (i, now) = (turn.device, Instant::now());
+        self.slots[turn.slot].back_to(0);
+        if self.window == 1 && matches!(self.next_poll(now), Next::Poll(_)) {
+            self.probes_from = now + (now - turn.started) * PROBE_REST;
+        }
+        let device = &mut self.devices[i];
+        device.probe_missed(now);
+        if self.bus.down_until().is_some() || self.health != LineHealth::Up {
+            return;
+        }
+        // The line is up again; what remains is that the device does not answer. The readings are repeated, because an
+        // earlier report of them may have been dropped.
+        if matches!(device.state, State::Silent { reason: BadReason::LineDown, .. }) {
+            self.silence(i, BadReason::NoAnswer);
+        } else if device.tell_again(now) {
+            let bad = self.devices[i].all_bad(BadReason::NoAnswer, clock::now());
+            self.reporter.readings(self.devices[i].spec.ix, bad);
         }
     }
 }

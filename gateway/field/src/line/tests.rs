@@ -9,10 +9,13 @@ use guanjia_core::profile::{
 use guanjia_core::reading::{Decimal, Quality, Value};
 use guanjia_core::time::Timestamp;
 
-use self::world::{Act, Facts, PROOF, RELAY, Shared, ident, world};
+use self::world::{Act, Facts, PROOF, RELAY, Shared, dialled_world, ident, world};
 use super::*;
+use crate::frame::Framing;
+use crate::link::Link;
 
 mod commands;
+mod dial_in;
 mod interleavings;
 mod lies;
 mod refusals;
@@ -71,7 +74,46 @@ fn rtu() -> Timing {
         t35: Duration::from_micros(1750),
         linger: Duration::from_millis(50),
         turnaround: None,
+        in_flight_max: 1,
     }
+}
+
+fn ascii() -> Timing {
+    Timing { framing: Framing::Ascii, ..rtu() }
+}
+
+/// A way to a bus: how its bytes are framed and timed, and whether a connection is replaced after a failure.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    timing: Timing,
+    socket: Socket,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Socket {
+    Replaced,
+    /// As with a modem that dialled in.
+    Kept,
+}
+
+impl From<Timing> for Way {
+    fn from(timing: Timing) -> Self {
+        Way { timing, socket: Socket::Replaced }
+    }
+}
+
+fn dtu(timing: Timing) -> Way {
+    let linger = rtu().linger;
+    Way { timing: Timing { linger, ..timing }, socket: Socket::Kept }
+}
+
+/// Every way whose frames have no transaction numbers.
+fn serial_ways() -> [Way; 4] {
+    [rtu().into(), ascii().into(), dtu(rtu()), dtu(ascii())]
+}
+
+fn all_ways() -> Vec<Way> {
+    serial_ways().into_iter().chain([tcp().into(), dtu(tcp())]).collect()
 }
 
 fn tcp() -> Timing {
@@ -81,6 +123,7 @@ fn tcp() -> Timing {
         t35: Duration::ZERO,
         linger: Duration::ZERO,
         turnaround: None,
+        in_flight_max: 1,
     }
 }
 
@@ -96,9 +139,13 @@ struct Rig {
 }
 
 impl Rig {
-    fn start(timing: Timing, count: u8, facts: Facts) -> Self {
+    fn start(way: impl Into<Way>, count: u8, facts: Facts) -> Self {
+        let Way { timing, socket } = way.into();
         let facts: Shared = Arc::new(Mutex::new(facts));
-        let dial = world(timing.framing, &facts);
+        let dial = match socket {
+            Socket::Replaced => world(timing.framing, &facts),
+            Socket::Kept => dialled_world(timing.framing, &facts, &Arc::default()),
+        };
         Self::with_dial(timing, devices(count), dial, facts)
     }
 
@@ -114,6 +161,17 @@ impl Rig {
         while let Ok(report) = self.reports.try_recv() {
             self.seen.push(report);
         }
+    }
+
+    /// Runs until something is so; panics if it is not within half a minute.
+    async fn until(&mut self, is_so: impl Fn(&Self) -> bool) {
+        for _ in 0..300 {
+            self.run(Duration::from_millis(100)).await;
+            if is_so(self) {
+                return;
+            }
+        }
+        panic!("it did not happen in time: {:?}", self.handle.stats());
     }
 
     fn readings(&self) -> impl Iterator<Item = &Reading> {
@@ -157,9 +215,16 @@ impl Rig {
         self.facts.lock().unwrap().asked.clone()
     }
 
-    async fn end(self) {
+    async fn end(mut self) {
         self.stop.cancel();
-        self.task.await.unwrap();
+        (&mut self.task).await.unwrap();
+    }
+}
+
+/// A line that nobody looks at any more must not go on polling beside the next one.
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 
@@ -184,12 +249,46 @@ async fn every_point_is_read_at_the_start_and_in_its_rhythm() {
 
 #[tokio::test(start_paused = true)]
 async fn there_is_silence_before_every_request() {
-    let mut rig = Rig::start(rtu(), 3, Facts::default());
-    rig.run(Duration::from_secs(5)).await;
-    let asked = rig.asked();
-    // The world answers after a millisecond.
-    let shortest = asked.windows(2).map(|w| w[1].at - w[0].at).min().unwrap();
-    assert!(shortest >= Duration::from_micros(1000 + 1750), "{shortest:?}");
+    for way in serial_ways() {
+        let mut rig = Rig::start(way, 3, Facts::default());
+        rig.run(Duration::from_secs(5)).await;
+        let asked = rig.asked();
+        // The world answers after a millisecond.
+        let shortest = asked.windows(2).map(|w| w[1].at - w[0].at).min().unwrap();
+        assert!(shortest >= Duration::from_micros(1000 + 1750), "{way:?}: {shortest:?}");
+        rig.end().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_modem_s_heartbeats_are_no_answers_and_break_no_silence() {
+    let facts: Shared = Arc::new(Mutex::new(Facts { heartbeat: Some(Duration::from_millis(3)), ..Facts::default() }));
+    let stats = Arc::default();
+    let dial = dialled_world(Framing::Rtu, &facts, &stats);
+    let mut rig = Rig::with_dial(rtu(), devices(3), dial, facts);
+    rig.run(Duration::from_secs(10)).await;
+    rig.assert_names();
+    for device in 0..3 {
+        assert_eq!(rig.healths(device), [DeviceHealth::Answering]);
+        for (point, ..) in POINTS {
+            assert_eq!(rig.last(device, point).quality, Quality::Good, "{point}");
+        }
+    }
+    let line = rig.handle.stats();
+    assert_eq!((line.stale_bytes.get(), line.discarded_damaged.get(), line.discarded_foreign.get()), (0, 0, 0));
+    assert_eq!(line.devices.iter().map(|d| d.timeout.get() + d.crc_error.get()).sum::<u64>(), 0);
+    assert!(stats.heartbeats.get() > 3000, "{}", stats.heartbeats.get());
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_silence_of_a_unit_does_not_hang_up_on_the_modem() {
+    let mut rig = Rig::start(dtu(rtu()), 3, Facts { dead: [2].into(), ..Facts::default() });
+    rig.run(Duration::from_secs(60)).await;
+    rig.assert_names();
+    assert_eq!(rig.healths(1), [DeviceHealth::Silent(BadReason::NoAnswer)]);
+    assert_eq!(rig.healths(0), [DeviceHealth::Answering]);
+    assert_eq!(rig.handle.stats().connects.get(), 1, "one connection for all of it");
     rig.end().await;
 }
 
@@ -218,8 +317,9 @@ async fn a_whole_floor_falls_silent_and_comes_back_confirmed() {
     rig.facts.lock().unwrap().dead = [1, 2, 3].into();
     rig.run(Duration::from_secs(3)).await;
     for device in 0..3 {
-        assert_eq!(rig.healths(device).last(), Some(&DeviceHealth::Silent(BadReason::NoAnswer)));
-        assert_eq!(rig.last(device, "fire").quality, Quality::Bad(BadReason::NoAnswer));
+        let reason = BadReason::LineDown;
+        assert_eq!(rig.healths(device).last(), Some(&DeviceHealth::Silent(reason)), "it is the line, not the devices");
+        assert_eq!(rig.last(device, "fire").quality, Quality::Bad(reason));
     }
     rig.facts.lock().unwrap().dead.clear();
     let before = rig.seen.len();

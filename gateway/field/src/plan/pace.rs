@@ -24,18 +24,22 @@ pub const TURNAROUND_SERIAL: Duration = Duration::from_millis(20);
 /// How long a Modbus TCP server typically takes from the request's last byte to the answer's first.
 pub const TURNAROUND_NETWORK: Duration = Duration::from_millis(10);
 
+/// The same behind a modem that dials in: most of it is the mobile network.
+pub const TURNAROUND_DIAL_IN: Duration = Duration::from_millis(200);
+
 /// What part of the turnaround a byte costs on a network.
 const NETWORK_BYTES_PER_TURNAROUND: u32 = 100;
 
-/// Bytes around the data: of a read request, and of its answer.
-const RTU_BYTES: (u32, u32) = (8, 5);
-const MBAP_BYTES: (u32, u32) = (12, 9);
+/// Characters of a read request, those of its answer around the data, and those of one byte of data.
+const RTU_BYTES: (u32, u32, u32) = (8, 5, 1);
+const MBAP_BYTES: (u32, u32, u32) = (12, 9, 1);
+const ASCII_BYTES: (u32, u32, u32) = (17, 11, 2);
 
 /// What a read costs on one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Bytes of a request, and bytes of an answer around its data.
-    bytes: (u32, u32),
+    /// Characters of a request, those of an answer around its data, and those of one byte of data.
+    bytes: (u32, u32, u32),
     /// How long one byte takes.
     byte_time: Duration,
     /// The silence between two frames that the standard wants.
@@ -47,13 +51,10 @@ pub struct Pace {
 impl Pace {
     /// How fast a line is.
     pub fn of(line: &LineConfig) -> Self {
-        let framing = match line.link {
-            Link::Serial { .. } | Link::RtuOverTcp { .. } => Framing::Rtu,
-            Link::ModbusTcp { .. } => Framing::Mbap,
-        };
         let format = line.link.format();
         let (char_time, t35) = format.map_or((Duration::ZERO, Duration::ZERO), |f| (f.char_time(), f.t35()));
-        Self::new(framing, char_time, t35, line.turnaround)
+        let behind_modem = matches!(line.link, Link::DialIn(_)).then_some(TURNAROUND_DIAL_IN);
+        Self::new(line.link.framing(), char_time, t35, line.turnaround.or(behind_modem))
     }
 
     /// A line of this framing; `char_time` is zero where no serial line is known of.
@@ -63,6 +64,7 @@ impl Pace {
         let bytes = match framing {
             Framing::Rtu => RTU_BYTES,
             Framing::Mbap => MBAP_BYTES,
+            Framing::Ascii => ASCII_BYTES,
         };
         let byte_time = if char_time.is_zero() { turnaround / NETWORK_BYTES_PER_TURNAROUND } else { char_time };
         Self { bytes, byte_time, silence: t35, turnaround }
@@ -77,7 +79,7 @@ impl Pace {
     /// byte of the request until the next request may begin.
     pub fn read_time(&self, limits: &ReadLimits, table: Table, count: u32) -> Duration {
         let data = if table.is_bits() { count.div_ceil(8) } else { count * 2 };
-        let on_wire = self.byte_time * (self.bytes.0 + self.bytes.1 + data);
+        let on_wire = self.byte_time * (self.bytes.0 + self.bytes.1 + data * self.bytes.2);
         (on_wire + self.turnaround + self.silence.max(limits.silence_min)).max(limits.interval_min)
     }
 
@@ -86,6 +88,6 @@ impl Pace {
     pub fn lost_time(&self, wait: Duration, linger: Duration, table: Table, count: u32) -> Duration {
         let data = if table.is_bits() { count.div_ceil(8) } else { count * 2 };
         let listens = if self.silence.is_zero() { Duration::ZERO } else { linger.max(self.silence) };
-        self.byte_time * (self.bytes.0 + 2 * (self.bytes.1 + data)) + wait + listens
+        self.byte_time * (self.bytes.0 + 2 * (self.bytes.1 + data * self.bytes.2)) + wait + listens
     }
 }

@@ -1,13 +1,17 @@
 //! A device as its profile sees it, looked at once: every point with its quality, its raw words and its time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use guanjia_core::decode::{decode, decode_bit};
-use guanjia_core::profile::{Profile, Table};
+use guanjia_core::decode::{Answer, Decoder};
+use guanjia_core::profile::{Asked, Extent, Introduction, Next, PointKind, Profile, Source, Table};
 use guanjia_core::reading::{BadReason, Quality, Value};
 
 use super::{Answered, Content, Patience, ReadOf, Session, SessionError};
 use crate::plan::{Layout, Learned, ReadRequest, plan, registers, split, unreadable};
+
+/// Questions an introduction may take: every model of a SunSpec device, and some points.
+const INTRODUCTION_MAX: usize = 100;
 
 /// One point, looked at once.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +22,7 @@ pub struct Look {
     pub value: Option<Value>,
     /// How far to trust it.
     pub quality: Quality,
-    /// The request that brought it, or did not.
+    /// The request that brought it, or did not; `None` for what is calculated or not there.
     pub read: Option<ReadOf>,
     /// Its registers as they came, or its bit as 0 or 1; empty without an answer.
     pub raw: Vec<u16>,
@@ -49,8 +53,37 @@ impl Session {
         Layout { points, limits, together, learned: &NOTHING_LEARNED, pace: self.pace }
     }
 
+    /// Makes sure that a unit is what a profile describes, as far as the profile knows how, and gives the profile as this
+    /// very device has it.
+    ///
+    /// # Errors
+    /// [`SessionError::Another`] if it is another device; anything else if it cannot be asked.
+    pub async fn introduce(
+        &mut self,
+        unit: u8,
+        profile: &Arc<Profile>,
+        patience: Patience,
+    ) -> Result<Arc<Profile>, SessionError> {
+        let Some(mut introduction) = Introduction::of(profile) else { return Ok(Arc::clone(profile)) };
+        for _ in 0..INTRODUCTION_MAX {
+            let Extent { table, address, count } = match introduction.next() {
+                Next::Ask(extent) => extent,
+                Next::Fit(profile) => return Ok(profile),
+                Next::Wrong(mismatch) => return Err(SessionError::Another { unit, mismatch }),
+            };
+            match self.read(ReadOf { unit, table, address, count }, patience).await {
+                Ok(Answered { content: Content::Words(words), .. }) => introduction.answered(Asked::Words(&words)),
+                Ok(_) => return Err(SessionError::Garbled { unit }),
+                Err(SessionError::Refused { code, .. }) => introduction.answered(Asked::Refused(code)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(SessionError::Impossible("the device's own directory has no end; it is no SunSpec device"))
+    }
+
     /// Looks at the points of a profile that `wanted` picks by position, in the profile's order. A read that a device
-    /// refuses is split, so that one address it does not have costs the others nothing.
+    /// refuses is split, so that one address it does not have costs the others nothing. The profile is the one that
+    /// [`Session::introduce`] gave.
     ///
     /// # Errors
     /// [`SessionError`] if the line fails or the device is silent to everything; what is refused or silent in part is a
@@ -58,76 +91,110 @@ impl Session {
     pub async fn look(
         &mut self,
         unit: u8,
-        profile: &Profile,
+        profile: &Arc<Profile>,
         patience: Patience,
         wanted: impl Fn(usize) -> bool,
     ) -> Result<Vec<Look>, SessionError> {
-        let mut looks: Vec<Look> = unreadable(&profile.points, &profile.limits)
-            .into_iter()
-            .map(|i| Look::bad(i, BadReason::Undecodable, None))
-            .collect();
+        let wanted: Vec<bool> = (0..profile.points.len()).map(wanted).collect();
+        let needed = with_parts(profile, &wanted);
+        let mut looks: Vec<Look> =
+            (0..profile.points.len()).map(|i| Look::bad(i, BadReason::NeverRead, None)).collect();
+        for i in unreadable(&profile.points, &profile.limits) {
+            looks[i].quality = Quality::Bad(BadReason::Undecodable);
+        }
+        let mut decoder = Decoder::new(Arc::clone(profile), |_| Duration::MAX);
         let together = profile.together();
         let layout = self.layout(profile, &together);
         let mut open: Vec<ReadRequest> = plan(&layout, None);
-        open.retain(|r| r.points.iter().any(|i| wanted(*i)));
+        open.retain(|r| r.points.iter().any(|i| needed[*i]));
+        // Ratios and units come before what they belong to.
+        let is_setting = |i: &usize| profile.points[*i].kind == PointKind::Configured;
+        open.sort_by_key(|r| !r.points.iter().any(is_setting));
         open.reverse();
-        let mut answers = 0u32;
+        let (mut answers, turn) = (0u32, tokio::time::Instant::now());
         while let Some(request) = open.pop() {
             let read = ReadOf { unit, table: request.table, address: request.address, count: request.count };
             match self.read(read, patience).await {
                 Ok(answered) => {
                     answers += 1;
-                    looks.extend(decoded(profile, &request, read, &answered));
+                    decoded(&mut decoder, &request, read, &answered, turn.elapsed(), &mut looks);
                 }
                 Err(SessionError::Refused { code, .. }) => {
                     answers += 1;
                     match split(&layout, &request).filter(|_| matches!(code, 2 | 3)) {
                         Some((low, high)) => open.extend([high, low]),
-                        None => looks.extend(request.points.iter().map(|&i| {
-                            let bad = Look::bad(i, BadReason::Refused, Some(read));
-                            Look { exception: Some(code), ..bad }
-                        })),
+                        None => {
+                            lose(&mut decoder, &request, read, BadReason::Refused, &mut looks);
+                            request.points.iter().for_each(|&i| looks[i].exception = Some(code));
+                        }
                     }
                 }
-                Err(error @ (SessionError::Silent { .. } | SessionError::Garbled { .. })) => {
-                    let bad = |&i: &usize| Look::bad(i, BadReason::NoAnswer, Some(read));
-                    looks.extend(request.points.iter().map(bad));
-                    // A device that never said a word is not asked for everything it has.
-                    if answers == 0 {
-                        return Err(error);
-                    }
+                // A device that never said a word is not asked for everything it has.
+                Err(error @ (SessionError::Silent { .. } | SessionError::Garbled { .. })) if answers == 0 => {
+                    return Err(error);
+                }
+                Err(SessionError::Silent { .. } | SessionError::Garbled { .. }) => {
+                    lose(&mut decoder, &request, read, BadReason::NoAnswer, &mut looks);
                 }
                 Err(error) => return Err(error),
             }
         }
-        looks.retain(|l| wanted(l.point));
-        looks.sort_by_key(|l| l.point);
+        looks.retain(|l| wanted[l.point] && profile.points[l.point].source.is_asked());
         Ok(looks)
     }
 }
 
-fn decoded(profile: &Profile, request: &ReadRequest, read: ReadOf, answered: &Answered) -> Vec<Look> {
-    let look = |&i: &usize| {
-        let point = &profile.points[i];
-        let Some(place) = registers(point) else { return Look::bad(i, BadReason::Undecodable, Some(read)) };
+/// What is wanted, and everything it is worked out from.
+fn with_parts(profile: &Profile, wanted: &[bool]) -> Vec<bool> {
+    let mut needed = vec![false; wanted.len()];
+    let mut open: Vec<usize> = (0..wanted.len()).filter(|i| wanted[*i]).collect();
+    while let Some(i) = open.pop() {
+        let Some(point) = profile.points.get(i).filter(|_| !std::mem::replace(&mut needed[i], true)) else { continue };
+        open.extend(point.inputs.points());
+        if let Source::Derived(formula) = &point.source {
+            open.extend(formula.points());
+        }
+    }
+    needed
+}
+
+fn decoded(
+    decoder: &mut Decoder,
+    request: &ReadRequest,
+    read: ReadOf,
+    answered: &Answered,
+    now: Duration,
+    looks: &mut [Look],
+) {
+    let profile = Arc::clone(decoder.profile());
+    let extent = Extent { table: request.table, address: request.address, count: request.count };
+    for &i in &request.points {
+        let Some(place) = registers(&profile.points[i]) else { continue };
         let start = usize::from(place.address.wrapping_sub(request.address));
-        let (raw, value) = match &answered.content {
-            Content::Words(words) => {
-                let raw = words.get(start..start + usize::from(place.count)).unwrap_or_default();
-                (raw.to_vec(), decode(point, raw))
-            }
-            Content::Bits(bits) => {
-                let bit = bits.get(start).copied().unwrap_or_default();
-                (vec![u16::from(bit)], decode_bit(point, bit))
-            }
+        let look = &mut looks[i];
+        (look.read, look.took) = (Some(read), Some(answered.took));
+        look.raw = match &answered.content {
+            Content::Words(words) => words.get(start..start + usize::from(place.count)).unwrap_or_default().to_vec(),
+            Content::Bits(bits) => bits.get(start).map(|bit| u16::from(*bit)).into_iter().collect(),
         };
-        let (value, quality) = match value {
+    }
+    let answer = match &answered.content {
+        Content::Words(words) => Answer::Words(words),
+        Content::Bits(bits) => Answer::Bits(bits),
+    };
+    decoder.answer(extent, answer, &request.points, now, |i, value| {
+        (looks[i].value, looks[i].quality) = match value {
             Ok(value) => (Some(value), Quality::Good),
             Err(error) => (None, Quality::Bad(error.reason())),
         };
-        Look { point: i, value, quality, read: Some(read), raw, took: Some(answered.took), exception: None }
-    };
-    request.points.iter().map(look).collect()
+    });
+}
+
+/// A read brought nothing, and what is worked out from it neither.
+fn lose(decoder: &mut Decoder, request: &ReadRequest, read: ReadOf, why: BadReason, looks: &mut [Look]) {
+    let derived: Vec<usize> = decoder.lost(&request.points).collect();
+    request.points.iter().for_each(|&i| looks[i] = Look::bad(i, why, Some(read)));
+    derived.into_iter().for_each(|i| looks[i] = Look::bad(i, why, None));
 }
 
 impl std::fmt::Display for ReadOf {

@@ -49,6 +49,7 @@ async fn session(script: Script) -> Session {
         link,
         response_max: None,
         turnaround: None,
+        in_flight_max: 1,
         linger: Duration::from_millis(50),
     })
 }
@@ -98,7 +99,14 @@ async fn a_port_nobody_listens_on_is_told_with_its_address() {
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
     let link = Link::ModbusTcp { address: address.clone() };
-    let config = LineConfig { name: "line".into(), link, response_max: None, turnaround: None, linger: Duration::ZERO };
+    let config = LineConfig {
+        name: "line".into(),
+        link,
+        response_max: None,
+        turnaround: None,
+        in_flight_max: 1,
+        linger: Duration::ZERO,
+    };
     let error = Session::new(config).read(READ, patience(1)).await.unwrap_err();
     assert!(error.to_string().contains(&address), "{error}");
 }

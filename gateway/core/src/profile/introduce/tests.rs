@@ -82,7 +82,7 @@ fn only_the_device_of_the_profile_is_let_in() {
     ];
     let mut profile = Profile::new("e", EquipmentClass::ElectricityMeter, points);
     let numbers = [331, 332].map(|n| Expected::Number(Decimal::new(n, 0)));
-    profile.identity = vec![Identity { point: 0, one_of: numbers.to_vec() }];
+    profile.identity = vec![Identity { point: profile.points[0].clone(), one_of: numbers.to_vec() }];
     profile.firmware = Some(3);
     let fitted = |model: u16, version: u16| {
         let places: [(u16, &[u16]); 2] = [(11, &[model]), (20, &[version])];

@@ -1,13 +1,21 @@
 //! A device profile as it is written; `config/profiles/_blueprint.toml` shows every key.
 
-use guanjia_core::profile::{Confidence, EquipmentClass, Order, PollClass, Table, WireType, WordOrder};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use guanjia_core::profile::{
+    Alignment, Confidence, EquipmentClass, Evidence, Order, PointKind, PollClass, Table, TimeField, WireType,
+    WordOrder, WriteFunction,
+};
 use guanjia_core::text::Bilingual;
-use schemars::JsonSchema;
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::config::alarms::{RawAlarm, RawRepeat};
 use crate::config::lines::RawParity;
-use crate::config::value::{At, Number, Span};
+use crate::config::value::{At, Limit, Number, Span};
 
 /// The whole file; only its schema is used as a whole.
 #[derive(JsonSchema)]
@@ -28,12 +36,30 @@ pub struct RawProfile {
     serial: Option<RawSerial>,
     /// What a read must respect.
     read: Option<RawRead>,
+    /// The document's numbers of the first address of each table, for points that give their `number`.
+    numbers: Option<RawNumbers>,
+    /// What every point has that does not say otherwise.
+    defaults: Option<RawDefaults>,
+    /// Raw values with which the device says "no value", by type, for every point that does not say otherwise.
+    invalid: Option<RawInvalid>,
+    /// What a device must answer to be one of this model.
+    identity: Option<Vec<RawIdentity>>,
+    /// The point that holds the firmware's version, for points with `min_firmware`.
+    firmware: Option<RawFirmware>,
+    /// How the models of a SunSpec device are found, for points with `model`.
+    sunspec: Option<RawSunSpec>,
+    /// The point that shows whether the device itself still gets values.
+    heartbeat: Option<RawHeartbeat>,
     /// Its points, in the order in which people see them.
     point: Vec<RawPoint>,
     /// The alarms every device of the model has.
     alarm: Option<Vec<RawAlarm>>,
     /// The supply relay or valve, for meters that have one.
     relay: Option<RawRelay>,
+    /// Points that may be set; without any the device is only read.
+    setting: Option<Vec<RawSetting>>,
+    /// Frames with their values, which the project's tests decode.
+    golden: Option<Vec<RawGolden>>,
 }
 
 /// `[serial]`
@@ -66,12 +92,164 @@ fn one() -> Vec<u8> {
 pub struct RawRead {
     /// Registers in one request, 1 to 125. Default 125.
     pub registers_max: Option<At<u16>>,
-    /// Registers without a point that one request may span. Default 8.
+    /// Coils or discrete inputs in one request, 1 to 2000. Default 2000.
+    pub bits_max: Option<At<u16>>,
+    /// Registers without a point that one request may span; 0 if it refuses them. Default: as many as cost less time
+    /// on the line than another request.
     pub gap_max: Option<u16>,
+    /// Places it refuses.
+    #[serde(default)]
+    pub holes: Vec<RawExtent>,
+    /// Places that can only be read exactly so, never in part.
+    #[serde(default)]
+    pub blocks: Vec<RawExtent>,
+    /// Places that must be read alone.
+    #[serde(default)]
+    pub barriers: Vec<RawPlace>,
+    /// "any", "even" (address and count) or "even-count-of-pairs" (the count where a 32-bit value is read). Default "any".
+    #[serde(default)]
+    pub alignment: Alignment,
+    /// "several", or "one" if every point needs a request of its own. Default "several".
+    #[serde(default)]
+    pub points_a_request: PointsARequest,
     /// Silence it wants between its answer and the next request. Default "0ms" beyond the standard's 3.5 characters.
     pub silence_min: Option<Span>,
+    /// Time it wants between the starts of two requests. Default "0ms".
+    pub interval_min: Option<Span>,
     /// How long it may think before its answer begins. Default "500ms".
     pub response_max: Option<Span>,
+    /// Requests it can have under way at once on Modbus TCP, 1 to 16. Default 1.
+    pub in_flight_max: Option<At<u8>>,
+}
+
+/// How many points one request may bring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PointsARequest {
+    /// As many as lie close together.
+    #[default]
+    Several,
+    /// One alone.
+    One,
+}
+
+/// Some neighbouring addresses.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawExtent {
+    /// Which table. Default: that of `[defaults]`.
+    pub table: Option<Table>,
+    /// The first address on the wire.
+    pub address: At<u16>,
+    /// How many.
+    pub count: u16,
+}
+
+/// One address.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawPlace {
+    /// Which table. Default: that of `[defaults]`.
+    pub table: Option<Table>,
+    /// The address on the wire.
+    pub address: At<u16>,
+}
+
+/// `[numbers]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawNumbers {
+    /// The document's number of the coil at address 0, usually 1.
+    pub coil: Option<u32>,
+    /// The document's number of the discrete input at address 0, usually 10001.
+    pub discrete_input: Option<u32>,
+    /// The document's number of the holding register at address 0, usually 40001, or 1.
+    pub holding: Option<u32>,
+    /// The document's number of the input register at address 0, usually 30001, or 1.
+    pub input: Option<u32>,
+}
+
+impl RawNumbers {
+    /// The number of address 0.
+    pub fn first(&self, table: Table) -> Option<u32> {
+        match table {
+            Table::Coil => self.coil,
+            Table::DiscreteInput => self.discrete_input,
+            Table::Holding => self.holding,
+            Table::Input => self.input,
+        }
+    }
+}
+
+/// `[defaults]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawDefaults {
+    /// Which table.
+    pub table: Option<Table>,
+    /// Which byte of a register comes first. Default "big".
+    #[serde(default)]
+    pub bytes: Order,
+    /// Which register of a value comes first. Default "big".
+    #[serde(default)]
+    pub words: WordOrder,
+    /// The SunSpec model of the points.
+    pub model: Option<u16>,
+}
+
+/// `[invalid]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct RawInvalid {
+    /// For each type, the raw values.
+    pub by_type: BTreeMap<WireType, Vec<RawBits>>,
+}
+
+/// A raw value, unsigned: a whole number, or text in hexadecimal, because TOML's numbers end at 0x7FFF_FFFF_FFFF_FFFF.
+#[derive(Clone, Copy, Debug)]
+pub struct RawBits(pub u64);
+
+impl<'de> Deserialize<'de> for RawBits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NumberOrText;
+        impl Visitor<'_> for NumberOrText {
+            type Value = RawBits;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a raw value such as 0xFFFF, or \"0xFFFFFFFFFFFFFFFF\"")
+            }
+
+            fn visit_i64<E: Error>(self, n: i64) -> Result<RawBits, E> {
+                let help = "a raw value is unsigned\nwrite the bits as they are sent: 0x8000 for -32768 in 16 bits";
+                u64::try_from(n).map(RawBits).map_err(|_| E::custom(help))
+            }
+
+            fn visit_u64<E: Error>(self, n: u64) -> Result<RawBits, E> {
+                Ok(RawBits(n))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<RawBits, E> {
+                let digits = text.strip_prefix("0x").map(|t| t.replace('_', ""));
+                let bits = digits.and_then(|d| u64::from_str_radix(&d, 16).ok());
+                let help = || E::custom(format!("{text:?} is not a raw value\nwrite \"0xFFFFFFFFFFFFFFFF\""));
+                bits.map(RawBits).ok_or_else(help)
+            }
+        }
+        deserializer.deserialize_any(NumberOrText)
+    }
+}
+
+impl JsonSchema for RawBits {
+    fn schema_name() -> Cow<'static, str> {
+        "RawBits".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A raw value, unsigned: 0xFFFF, or \"0xFFFFFFFFFFFFFFFF\" as text.",
+            "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string", "pattern": "^0x[0-9A-Fa-f_]+$" }]
+        })
+    }
 }
 
 /// `[[point]]`
@@ -84,31 +262,48 @@ pub struct RawPoint {
     pub name: Bilingual,
     /// The same point several times, numbered.
     pub repeat: Option<RawRepeat>,
-    /// "holding", "input", "coil" or "discrete-input"; not for MQTT.
+    /// "holding", "input", "coil" or "discrete-input"; not for MQTT. Default: that of `[defaults]`.
     pub table: Option<Table>,
-    /// The address on the wire, zero based; not the document's 4xxxx number.
+    /// The address on the wire, zero based; with `model` the offset in the SunSpec model, whose id stands at 0.
     pub address: Option<At<u16>>,
-    /// "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "bcd", "ascii" or "bit".
+    /// Instead of `address`: the number in the document; `[numbers]` says what it begins with.
+    pub number: Option<At<u32>>,
+    /// The SunSpec model it is in. Default: that of `[defaults]`.
+    pub model: Option<u16>,
+    /// "u16", "i32", "f32", "bcd", "ascii", "bit" and so on.
     pub r#type: Option<At<WireType>>,
-    /// For "bcd" and "ascii": how many registers.
+    /// For types whose length is not in their name ("bcd", "mod10k", texts, times, "raw"): how many registers.
     pub registers: Option<u16>,
-    /// Which byte of a register comes first. Default "big".
-    #[serde(default)]
-    pub bytes: Order,
-    /// Which register of a value comes first. Default "big".
-    #[serde(default)]
-    pub words: WordOrder,
+    /// Which byte of a register comes first. Default: that of `[defaults]`, else "big".
+    pub bytes: Option<Order>,
+    /// Which register of a value comes first. Default: that of `[defaults]`, else "big".
+    pub words: Option<At<WordOrder>>,
+    /// For "time-bcd" and "time-binary": what each byte is.
+    pub fields: Option<At<Vec<TimeField>>>,
     /// For "bit" in a register: 0 is the least significant.
     pub bit: Option<At<u8>>,
     /// Bits of the raw value to keep, moved down until the lowest of them is bit 0.
     pub mask: Option<At<i64>>,
-    /// Raw values, unsigned and before scaling, with which the device says "no value".
-    #[serde(default)]
-    pub invalid: Vec<u64>,
+    /// Raw values, unsigned and before scaling, with which the device says "no value". Default: those of `[invalid]`.
+    pub invalid: Option<Vec<RawBits>>,
+    /// Instead of a place: a formula over points that stand further up, such as "(whole + fraction) * pow10(n - 3)".
+    pub formula: Option<At<String>>,
     /// For MQTT: the RFC 6901 pointer into the JSON, such as "/volume_l"; "" for a plain payload.
     pub pointer: Option<At<String>>,
     /// What the raw number is multiplied with. Default 1.
     pub scale: Option<At<Number>>,
+    /// What is added after that, in the point's unit. Default 0.
+    pub offset: Option<Number>,
+    /// The point that holds the power of ten the value is multiplied with, as in SunSpec.
+    pub scale_from: Option<At<String>>,
+    /// Points the value is multiplied with, such as transformers' ratios; of `kind` "configured".
+    #[serde(default)]
+    pub times: Vec<At<String>>,
+    /// The point that says in which unit the device sends the value, and what each code means.
+    pub unit_from: Option<RawUnitFrom>,
+    /// "measured", or "configured" for what changes only when somebody sets the device anew. Default "measured".
+    #[serde(default)]
+    pub kind: PointKind,
     /// The unit after scaling, a UCUM code such as "kW.h"; left out for counts, codes and bits.
     pub unit: Option<At<String>>,
     /// "alarm", "billing" or "bulk". Default "bulk".
@@ -116,6 +311,13 @@ pub struct RawPoint {
     /// What each code means.
     #[serde(default)]
     pub codes: Vec<RawCode>,
+    /// What each bit of a number means.
+    #[serde(default)]
+    pub bits: Vec<RawBit>,
+    /// The firmware below which devices do not have it.
+    pub min_firmware: Option<At<Number>>,
+    /// Why it is known less well than the rest: "catalogue", "family", "scale-assumed", "unit-assumed" or "driver".
+    pub evidence: Option<Evidence>,
     /// Decimal digits of the raw counter before it rolls over to zero; only for counters.
     pub counter_digits: Option<At<u8>>,
 }
@@ -132,13 +334,174 @@ pub struct RawCode {
     pub en: String,
 }
 
+/// One bit of a point.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawBit {
+    /// 0 is the least significant.
+    pub bit: u8,
+    /// Its meaning in Chinese.
+    pub zh: String,
+    /// Its meaning in English.
+    pub en: String,
+}
+
+/// `unit_from`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawUnitFrom {
+    /// The point that holds the code.
+    pub point: At<String>,
+    /// What the value is multiplied with to be in the point's `unit`, for each code; other codes make it bad.
+    pub units: Vec<RawUnitCode>,
+}
+
+/// One unit of `unit_from`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawUnitCode {
+    /// The code.
+    pub code: i64,
+    /// What the value is multiplied with.
+    pub factor: Number,
+    /// What is added after that. Default 0.
+    pub offset: Option<Number>,
+}
+
+/// `[[identity]]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawIdentity {
+    /// A point that tells the model. Instead of it: `table`, `address` and `type` of a place that is only read for this.
+    pub point: Option<At<String>>,
+    /// Which table. Default: that of `[defaults]`.
+    pub table: Option<Table>,
+    /// The address on the wire.
+    pub address: Option<At<u16>>,
+    /// As of points.
+    pub r#type: Option<WireType>,
+    /// For types whose length is not in their name: how many registers.
+    pub registers: Option<u16>,
+    /// What it reads on a device of the model: any of these numbers or texts.
+    pub one_of: Vec<RawExpected>,
+}
+
+/// A number or a text.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum RawExpected {
+    /// A whole number.
+    Number(i64),
+    /// A text.
+    Text(String),
+}
+
+/// `[firmware]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawFirmware {
+    /// The point that holds the version, a number.
+    pub point: At<String>,
+}
+
+/// `[sunspec]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawSunSpec {
+    /// Holding registers where the marker "SunS" may be, in the order in which it is looked for.
+    pub bases: At<Vec<u16>>,
+}
+
+/// `[heartbeat]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawHeartbeat {
+    /// The point that must change.
+    pub point: At<String>,
+    /// At least once in this time; afterwards every other point of the device is bad until it moves again.
+    pub within: At<Span>,
+}
+
+/// `[[setting]]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawSetting {
+    /// The point that is written and read back.
+    pub point: At<String>,
+    /// "coil" (05), "register" (06), "coils" (15), "registers" (16) or "mask" (22).
+    pub function: At<WriteFunction>,
+    /// The least value that may be written.
+    pub min: At<Limit>,
+    /// The greatest.
+    pub max: At<Limit>,
+}
+
+/// `[[golden]]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawGolden {
+    /// How much it proves.
+    pub kind: GoldenKind,
+    /// Where it is from.
+    pub source: String,
+    /// Exchanges before it, such as the one that brings a ratio.
+    #[serde(default)]
+    pub before: Vec<RawExchange>,
+    /// The request as it goes over a serial line, in hexadecimal with its CRC.
+    pub request: At<String>,
+    /// The answer, likewise.
+    pub response: At<String>,
+    /// What the points then say.
+    pub values: Vec<RawGoldenValue>,
+}
+
+/// What a golden frame proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum GoldenKind {
+    /// The registers were published from a real device.
+    Captured,
+    /// The maker's worked example or stated "no value".
+    Documented,
+    /// Another project's public test.
+    UnitTest,
+    /// Built from a documented rule: it proves the rule, not the device.
+    Synthetic,
+}
+
+/// One request and its answer.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawExchange {
+    /// The request.
+    pub request: At<String>,
+    /// The answer.
+    pub response: At<String>,
+}
+
+/// What one point says: exactly one of `is`, `text` and `bad`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawGoldenValue {
+    /// Which point.
+    pub point: At<String>,
+    /// A number; exact, but for floats to six digits.
+    pub is: Option<Number>,
+    /// A text.
+    pub text: Option<String>,
+    /// No value, for this reason, such as "sentinel".
+    pub bad: Option<String>,
+}
+
 /// `[relay]`
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawRelay {
-    /// The first holding register of the control word.
+    /// "coil" (05), "register" (06), "coils" (15), "registers" (16) or "mask" (22). Default "registers".
+    pub function: Option<WriteFunction>,
+    /// The first holding register, or coil, of the control word.
     pub address: u16,
-    /// The words that interrupt the supply.
+    /// The words that interrupt the supply; coils as 0 and 1, for "mask" the AND mask and the OR mask.
     pub open: At<Vec<u16>>,
     /// The words that restore it.
     pub close: At<Vec<u16>>,

@@ -412,6 +412,7 @@ fn site(data_dir: PathBuf, listen: SocketAddr, console: ConsoleAccess) -> Site {
             link: Link::ModbusTcp { address: "192.0.2.1:502".to_owned() },
             response_max: None,
             turnaround: None,
+            in_flight_max: 1,
             linger: Duration::ZERO,
         }],
         utilization: vec![Share(250_000)],

@@ -139,3 +139,26 @@ async fn promtool_accepts_the_page() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "promtool: {said}");
 }
+
+#[tokio::test]
+async fn every_good_point_has_a_series_and_a_bad_one_has_none() {
+    let house = House::open().await;
+    let series = |text: &str| text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>();
+    let (status, text) = house.get("/metrics/points").await;
+    assert_eq!((status.as_u16(), series(&text).len()), (200, 0), "nothing was read yet");
+    assert!(text.starts_with("# HELP guanjia_point_value "));
+
+    house.read("m-1", "energy_active_import", Value::Decimal(Decimal::new(5001, -2)));
+    house.read("w-1", "volume_total", Value::Float(12.5));
+    let (_, text) = house.get("/metrics/points").await;
+    let energy = "guanjia_point_value{device=\"m-1\",point=\"energy_active_import\",system=\"electricity\",building=\"A\"} 50.01";
+    assert!(series(&text).iter().any(|line| line == energy), "{text}");
+    assert_eq!(series(&text).len(), 2, "{text}");
+    let (_, text) = house.get("/metrics/points?system=water").await;
+    assert_eq!(series(&text).len(), 1, "{text}");
+
+    let point = house.live.site.find_point("m-1", "energy_active_import").unwrap();
+    house.live.latest.update(&[Reading::bad(point, BadReason::NoAnswer, now())]);
+    let (_, text) = house.get("/metrics/points").await;
+    assert_eq!(series(&text).len(), 1, "{text}");
+}

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use super::*;
 
 /// Runs a line whose first two polls go well, whose next request meets `acts`, and which is honest afterwards.
-async fn after(timing: Timing, acts: &[Act]) -> Rig {
+async fn after(way: impl Into<Way>, acts: &[Act]) -> Rig {
     let script = [Act::Answer, Act::Answer].iter().chain(acts).cloned().collect();
-    let mut rig = Rig::start(timing, 3, Facts { script, ..Facts::default() });
+    let mut rig = Rig::start(way, 3, Facts { script, ..Facts::default() });
     rig.run(Duration::from_secs(10)).await;
     rig.assert_names();
     for device in 0..3 {
@@ -30,57 +30,66 @@ fn discarded(rig: &Rig) -> (u64, u64, u64) {
 
 #[tokio::test(start_paused = true)]
 async fn a_late_reply_within_the_linger() {
-    let rig = after(rtu(), &[Act::Late(140)]).await;
-    assert_eq!(failed(&rig), 1);
-    assert!(rig.handle.stats().stale_bytes.get() > 0);
+    for way in serial_ways() {
+        // Longer frames wait longer.
+        let late = if way.timing.framing == Framing::Ascii { 150 } else { 140 };
+        let rig = after(way, &[Act::Late(late)]).await;
+        assert_eq!(failed(&rig), 1, "{way:?}");
+        assert!(rig.handle.stats().stale_bytes.get() > 0, "{way:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_late_reply_into_the_new_socket_while_the_next_answer_is_awaited() {
     // The second time the answer comes 30 ms after the repeated request, into another socket than it was asked on.
     for late in [155, 160, 180, 200, 240] {
-        let rig = after(rtu(), &[Act::Late(late), Act::Late(60)]).await;
-        assert!(rig.handle.stats().connects.get() >= 2);
-        assert!(failed(&rig) <= 2, "{late} ms: {}", failed(&rig));
+        for way in serial_ways() {
+            let rig = after(way, &[Act::Late(late), Act::Late(60)]).await;
+            let sockets = rig.handle.stats().connects.get();
+            assert!(if way.socket == Socket::Kept { sockets == 1 } else { sockets >= 2 }, "{way:?}: {sockets}");
+            assert!(failed(&rig) <= 2, "{way:?}, {late} ms: {}", failed(&rig));
+        }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reply_sent_twice() {
     for gap in [0, 1, 2, 3, 4, 5, 20, 100] {
-        let rig = after(rtu(), &vec![Act::Twice(gap); 40]).await;
-        assert!(failed(&rig) <= 40, "{gap} ms");
+        for way in serial_ways() {
+            let rig = after(way, &vec![Act::Twice(gap); 40]).await;
+            assert!(failed(&rig) <= 40, "{way:?}, {gap} ms");
+        }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reply_of_another_unit() {
-    for timing in [rtu(), tcp()] {
-        let rig = after(timing, &[Act::OtherUnit]).await;
+    for way in all_ways() {
+        let rig = after(way, &[Act::OtherUnit]).await;
         assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 1, 0)));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reply_that_is_short() {
-    for timing in [rtu(), tcp()] {
-        let rig = after(timing, &[Act::OneLess]).await;
+    for way in all_ways() {
+        let rig = after(way, &[Act::OneLess]).await;
         assert_eq!(failed(&rig), 1);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reply_that_is_long() {
-    for timing in [rtu(), tcp()] {
-        let rig = after(timing, &[Act::OneMore]).await;
+    for way in all_ways() {
+        let rig = after(way, &[Act::OneMore]).await;
         assert_eq!(failed(&rig), 1);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reply_of_another_function() {
-    for timing in [rtu(), tcp()] {
-        let rig = after(timing, &[Act::OtherFunction]).await;
+    for way in all_ways() {
+        let rig = after(way, &[Act::OtherFunction]).await;
         assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 1, 0)));
     }
 }
@@ -88,44 +97,52 @@ async fn a_reply_of_another_function() {
 #[tokio::test(start_paused = true)]
 async fn a_wrong_check_sum() {
     for bit in [0, 8, 16, 24, 40, 60] {
-        let rig = after(rtu(), &[Act::FlipBit(bit)]).await;
-        assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 0, 1)), "bit {bit}");
+        for way in serial_ways() {
+            let rig = after(way, &[Act::FlipBit(bit)]).await;
+            assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 0, 1)), "{way:?}, bit {bit}");
+        }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn half_a_reply() {
-    let rig = after(rtu(), &[Act::Cut]).await;
-    assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 0, 1)));
+    for way in serial_ways() {
+        let rig = after(way, &[Act::Cut]).await;
+        assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 0, 1)), "{way:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reply_in_two_pieces_is_a_reply() {
-    for timing in [rtu(), tcp()] {
-        let rig = after(timing, &[Act::Split(30)]).await;
+    for way in all_ways() {
+        let rig = after(way, &[Act::Split(30)]).await;
         assert_eq!(failed(&rig), 0);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn thirty_bytes_of_garbage_before_the_reply() {
-    let rig = after(rtu(), &[Act::Garbage(5)]).await;
-    assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 0, 1)));
+    for way in serial_ways() {
+        let rig = after(way, &[Act::Garbage(5)]).await;
+        assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 0, 1)), "{way:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn thirty_bytes_of_garbage_and_nothing_else() {
-    for timing in [rtu(), tcp()] {
-        let rig = after(timing, &[Act::GarbageOnly]).await;
+    for way in all_ways() {
+        let rig = after(way, &[Act::GarbageOnly]).await;
         assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 0, 1)));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_transaction_number_of_yesterday() {
-    let rig = after(tcp(), &[Act::OtherTid]).await;
-    assert_eq!(failed(&rig), 1);
-    assert!(discarded(&rig).0 >= 1);
+    for way in [tcp().into(), dtu(tcp())] {
+        let rig = after(way, &[Act::OtherTid]).await;
+        assert_eq!(failed(&rig), 1);
+        assert!(discarded(&rig).0 >= 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,12 +150,15 @@ async fn a_header_that_lies_about_its_length() {
     let rig = after(tcp(), &[Act::LengthLie]).await;
     assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 0, 1)));
     assert_eq!(rig.handle.stats().connects.get(), 2, "a stream without known borders is given up");
+    let rig = after(dtu(tcp()), &[Act::LengthLie]).await;
+    assert_eq!((failed(&rig), discarded(&rig)), (1, (0, 0, 1)));
+    assert_eq!(rig.handle.stats().connects.get(), 1, "a modem's is listened to until it is silent");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_is_closed_instead_of_answered() {
-    for timing in [rtu(), tcp()] {
-        let rig = after(timing, &[Act::Close]).await;
+    for way in all_ways() {
+        let rig = after(way, &[Act::Close]).await;
         assert_eq!(failed(&rig), 1);
         assert_eq!(rig.handle.stats().connects.get(), 2);
     }
@@ -180,11 +200,15 @@ fn any_act() -> impl Strategy<Value = Act> {
     ]
 }
 
+fn any_way() -> impl Strategy<Value = Way> {
+    prop::sample::select(all_ways())
+}
+
 /// Lets a line meet `acts` for some time, and then an honest bus.
-fn meet(acts: Vec<Act>, timing: Timing, lies: Duration, truth: Duration) -> Rig {
+fn meet(acts: Vec<Act>, way: Way, lies: Duration, truth: Duration) -> Rig {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let mut rig = Rig::start(timing, 2, Facts { script: acts.into(), ..Facts::default() });
+        let mut rig = Rig::start(way, 2, Facts { script: acts.into(), ..Facts::default() });
         rig.run(lies).await;
         rig.facts.lock().unwrap().script.clear();
         rig.run(truth).await;
@@ -203,9 +227,8 @@ proptest! {
 
     /// When the bus has become honest, everybody is read again.
     #[test]
-    fn every_device_comes_back(acts in prop::collection::vec(any_act(), 1..60), mbap: bool) {
-        let timing = if mbap { tcp() } else { rtu() };
-        let rig = meet(acts, timing, Duration::from_secs(10), Duration::from_secs(45));
+    fn every_device_comes_back(acts in prop::collection::vec(any_act(), 1..60), way in any_way()) {
+        let rig = meet(acts, way, Duration::from_secs(10), Duration::from_secs(45));
         for device in 0..2 {
             let health = rig.healths(device).last().copied();
             prop_assert_eq!(health, Some(DeviceHealth::Answering));

@@ -1,13 +1,22 @@
-//! The line against servers written by others, over real sockets, and over a pair of pseudo terminals.
+//! The line against servers written by others, over real sockets, and over pseudo terminals.
+//!
+//! Where nobody has written a server (UDP, ASCII), a few lines here change the envelope, and the independent Modbus TCP
+//! server answers what is in it.
 
 use std::future;
 use std::net::SocketAddr;
 
-use tokio::net::TcpListener;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use rustls::crypto::ring;
+use rustls::server::WebPkiClientVerifier;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio_modbus::prelude::{ExceptionCode, Request as Asked, Response, SlaveRequest};
 use tokio_modbus::server::{rtu_over_tcp, tcp};
 
 use super::*;
+use crate::link::tls::{TlsFiles, TlsPart};
 use crate::link::{Parity, SerialFormat};
 
 const FORMAT: SerialFormat = SerialFormat { baud: 115_200, data_bits: 8, parity: Parity::Even, stop_bits: 1 };
@@ -47,6 +56,7 @@ async fn reads_everything(link: Link) {
         link,
         response_max: None,
         turnaround: None,
+        in_flight_max: 1,
         linger: Duration::from_millis(50),
     };
     let (sender, mut reports) = mpsc::channel(1000);
@@ -100,7 +110,14 @@ async fn a_port_nobody_listens_on_is_a_line_that_is_down() {
     let (listener, address) = listener().await;
     drop(listener);
     let link = Link::ModbusTcp { address: address.to_string() };
-    let config = LineConfig { name: "line".into(), link, response_max: None, turnaround: None, linger: Duration::ZERO };
+    let config = LineConfig {
+        name: "line".into(),
+        link,
+        response_max: None,
+        turnaround: None,
+        in_flight_max: 1,
+        linger: Duration::ZERO,
+    };
     let (sender, mut reports) = mpsc::channel(10);
     let stop = CancellationToken::new();
     let (_handle, task) = start_line(config, devices(1), sender, stop.clone());
@@ -131,7 +148,14 @@ async fn a_serial_port_is_drained_and_kept_after_a_timeout() {
 #[tokio::test(start_paused = true)]
 async fn a_serial_port_that_does_not_exist_is_a_line_that_is_down() {
     let link = Link::Serial { path: "/dev/guanjia-no-such-port".into(), format: FORMAT };
-    let config = LineConfig { name: "line".into(), link, response_max: None, turnaround: None, linger: Duration::ZERO };
+    let config = LineConfig {
+        name: "line".into(),
+        link,
+        response_max: None,
+        turnaround: None,
+        in_flight_max: 1,
+        linger: Duration::ZERO,
+    };
     let (sender, mut reports) = mpsc::channel(10);
     let stop = CancellationToken::new();
     let (_handle, task) = start_line(config, devices(1), sender, stop.clone());
@@ -139,4 +163,326 @@ async fn a_serial_port_that_does_not_exist_is_a_line_that_is_down() {
     assert!(matches!(first, Some(FieldReport::Health { health: DeviceHealth::Silent(BadReason::LineDown), .. })));
     stop.cancel();
     task.await.unwrap();
+}
+
+/// An independent Modbus TCP server for the envelopes that have none of their own.
+struct Inside {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Inside {
+    async fn start() -> Self {
+        let (listener, address) = listener().await;
+        let server = tcp::Server::new(listener);
+        let accept = |stream, peer| async move { tcp::accept_tcp_connection(stream, peer, |_| Ok(Some(Building))) };
+        let task = tokio::spawn(async move {
+            server.serve(&accept, |_| ()).await.unwrap();
+        });
+        Self { address, task }
+    }
+
+    /// The frame that answers this one.
+    async fn ask(&self, frame: &[u8]) -> Vec<u8> {
+        let mut socket = TcpStream::connect(self.address).await.unwrap();
+        socket.write_all(frame).await.unwrap();
+        let mut answer = vec![0; 6];
+        socket.read_exact(&mut answer).await.unwrap();
+        let mut rest = vec![0; usize::from(u16::from_be_bytes([answer[4], answer[5]]))];
+        socket.read_exact(&mut rest).await.unwrap();
+        answer.extend(rest);
+        answer
+    }
+
+    /// The unit and PDU that answer these.
+    async fn ask_plain(&self, unit_and_pdu: &[u8]) -> Vec<u8> {
+        let mut frame = vec![0, 7, 0, 0, 0, unit_and_pdu.len() as u8];
+        frame.extend(unit_and_pdu);
+        self.ask(&frame).await.split_off(6)
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[tokio::test]
+async fn ascii_over_tcp_agrees_with_an_independent_server() {
+    let inside = Inside::start().await;
+    let (listener, address) = listener().await;
+    let server = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let (mut heard, mut piece) = (String::new(), [0; 64]);
+        loop {
+            let read = socket.read(&mut piece).await.unwrap();
+            if read == 0 {
+                return;
+            }
+            heard.push_str(std::str::from_utf8(&piece[..read]).unwrap());
+            let Some(text) = heard.strip_prefix(':').and_then(|t| t.strip_suffix("\r\n")) else { continue };
+            let byte = |i: usize| u8::from_str_radix(&text[i..i + 2], 16).unwrap();
+            let mut bytes: Vec<u8> = (0..text.len()).step_by(2).map(byte).collect();
+            heard.clear();
+            assert_eq!(bytes.iter().fold(0u8, |sum, b| sum.wrapping_add(*b)), 0, "the sum with its LRC is zero");
+            bytes.pop();
+            let answer = inside.ask_plain(&bytes).await;
+            let sum = answer.iter().fold(0u8, |sum, b| sum.wrapping_sub(*b));
+            let text: String = answer.iter().chain([&sum]).map(|b| format!("{b:02X}")).collect();
+            socket.write_all(format!(":{text}\r\n").as_bytes()).await.unwrap();
+        }
+    };
+    let format = SerialFormat { data_bits: 7, ..FORMAT };
+    let client = reads_everything(Link::AsciiOverTcp { address: address.to_string(), format });
+    tokio::join!(server, client);
+}
+
+#[tokio::test]
+async fn modbus_udp_agrees_with_an_independent_server() {
+    let inside = Inside::start().await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let server = async {
+        let mut datagram = [0; 300];
+        loop {
+            let (read, from) = socket.recv_from(&mut datagram).await.unwrap();
+            let answer = inside.ask(&datagram[..read]).await;
+            socket.send_to(&answer, from).await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = server => {}
+        () = reads_everything(Link::ModbusUdp { address: address.to_string() }) => {}
+    }
+}
+
+#[tokio::test]
+async fn a_datagram_that_is_late_doubled_cut_or_strange_costs_one_request_at_most() {
+    let facts: Shared = Arc::new(Mutex::new(Facts::default()));
+    let device = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = device.local_addr().unwrap().to_string();
+    let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let inside = Inside::start().await;
+    let server = tokio::spawn(async move {
+        let (mut datagram, mut last, mut round) = ([0; 300], Vec::new(), 0);
+        loop {
+            let (read, from) = device.recv_from(&mut datagram).await.unwrap();
+            let answer = inside.ask(&datagram[..read]).await;
+            round += 1;
+            match round % 6 {
+                // The answer to the question before this one, and the right one after it.
+                1 if round > 6 => drop(device.send_to(&last, from).await.unwrap()),
+                2 => drop(device.send_to(&answer, from).await.unwrap()),
+                // Shorter than its header says: what follows must not become its rest.
+                3 => drop(device.send_to(&answer[..answer.len() - 1], from).await.unwrap()),
+                4 => drop(device.send_to(&[&answer[..], b"xyz"].concat(), from).await.unwrap()),
+                // From somewhere else, with every number right and other values.
+                5 => {
+                    let mut lie = answer.clone();
+                    lie[9..].iter_mut().for_each(|b| *b ^= 0x55);
+                    stranger.send_to(&lie, from).await.unwrap();
+                }
+                _ => {}
+            }
+            device.send_to(&answer, from).await.unwrap();
+            last = answer;
+        }
+    });
+    let dial = Dial::Link(Link::ModbusUdp { address });
+    let mut rig = Rig::with_dial(tcp(), devices(3), dial, facts);
+    rig.run(Duration::from_secs(4)).await;
+    rig.assert_names();
+    for device in 0..3 {
+        assert_eq!(rig.healths(device), [DeviceHealth::Answering]);
+        assert_eq!(rig.last(device, "fire").quality, Quality::Good);
+    }
+    let stats = rig.handle.stats();
+    assert!(stats.discarded_late.get() > 0 && stats.discarded_damaged.get() > 0);
+    let failed = stats.devices.iter().map(|d| d.timeout.get() + d.crc_error.get() + d.link_error.get()).sum::<u64>();
+    assert_eq!(failed, 0, "none of these lies costs a request, because the truth follows");
+    rig.end().await;
+    server.abort();
+}
+
+/// An authority, a device and a gateway, each with a certificate, as PEM files.
+struct Papers {
+    dir: TempDir,
+}
+
+impl Papers {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).unwrap();
+        for authority in ["ca", "other-ca"] {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let ca = params.self_signed(&key).unwrap();
+            write(&format!("{authority}.pem"), ca.pem());
+            for holder in ["device", "gateway"] {
+                let own = KeyPair::generate().unwrap();
+                let params = CertificateParams::new(vec![format!("{holder}.example")]).unwrap();
+                let name = if authority == "ca" { holder.to_owned() } else { format!("other-{holder}") };
+                write(&format!("{name}.pem"), params.signed_by(&own, &ca, &key).unwrap().pem());
+                write(&format!("{name}.key"), own.serialize_pem());
+            }
+        }
+        write("empty.pem", "nothing".to_owned());
+        Self { dir }
+    }
+
+    fn files(&self) -> TlsFiles {
+        let file = |name| self.dir.path().join(name);
+        TlsFiles {
+            ca: file("ca.pem"),
+            certificate: file("gateway.pem"),
+            key: file("gateway.key"),
+            server_name: "device.example".into(),
+        }
+    }
+
+    /// What the device does with a connection; it believes only gateways of its own authority.
+    fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
+        use rustls::pki_types::pem::PemObject;
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+        let file = |name| self.dir.path().join(name);
+        let provider = Arc::new(ring::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(file("ca.pem")).unwrap()).unwrap();
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider)).build().unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(
+                vec![CertificateDer::from_pem_file(file("device.pem")).unwrap()],
+                PrivateKeyDer::from_pem_file(file("device.key")).unwrap(),
+            )
+            .unwrap();
+        Arc::new(config).into()
+    }
+}
+
+/// A device behind TLS, written by others but for the handshake.
+async fn tls_server(papers: &Papers) -> (SocketAddr, JoinHandle<()>) {
+    let (listener, address) = listener().await;
+    let acceptor = papers.acceptor();
+    let server = tcp::Server::new(listener);
+    let task = tokio::spawn(async move {
+        let accept = |stream, _| {
+            let acceptor = acceptor.clone();
+            async move { Ok(acceptor.accept(stream).await.ok().map(|io| (Building, io))) }
+        };
+        let _ = server.serve(&accept, |_| ()).await;
+    });
+    (address, task)
+}
+
+#[tokio::test]
+async fn modbus_over_tls_agrees_with_an_independent_server() {
+    let papers = Papers::new();
+    let (address, server) = tls_server(&papers).await;
+    reads_everything(Link::ModbusTls { address: address.to_string(), tls: papers.files() }).await;
+    server.abort();
+}
+
+#[tokio::test]
+async fn nobody_is_read_whose_certificate_is_not_believed() {
+    let papers = Papers::new();
+    let (address, server) = tls_server(&papers).await;
+    let file = |name| papers.dir.path().join(name);
+    let wrong = [
+        ("another authority", TlsFiles { ca: file("other-ca.pem"), ..papers.files() }),
+        ("another name", TlsFiles { server_name: "elsewhere.example".into(), ..papers.files() }),
+        (
+            "a gateway the device does not know",
+            TlsFiles { certificate: file("other-gateway.pem"), key: file("other-gateway.key"), ..papers.files() },
+        ),
+    ];
+    for (what, tls) in wrong {
+        let link = Link::ModbusTls { address: address.to_string(), tls };
+        let config = LineConfig {
+            name: "line".into(),
+            link,
+            response_max: None,
+            turnaround: None,
+            in_flight_max: 1,
+            linger: Duration::ZERO,
+        };
+        let (sender, mut reports) = mpsc::channel(100);
+        let stop = CancellationToken::new();
+        let (handle, task) = start_line(config, devices(1), sender, stop.clone());
+        let first = tokio::time::timeout(Duration::from_secs(20), reports.recv()).await.unwrap();
+        let down = Some(DeviceHealth::Silent(BadReason::LineDown));
+        let health = match first {
+            Some(FieldReport::Health { health, .. }) => Some(health),
+            _ => None,
+        };
+        assert_eq!(health, down, "{what}");
+        assert_eq!(handle.stats().devices[0].ok.get(), 0, "{what}");
+        stop.cancel();
+        task.await.unwrap();
+    }
+    server.abort();
+}
+
+#[test]
+fn a_file_of_tls_that_cannot_be_used_is_named() {
+    let papers = Papers::new();
+    let file = |name| papers.dir.path().join(name);
+    assert!(papers.files().load().is_ok());
+    let cases = [
+        (TlsPart::Ca, TlsFiles { ca: file("none.pem"), ..papers.files() }, "none.pem cannot be read"),
+        (TlsPart::Ca, TlsFiles { ca: file("empty.pem"), ..papers.files() }, "empty.pem has no certificate in PEM"),
+        (TlsPart::Certificate, TlsFiles { certificate: file("gateway.key"), ..papers.files() }, "has no certificate"),
+        (TlsPart::Key, TlsFiles { key: file("gateway.pem"), ..papers.files() }, "gateway.pem has no private key"),
+        (TlsPart::Key, TlsFiles { key: file("device.key"), ..papers.files() }, "device.key is not the key of"),
+        (TlsPart::ServerName, TlsFiles { server_name: "a b".into(), ..papers.files() }, "`a b` is neither"),
+    ];
+    for (part, files, words) in cases {
+        let error = files.load().expect_err(words);
+        assert_eq!(error.part, part, "{error}");
+        assert!(error.message.contains(words), "{error}");
+    }
+}
+
+/// A bus behind a new pseudo terminal, the path by which it is opened, and a file that keeps the terminal alive while
+/// nobody else has it open.
+fn plugged_in(facts: &Shared) -> (String, std::fs::File, JoinHandle<()>) {
+    use tokio_serial::SerialPort;
+    let (bus, port) = tokio_serial::SerialStream::pair().expect("the kernel has pseudo terminals");
+    let path = port.name().expect("a pseudo terminal has a path");
+    let open = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    (path, open, world::answer_over(bus, Framing::Rtu, facts))
+}
+
+#[tokio::test]
+async fn an_adapter_that_is_replugged_is_found_under_its_stable_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = dir.path().join("usb-serial-by-id");
+    let facts: Shared = Arc::new(Mutex::new(Facts::default()));
+    let (path, port, bus) = plugged_in(&facts);
+    std::os::unix::fs::symlink(&path, &name).unwrap();
+    let format = SerialFormat { parity: Parity::None, ..FORMAT };
+    let dial = Dial::Link(Link::Serial { path: name.display().to_string(), format });
+    let mut rig = Rig::with_dial(rtu(), devices(2), dial, Arc::clone(&facts));
+    rig.run(Duration::from_secs(2)).await;
+    assert_eq!(rig.healths(0), [DeviceHealth::Answering]);
+
+    std::fs::remove_file(&name).unwrap();
+    bus.abort();
+    drop(port);
+    rig.until(|rig| rig.healths(0).last() == Some(&DeviceHealth::Silent(BadReason::LineDown))).await;
+
+    let (other_path, _port, bus) = plugged_in(&facts);
+    std::os::unix::fs::symlink(&other_path, &name).unwrap();
+    rig.until(|rig| (0..2).all(|d| rig.healths(d).last() == Some(&DeviceHealth::Answering))).await;
+    rig.run(Duration::from_secs(2)).await;
+    rig.assert_names();
+    assert_eq!(rig.last(0, "fire").quality, Quality::Good);
+    assert!(rig.handle.stats().connects.get() >= 2);
+    rig.end().await;
+    bus.abort();
 }

@@ -9,10 +9,12 @@ use std::time::Duration;
 use guanjia_core::profile::Table;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::frame::{Framing, crc16};
-use crate::link::{Dial, Stream};
+use crate::frame::{Framing, ascii, crc16};
+use crate::link::dial_in::{Carries, DialIn, DialInStats, Dialled};
+use crate::link::{Dial, Parity, SerialFormat, Stream};
 
 /// What the bus does with one request.
 #[derive(Clone, Debug)]
@@ -79,6 +81,8 @@ pub(super) struct Facts {
     pub(super) missing: HashSet<(u8, u16)>,
     /// No connection is accepted.
     pub(super) refuses: bool,
+    /// How often the modem in front of the world says something; never if `None`.
+    pub(super) heartbeat: Option<Duration>,
     /// Values that differ from [`ident`].
     pub(super) memory: HashMap<(u8, u16), u16>,
     pub(super) asked: Vec<Asked>,
@@ -111,6 +115,28 @@ pub(super) fn ident(unit: u8, table: Table, address: u16) -> u16 {
 trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
+/// What the modem in front of a world says to stay connected.
+const HEARTBEAT: &[u8] = b"PING";
+
+/// The same world behind a modem that dialled in: the connection is kept whatever happens, and the modem says something
+/// of its own now and then.
+pub(super) fn dialled_world(framing: Framing, facts: &Shared, stats: &Arc<DialInStats>) -> Dial {
+    let Dial::Script(mut next) = world(framing, facts) else { unreachable!("a world is a script") };
+    let format = SerialFormat { baud: 115_200, data_bits: 8, parity: Parity::Even, stop_bits: 1 };
+    let carries = match framing {
+        Framing::Rtu => Carries::Rtu(format),
+        Framing::Ascii => Carries::Ascii(format),
+        Framing::Mbap => Carries::ModbusTcp,
+    };
+    let heartbeat = Some(HEARTBEAT.into());
+    let dial_in = DialIn { entrance: "port".into(), who: "dtu".into(), registration: None, heartbeat, carries };
+    let stats = Arc::clone(stats);
+    Dial::Script(Box::new(move || match next()? {
+        Stream::Memory(io) => Some(Stream::Dialled(Dialled::in_memory(io, dial_in.clone(), Arc::clone(&stats)))),
+        other => Some(other),
+    }))
+}
+
 /// Starts the world and returns the way into it.
 pub(super) fn world(framing: Framing, facts: &Shared) -> Dial {
     let (sockets, accepted) = mpsc::channel::<DuplexStream>(16);
@@ -129,10 +155,19 @@ pub(super) fn world(framing: Framing, facts: &Shared) -> Dial {
 /// The same world behind a pair of pseudo terminals.
 pub(super) fn serial_world(facts: &Shared) -> Dial {
     let (ours, theirs) = tokio_serial::SerialStream::pair().expect("the kernel has pseudo terminals");
-    let (_, accepted) = mpsc::channel::<DuplexStream>(1);
-    tokio::spawn(World::new(Framing::Rtu, Arc::clone(facts)).run(accepted, Some(Box::new(theirs))));
+    answer_over(theirs, Framing::Rtu, facts);
     let mut port = Some(ours);
     Dial::Script(Box::new(move || port.take().map(Stream::Serial)))
+}
+
+/// The same world at the other end of any stream; it ends with the stream.
+pub(super) fn answer_over(
+    io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    framing: Framing,
+    facts: &Shared,
+) -> JoinHandle<()> {
+    let (_, accepted) = mpsc::channel::<DuplexStream>(1);
+    tokio::spawn(World::new(framing, Arc::clone(facts)).run(accepted, Some(Box::new(io))))
 }
 
 struct World {
@@ -154,9 +189,15 @@ impl World {
         Self { framing, facts, under_way, begun: None, frames: 0, last_out, noise }
     }
 
+    /// When the modem says something next.
+    fn next_beat(&self) -> Option<Instant> {
+        self.facts.lock().unwrap().heartbeat.map(|every| Instant::now() + every)
+    }
+
     async fn run(mut self, mut accepted: mpsc::Receiver<DuplexStream>, mut wire: Option<Box<dyn Wire>>) {
         let (mut heard, mut buffer) = (Vec::new(), [0; 512]);
         let mut listening = true;
+        let mut beat = self.next_beat();
         loop {
             self.under_way.sort_by_key(|piece| piece.at);
             let next = self.next_piece();
@@ -187,6 +228,10 @@ impl World {
                     self.begun = Some(piece.frame).filter(|_| is_first && self.framing == Framing::Mbap);
                     if let Some(wire) = &mut wire { let _ = wire.write_all(&piece.bytes).await; }
                 }
+                () = at(beat) => {
+                    if let Some(wire) = &mut wire { let _ = wire.write_all(HEARTBEAT).await; }
+                    beat = self.next_beat();
+                }
             }
             while let Some(length) = self.request_length(&heard) {
                 let request: Vec<u8> = heard.drain(..length).collect();
@@ -198,6 +243,9 @@ impl World {
     }
 
     fn request_length(&self, heard: &[u8]) -> Option<usize> {
+        if self.framing == Framing::Ascii {
+            return heard.iter().position(|c| *c == b'\n').map(|end| end + 1);
+        }
         let pdu = if self.framing == Framing::Rtu { 1 } else { 7 };
         let sum = if self.framing == Framing::Rtu { 2 } else { 0 };
         let length = match heard.get(pdu)? {
@@ -208,7 +256,9 @@ impl World {
     }
 
     fn respond(&mut self, request: &[u8]) -> Then {
+        let plain = if self.framing == Framing::Ascii { ascii::open(request).unwrap() } else { Vec::new() };
         let (tid, unit, pdu) = match self.framing {
+            Framing::Ascii => (0, plain[0], &plain[1..]),
             Framing::Rtu => (0, request[0], &request[1..request.len() - 2]),
             Framing::Mbap => (u16::from_be_bytes([request[0], request[1]]), request[6], &request[7..]),
         };
@@ -282,7 +332,7 @@ impl World {
                 delay = storm.delay;
                 let intact = bytes.clone();
                 match self.framing {
-                    Framing::Rtu => damage(&mut bytes, storm.damage),
+                    Framing::Rtu | Framing::Ascii => damage(self.framing, &mut bytes, storm.damage),
                     Framing::Mbap if !matches!(storm.damage, Damage::None) => bytes[1] ^= 0x55,
                     Framing::Mbap => {}
                 }
@@ -351,6 +401,9 @@ enum Then {
 }
 
 fn envelope(framing: Framing, tid: u16, unit: u8, pdu: &[u8]) -> Vec<u8> {
+    if framing == Framing::Ascii {
+        return ascii::encode(unit, pdu);
+    }
     let mut bytes = Vec::new();
     if framing == Framing::Mbap {
         bytes.extend(tid.to_be_bytes());
@@ -365,8 +418,9 @@ fn envelope(framing: Framing, tid: u16, unit: u8, pdu: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Damages a frame, unless the result is one of the few that no check sum of 16 bits can tell from a good frame.
-fn damage(frame: &mut Vec<u8>, damage: Damage) {
+/// Damages a frame, unless the result is one of the few that its check sum (16 bits, 8 in ASCII) cannot tell from a good
+/// frame.
+fn damage(framing: Framing, frame: &mut Vec<u8>, damage: Damage) {
     let intact = frame.clone();
     match damage {
         Damage::None => return,
@@ -382,7 +436,14 @@ fn damage(frame: &mut Vec<u8>, damage: Damage) {
     let fools = |length: usize| {
         frame.get(..length).is_some_and(|f| crc16(&f[..length - 2]).to_le_bytes() == f[length - 2..] && f != intact)
     };
-    if fools(intact.len()) || fools(5) {
+    let fools_ascii = |length: usize| {
+        frame.get(..length).is_some_and(|f| ascii::open(f).is_some() && !f.eq_ignore_ascii_case(&intact))
+    };
+    let fooled = match framing {
+        Framing::Ascii => fools_ascii(intact.len()) || fools_ascii(framing.frame_len(2)),
+        _ => fools(intact.len()) || fools(5),
+    };
+    if fooled {
         *frame = intact;
     }
 }

@@ -1,0 +1,88 @@
+//! `[[golden]]`: frames and what they say, kept with the profile so that whoever changes it sees what he breaks.
+
+use std::sync::Arc;
+
+use guanjia_core::reading::Decimal;
+
+use super::inputs::find;
+use super::points::Found;
+use super::raw::{GoldenKind, RawExchange, RawGolden, RawGoldenValue};
+use crate::config::diagnostic::{Report, Source};
+use crate::config::document::Entry;
+use crate::config::value::At;
+
+/// One golden answer.
+#[derive(Clone, Debug)]
+pub struct Golden {
+    /// How much it proves.
+    pub kind: GoldenKind,
+    /// Exchanges before it.
+    pub before: Vec<Exchange>,
+    /// The exchange.
+    pub exchange: Exchange,
+    /// What the points at these positions then say.
+    pub values: Vec<(usize, GoldenValue)>,
+}
+
+/// A request and its answer, as they go over a serial line.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// The request, with its CRC.
+    pub request: Vec<u8>,
+    /// The answer, with its CRC.
+    pub response: Vec<u8>,
+}
+
+/// What one point says.
+#[derive(Clone, Debug)]
+pub enum GoldenValue {
+    /// This number.
+    Number(Decimal),
+    /// This text.
+    Text(String),
+    /// Nothing, for this reason.
+    Bad(String),
+}
+
+pub fn golden(raw: &Entry<RawGolden>, points: &[Found], source: &Arc<Source>, report: &mut Report) -> Option<Golden> {
+    let mut exchange = |e: &RawExchange| {
+        let (request, response) = (bytes(&e.request, source, report), bytes(&e.response, source, report));
+        request.zip(response).map(|(request, response)| Exchange { request, response })
+    };
+    let before: Option<Vec<Exchange>> = raw.before.iter().map(&mut exchange).collect();
+    let (request, response) = (bytes(&raw.request, source, report)?, bytes(&raw.response, source, report)?);
+    let mut values = Vec::new();
+    for value in &raw.values {
+        let point = find(&value.point, points, source, report)?;
+        let Some(wanted) = wanted(value) else {
+            report
+                .error(source, value.point.span(), "a golden value is one of `is`, `text` and `bad`")
+                .help("write is = 230.1");
+            return None;
+        };
+        values.push((point, wanted));
+    }
+    Some(Golden { kind: raw.kind, before: before?, exchange: Exchange { request, response }, values })
+}
+
+fn wanted(raw: &RawGoldenValue) -> Option<GoldenValue> {
+    match (&raw.is, &raw.text, &raw.bad) {
+        (Some(number), None, None) => Some(GoldenValue::Number(number.0)),
+        (None, Some(text), None) => Some(GoldenValue::Text(text.clone())),
+        (None, None, Some(reason)) => Some(GoldenValue::Bad(reason.clone())),
+        _ => None,
+    }
+}
+
+fn bytes(text: &At<String>, source: &Arc<Source>, report: &mut Report) -> Option<Vec<u8>> {
+    let bytes: Result<Vec<u8>, _> = text.split_whitespace().map(|b| u8::from_str_radix(b, 16)).collect();
+    match bytes {
+        Ok(bytes) if bytes.len() >= 4 => Some(bytes),
+        _ => {
+            report
+                .error(source, text.span(), "a frame is bytes in hexadecimal with its CRC")
+                .help("write \"01 03 00 00 00 01 84 0A\"");
+            None
+        }
+    }
+}
