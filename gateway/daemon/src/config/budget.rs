@@ -37,6 +37,9 @@ pub fn check(
         let budget = LineBudget::new(&line.config, &on_line);
         let share = budget.utilization();
         shares.push(share);
+        if raw.planning(&entry.key).overload == Overload::Refuse {
+            check_devices(context, entry, &on_line, &budget);
+        }
         if share <= UTILIZATION_WARN {
             continue;
         }
@@ -64,6 +67,26 @@ pub fn check(
         }
     }
     shares
+}
+
+/// A device that wants time between two requests may be asked too much although its line is free.
+fn check_devices(context: &mut Context, entry: &Entry<Option<Line>>, devices: &[FieldDevice], budget: &LineBudget) {
+    let too_full = budget.devices.iter().zip(devices).filter(|(asked, _)| {
+        asked.own_utilization() > UTILIZATION_MAX && asked.own_utilization() > asked.utilization()
+    });
+    for (asked, device) in too_full {
+        let interval = span(device.profile.limits.interval_min);
+        let message = format!(
+            "`{}` on line `{}` takes a request every {interval} and would need {} of its time",
+            device.id,
+            entry.key,
+            asked.own_utilization()
+        );
+        context
+            .error(entry.at.clone(), message)
+            .help(format!("poll it more rarely: `[device.{}]`, `polling`", device.id));
+        context.overloaded += 1;
+    }
 }
 
 /// `alarm 20.0 %, bulk 100.1 %`

@@ -101,6 +101,21 @@ fn rows(out: &mut String, planned: &Planned, points: bool) {
             let _ = writeln!(out, "{line}");
         }
     }
+    remarks(out, planned);
+}
+
+/// What a profile asks for and no request can bring.
+fn remarks(out: &mut String, planned: &Planned) {
+    for (device, asked) in planned.devices.iter().zip(&planned.budget.devices) {
+        let id = |i: &usize| &*device.profile.points[*i].id;
+        for i in &asked.unreadable {
+            let _ = writeln!(out, "  {}: no request can bring `{}`; correct its profile", device.id, id(i));
+        }
+        for (a, b) in &asked.apart {
+            let _ =
+                writeln!(out, "  {}: `{}` and `{}` are read apart: no request brings both", device.id, id(a), id(b));
+        }
+    }
 }
 
 /// An age; what has no bound says so.

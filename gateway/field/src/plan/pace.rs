@@ -76,11 +76,16 @@ impl Pace {
     }
 
     /// How long the line is taken by a read of `count` registers or bits that is answered as usual, from the first
-    /// byte of the request until the next request may begin.
-    pub fn read_time(&self, limits: &ReadLimits, table: Table, count: u32) -> Duration {
+    /// byte of the request until another device may be asked.
+    pub fn line_time(&self, limits: &ReadLimits, table: Table, count: u32) -> Duration {
         let data = if table.is_bits() { count.div_ceil(8) } else { count * 2 };
         let on_wire = self.byte_time * (self.bytes.0 + self.bytes.1 + data * self.bytes.2);
-        (on_wire + self.turnaround + self.silence.max(limits.silence_min)).max(limits.interval_min)
+        on_wire + self.turnaround + self.silence.max(limits.silence_min)
+    }
+
+    /// How long it is until the same device may be asked again.
+    pub fn read_time(&self, limits: &ReadLimits, table: Table, count: u32) -> Duration {
+        self.line_time(limits, table, count).max(limits.interval_min)
     }
 
     /// How long the line is taken by a read that nobody answers: the request, the deadline of the answer, and the time
