@@ -22,7 +22,7 @@ use guanjia_core::text::{Bilingual, Lang};
 use guanjia_core::units::{Hao, Utility};
 use guanjia_core::usage::Register;
 use guanjia_field::budget::Share;
-use guanjia_field::{FieldDevice, LineConfig, Periods};
+use guanjia_field::{EntranceConfig, FieldDevice, LineConfig, Periods};
 
 /// Text that must not be printed: tokens, passwords, URLs with passwords in them.
 #[derive(Clone, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub struct Site {
     pub lines: Vec<LineConfig>,
     /// What share of each line's time its reads are planned to take; as many as there are lines.
     pub utilization: Vec<Share>,
+    /// Every port that modems connect to; their lines are among [`Site::lines`].
+    pub entrances: Vec<EntranceConfig>,
     /// Every MQTT broker.
     pub brokers: Vec<Broker>,
     /// Every device; `devices[i].ix == DeviceIx(i)`.
@@ -169,8 +171,40 @@ pub struct Broker {
     pub port: u16,
     /// User name and password.
     pub login: Option<(String, Secret)>,
-    /// The prefix under which readings, availability and alarms are published; `None`: nothing is.
-    pub publish: Option<String>,
+    /// Which protocol it is spoken to in.
+    pub version: MqttVersion,
+    /// How the connection is protected; `None`: not at all.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// What is published there; `None`: nothing is.
+    pub publish: Option<Publish>,
+}
+
+/// A version of MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MqttVersion {
+    /// 3.1.1, which every broker has.
+    V311,
+    /// 5.
+    V5,
+}
+
+/// What is published at a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Publish {
+    /// Topics of this project's own, one a point.
+    Topics {
+        /// How they begin.
+        prefix: String,
+        /// Home Assistant's discovery prefix, if it shall find the devices by itself.
+        home_assistant: Option<String>,
+    },
+    /// Sparkplug B.
+    Sparkplug {
+        /// The group id.
+        group: String,
+        /// The edge node id.
+        node: String,
+    },
 }
 
 /// How a device is reached.

@@ -1,30 +1,34 @@
 //! Lines and brokers.
 //!
-//! Two tables for one serial server or one port would put two masters on one bus, each taking the other's answers for
-//! its own; so an address may stand only once.
+//! There is one table per kind of line. Two tables for one serial server or one port would put two masters on one bus,
+//! each taking the other's answers for its own; so an address may stand only once, see [`claims`].
 
-use std::collections::BTreeMap;
-use std::ops::Range;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use guanjia_field::{LineConfig, Link, Parity, SerialFormat};
+use guanjia_field::line::IN_FLIGHT_MAX;
+use guanjia_field::link::tls::{MODBUS_TLS_PORT, TlsPart};
+use guanjia_field::{EntranceConfig, LineConfig, Link, Parity, SerialFormat, TlsFiles};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::context::Context;
 use super::document::Entry;
 use super::profile::RawSerial;
-use super::secret::SecretSource;
+use super::secret::{SecretSource, readable_by_everybody};
 use super::value::{At, Span};
-use crate::site::Broker;
+
+mod claims;
+pub mod dial_in;
+
+use claims::Claims;
+use dial_in::{RawDialIn, RawDtu};
 
 /// How long a line waits for a late answer before it goes on.
 const LINGER: Duration = Duration::from_millis(250);
 /// The registered port of Modbus TCP.
 const MODBUS_PORT: u16 = 502;
-/// The registered port of MQTT without TLS.
-const MQTT_PORT: u16 = 1883;
 
 /// `[rtu_over_tcp.NAME]`
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -54,7 +58,7 @@ pub struct RawRtuOverTcp {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawModbusRtu {
-    /// The serial port, such as "/dev/ttyUSB0".
+    /// The serial port, such as "/dev/serial/by-id/usb-FTDI_FT232R_A50285BI-if00-port0".
     pub port: At<String>,
     /// Bits per second on the bus.
     pub baud: At<u32>,
@@ -78,6 +82,75 @@ pub struct RawModbusRtu {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawModbusTcp {
+    /// Host and port; the port may be left out (502).
+    pub address: At<String>,
+    /// Requests that may be under way at once to all the units behind one gateway, 1 to 16. Default 1. A device that
+    /// has the line for itself says it in its profile.
+    pub in_flight_max: Option<At<u8>>,
+    /// How long its slowest device may think; instead of what the profiles say.
+    pub response_max: Option<At<Span>>,
+    /// How long its devices typically think, if that was measured; `guanjia plan` counts with it. Default "20ms", and
+    /// "10ms" without a serial line.
+    pub turnaround: Option<At<Span>>,
+    /// What to do if more is planned than the line has time for: "refuse" the site, or "accept" that turns are left
+    /// out. Default "refuse".
+    pub overload: Option<Overload>,
+}
+
+/// `[modbus_ascii.NAME]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawModbusAscii {
+    /// The serial port; or `address`.
+    pub port: Option<At<String>>,
+    /// Host and port of the serial server; or `port`.
+    pub address: Option<At<String>>,
+    /// Bits per second on the bus.
+    pub baud: At<u32>,
+    /// 7 or 8. Default 7.
+    pub data_bits: Option<At<u8>>,
+    /// "none", "even" or "odd". Default "even".
+    pub parity: Option<At<RawParity>>,
+    /// 1 or 2. Default 1.
+    pub stop_bits: Option<At<u8>>,
+    /// How long its slowest device may think; instead of what the profiles say.
+    pub response_max: Option<At<Span>>,
+    /// How long its devices typically think, if that was measured; `guanjia plan` counts with it. Default "20ms", and
+    /// "10ms" without a serial line.
+    pub turnaround: Option<At<Span>>,
+    /// What to do if more is planned than the line has time for: "refuse" the site, or "accept" that turns are left
+    /// out. Default "refuse".
+    pub overload: Option<Overload>,
+}
+
+/// `[modbus_tls.NAME]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawModbusTls {
+    /// Host and port; the port may be left out (802).
+    pub address: At<String>,
+    /// Certificates of the authorities that may sign the device's certificate: a PEM file.
+    pub ca: At<String>,
+    /// The gateway's certificate, and those between it and its authority: a PEM file.
+    pub certificate: At<String>,
+    /// The private key of that certificate: a PEM file, readable by the service's user only.
+    pub key: At<String>,
+    /// The name or address the device's certificate is made out to. Default: the host of `address`.
+    pub server_name: Option<At<String>>,
+    /// How long its slowest device may think; instead of what the profiles say.
+    pub response_max: Option<At<Span>>,
+    /// How long its devices typically think, if that was measured; `guanjia plan` counts with it. Default "20ms", and
+    /// "10ms" without a serial line.
+    pub turnaround: Option<At<Span>>,
+    /// What to do if more is planned than the line has time for: "refuse" the site, or "accept" that turns are left
+    /// out. Default "refuse".
+    pub overload: Option<Overload>,
+}
+
+/// `[modbus_udp.NAME]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawModbusUdp {
     /// Host and port; the port may be left out (502).
     pub address: At<String>,
     /// How long its slowest device may think; instead of what the profiles say.
@@ -134,11 +207,56 @@ pub struct RawMqtt {
     pub user: Option<At<String>>,
     /// Password.
     pub password: Option<At<SecretSource>>,
-    /// Prefix under which the gateway publishes readings, availability and alarms; nothing is published without it.
+    /// "3.1.1" or "5". Default "3.1.1", which every broker has.
+    pub version: Option<RawMqttVersion>,
+    /// How the connection is protected; without it nothing is.
+    pub tls: Option<At<RawMqttTls>>,
+    /// The topic of a device's messages, for devices that name none: "{device}" is its id, "{node}" its `node`.
+    pub topic: Option<At<String>>,
+    /// The topic on which a device says "online" or "offline", for devices that name none; with the same placeholders.
+    pub availability: Option<At<String>>,
+    /// Prefix under which the gateway publishes readings, availability, alarms and events; nothing without it.
     pub publish: Option<At<String>>,
+    /// Home Assistant's discovery prefix, mostly "homeassistant": it finds every device by itself. Needs `publish`.
+    pub homeassistant: Option<At<String>>,
+    /// Publish as an edge node of Sparkplug B, instead of `publish`.
+    pub sparkplug: Option<At<RawSparkplug>>,
 }
 
-/// The three kinds of tables of lines.
+/// `version` of a broker
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum RawMqttVersion {
+    /// MQTT 3.1.1.
+    #[serde(rename = "3.1.1")]
+    V311,
+    /// MQTT 5.
+    #[serde(rename = "5")]
+    V5,
+}
+
+/// `tls` of a broker
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawMqttTls {
+    /// The certificate (PEM) of whoever signed the broker's, relative to the site file.
+    pub ca: At<String>,
+    /// The gateway's own certificate (PEM, with those between it and its signer), for brokers that ask for one.
+    pub cert: Option<At<String>>,
+    /// The key (PEM) of that certificate; a file only the gateway can read.
+    pub key: Option<At<String>>,
+}
+
+/// `sparkplug` of a broker
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawSparkplug {
+    /// The group id.
+    pub group: String,
+    /// The edge node id. Default: the site's id.
+    pub node: Option<String>,
+}
+
+/// The tables of lines, by kind.
 pub struct RawLines {
     /// `[rtu_over_tcp.…]`
     pub rtu_over_tcp: Vec<Entry<RawRtuOverTcp>>,
@@ -146,17 +264,32 @@ pub struct RawLines {
     pub modbus_tcp: Vec<Entry<RawModbusTcp>>,
     /// `[modbus_rtu.…]`
     pub modbus_rtu: Vec<Entry<RawModbusRtu>>,
+    /// `[modbus_ascii.…]`
+    pub modbus_ascii: Vec<Entry<RawModbusAscii>>,
+    /// `[modbus_tls.…]`
+    pub modbus_tls: Vec<Entry<RawModbusTls>>,
+    /// `[modbus_udp.…]`
+    pub modbus_udp: Vec<Entry<RawModbusUdp>>,
+    /// `[dial_in.…]`
+    pub dial_in: Vec<Entry<RawDialIn>>,
+    /// `[dtu.…]`
+    pub dtu: Vec<Entry<RawDtu>>,
 }
 
 impl RawLines {
     /// What a line's table says about its plan.
     pub fn planning(&self, name: &str) -> Planning {
-        let rtu_over_tcp = self.rtu_over_tcp.iter().map(|e| (&e.key, &e.turnaround, e.overload));
-        let modbus_tcp = self.modbus_tcp.iter().map(|e| (&e.key, &e.turnaround, e.overload));
-        let modbus_rtu = self.modbus_rtu.iter().map(|e| (&e.key, &e.turnaround, e.overload));
-        let found = rtu_over_tcp.chain(modbus_tcp).chain(modbus_rtu).find(|(key, ..)| ***key == *name);
-        found.map_or_else(Planning::default, |(_, turnaround, overload)| Planning {
-            turnaround: turnaround.as_ref().map(|t| t.0),
+        macro_rules! find {
+            ($($kind:ident)*) => {
+                None$(.or_else(|| {
+                    let entry = self.$kind.iter().find(|entry| *entry.key == *name)?;
+                    Some((entry.turnaround.as_ref(), entry.overload))
+                }))*
+            };
+        }
+        let found = find!(rtu_over_tcp modbus_tcp modbus_rtu modbus_ascii modbus_tls modbus_udp dtu);
+        found.map_or_else(Planning::default, |(turnaround, overload)| Planning {
+            turnaround: turnaround.map(|t| t.0),
             overload: overload.unwrap_or_default(),
         })
     }
@@ -175,44 +308,58 @@ pub struct Planning {
 pub struct Line {
     /// What the field needs.
     pub config: LineConfig,
-    /// The format of its bus; `None` on Modbus TCP.
+    /// The format of its bus; `None` where Modbus TCP's frames travel.
     pub format: Option<(SerialFormat, RawParity)>,
 }
 
+/// Every line, and every port that modems call.
+pub struct Lines {
+    /// In the order of their kinds.
+    pub lines: Vec<Entry<Option<Line>>>,
+    /// `[dial_in.…]`
+    pub entrances: Vec<Entry<Option<EntranceConfig>>>,
+}
+
 /// Checks every line. A line that is wrong keeps its place, so that its devices are not called dangling besides.
-pub fn lines(context: &mut Context, raw: &RawLines) -> Vec<Entry<Option<Line>>> {
+pub fn lines(context: &mut Context, raw: &RawLines, http: Option<SocketAddr>) -> Lines {
     let mut lines = Vec::new();
-    let mut taken = BTreeMap::new();
+    let mut claims = Claims::default();
     for entry in &raw.rtu_over_tcp {
-        let format = format(context, &entry.baud, &entry.data_bits, &entry.parity, &entry.stop_bits);
-        let address = address(context, &entry.address, None, &entry.key, &mut taken);
-        let line = address.zip(format).map(|(address, (format, parity))| Line {
-            config: line_config(entry.key.clone(), Link::RtuOverTcp { address, format }, &entry.response_max),
-            format: Some((format, parity)),
-        });
-        lines.push(Entry { key: entry.key.clone(), at: entry.at.clone(), value: line });
+        let format = entry.serial().rtu(context);
+        let address = claims.address(context, &entry.address, None, &entry.key);
+        let link = address.zip(format).map(|(address, (format, _))| Link::RtuOverTcp { address, format });
+        lines.push(line(entry, link, format, &entry.response_max));
     }
     for entry in &raw.modbus_tcp {
-        let address = address(context, &entry.address, Some(MODBUS_PORT), &entry.key, &mut taken);
-        let line = address.map(|address| Line {
-            config: line_config(entry.key.clone(), Link::ModbusTcp { address }, &entry.response_max),
-            format: None,
-        });
-        lines.push(Entry { key: entry.key.clone(), at: entry.at.clone(), value: line });
+        let address = claims.address(context, &entry.address, Some(MODBUS_PORT), &entry.key);
+        let mut line = line(entry, address.map(|address| Link::ModbusTcp { address }), None, &entry.response_max);
+        if let (Some(line), Some(most)) = (&mut line.value, &entry.in_flight_max) {
+            line.config.in_flight_max = in_flight(context, most);
+        }
+        lines.push(line);
     }
     for entry in &raw.modbus_rtu {
-        let format = format(context, &entry.baud, &entry.data_bits, &entry.parity, &entry.stop_bits);
-        let free = claim(context, entry.port.span(), (*entry.port).clone(), &entry.key, &mut taken);
-        let line = format.filter(|_| free).map(|(format, parity)| Line {
-            config: line_config(
-                entry.key.clone(),
-                Link::Serial { path: (*entry.port).clone(), format },
-                &entry.response_max,
-            ),
-            format: Some((format, parity)),
-        });
-        lines.push(Entry { key: entry.key.clone(), at: entry.at.clone(), value: line });
+        let format = entry.serial().rtu(context);
+        let path = claims.port(context, &entry.port, &entry.key);
+        let link = path.zip(format).map(|(path, (format, _))| Link::Serial { path, format });
+        lines.push(line(entry, link, format, &entry.response_max));
     }
+    for entry in &raw.modbus_ascii {
+        let format = entry.serial().ascii(context);
+        let link = ascii_link(context, entry, &mut claims, format);
+        lines.push(line(entry, link, format, &entry.response_max));
+    }
+    for entry in &raw.modbus_tls {
+        let address = claims.address(context, &entry.address, Some(MODBUS_TLS_PORT), &entry.key);
+        let link = address.and_then(|address| Some(Link::ModbusTls { tls: tls(context, entry, &address)?, address }));
+        lines.push(line(entry, link, None, &entry.response_max));
+    }
+    for entry in &raw.modbus_udp {
+        let address = claims.address(context, &entry.address, Some(MODBUS_PORT), &entry.key);
+        lines.push(line(entry, address.map(|address| Link::ModbusUdp { address }), None, &entry.response_max));
+    }
+    let entrances = dial_in::entrances(context, &raw.dial_in, http);
+    lines.extend(dial_in::dtus(context, &raw.dtu, &entrances));
     check_names(context, &lines);
     for line in &mut lines {
         let planning = raw.planning(&line.key);
@@ -220,7 +367,27 @@ pub fn lines(context: &mut Context, raw: &RawLines) -> Vec<Entry<Option<Line>>> 
             line.config.turnaround = planning.turnaround;
         }
     }
-    lines
+    Lines { lines, entrances }
+}
+
+fn line<T>(
+    entry: &Entry<T>,
+    link: Option<Link>,
+    format: Option<(SerialFormat, RawParity)>,
+    response_max: &Option<At<Span>>,
+) -> Entry<Option<Line>> {
+    let line = link.map(|link| Line { config: line_config(entry.key.clone(), link, response_max), format });
+    Entry { key: entry.key.clone(), at: entry.at.clone(), value: line }
+}
+
+fn in_flight(context: &mut Context, most: &At<u8>) -> u8 {
+    if !(1..=IN_FLIGHT_MAX).contains(&**most) {
+        context
+            .error(most.span(), format!("{} requests cannot be under way at once", **most))
+            .help(format!("write 1 to {IN_FLIGHT_MAX}"));
+        return 1;
+    }
+    **most
 }
 
 fn line_config(name: Arc<str>, link: Link, response_max: &Option<At<Span>>) -> LineConfig {
@@ -234,65 +401,129 @@ fn line_config(name: Arc<str>, link: Link, response_max: &Option<At<Span>>) -> L
     }
 }
 
-fn address(
+fn ascii_link(
     context: &mut Context,
-    raw: &At<String>,
-    default_port: Option<u16>,
-    name: &Arc<str>,
-    taken: &mut BTreeMap<String, Arc<str>>,
-) -> Option<String> {
-    let (host, port) = context.host_port(raw, default_port)?;
-    let address = format!("{host}:{port}");
-    claim(context, raw.span(), address.clone(), name, taken).then_some(address)
+    entry: &Entry<RawModbusAscii>,
+    claims: &mut Claims,
+    format: Option<(SerialFormat, RawParity)>,
+) -> Option<Link> {
+    match (&entry.port, &entry.address) {
+        (Some(port), None) => {
+            let path = claims.port(context, port, &entry.key)?;
+            format.map(|(format, _)| Link::AsciiSerial { path, format })
+        }
+        (None, Some(address)) => {
+            let address = claims.address(context, address, None, &entry.key)?;
+            format.map(|(format, _)| Link::AsciiOverTcp { address, format })
+        }
+        _ => {
+            context
+                .error(entry.at.clone(), format!("the line `{}` is not on one port", entry.key))
+                .help("write `port` for a serial port, or `address` for a serial server");
+            None
+        }
+    }
 }
 
-/// False, with an error, if another line has the address already.
-fn claim(
-    context: &mut Context,
-    at: Range<usize>,
-    address: String,
-    name: &Arc<str>,
-    taken: &mut BTreeMap<String, Arc<str>>,
-) -> bool {
-    if let Some(other) = taken.get(&address) {
-        let message = format!("`{address}` is the line `{other}` already");
-        context
-            .error(at, message)
-            .help("put all devices of one bus on one line: two masters take each other's answers");
-        return false;
-    }
-    taken.insert(address, name.clone());
-    true
-}
-
-fn format(
-    context: &mut Context,
-    baud: &At<u32>,
-    data_bits: &Option<At<u8>>,
-    parity: &Option<At<RawParity>>,
-    stop_bits: &Option<At<u8>>,
-) -> Option<(SerialFormat, RawParity)> {
-    let mut right = true;
-    if !(300..=1_000_000).contains(&**baud) {
-        context.error(baud.span(), format!("{} is not a speed of a serial line", **baud)).help("write 9600");
-        right = false;
-    }
-    if let Some(bits) = data_bits.as_ref().filter(|b| ***b != 8) {
-        context.error(bits.span(), "Modbus RTU has 8 data bits").help("write 8, or leave `data_bits` out");
-        right = false;
-    }
-    if let Some(bits) = stop_bits.as_ref().filter(|b| !(1..=2).contains(&***b)) {
-        context.error(bits.span(), "there are 1 or 2 stop bits").help("write 1 or 2");
-        right = false;
-    }
-    let raw_parity = parity.as_ref().map_or(RawParity::None, |p| **p);
-    let parity = match raw_parity {
-        RawParity::None => Parity::None,
-        RawParity::Even => Parity::Even,
-        RawParity::Odd => Parity::Odd,
+/// The files of a line over TLS, read once to see whether they can be used.
+fn tls(context: &mut Context, entry: &Entry<RawModbusTls>, address: &str) -> Option<TlsFiles> {
+    let file = |path: &At<String>| context.directory.join(path.as_str());
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let files = TlsFiles {
+        ca: file(&entry.ca),
+        certificate: file(&entry.certificate),
+        key: file(&entry.value.key),
+        server_name: entry.server_name.as_ref().map_or(host, |name| name.as_str()).to_owned(),
     };
-    let stop_bits = stop_bits.as_ref().map_or(1, |b| **b);
-    right.then_some((SerialFormat { baud: **baud, data_bits: 8, parity, stop_bits }, raw_parity))
+    if let Err(error) = files.load() {
+        let (at, help) = match error.part {
+            TlsPart::Ca => (entry.ca.span(), "write the path of a PEM file, relative to the site file"),
+            TlsPart::Certificate => {
+                (entry.certificate.span(), "write the path of a PEM file, relative to the site file")
+            }
+            TlsPart::Key => {
+                (entry.value.key.span(), "write the path of the certificate's private key, relative to the site file")
+            }
+            TlsPart::ServerName => (
+                entry.server_name.as_ref().map_or(entry.address.span(), At::span),
+                "write the name the device's certificate is made out to: server_name = \"plc-1.example\"",
+            ),
+        };
+        context.error(at, error.message).help(help);
+        return None;
+    }
+    if readable_by_everybody(&files.key) {
+        let shown = entry.value.key.as_str();
+        context
+            .warning(entry.value.key.span(), format!("everybody on this machine can read {shown}"))
+            .help(format!("chmod 600 {shown}"));
+    }
+    Some(files)
+}
+
+/// The keys of a serial format, in whichever table they stand.
+struct SerialKeys<'a> {
+    baud: &'a At<u32>,
+    data_bits: &'a Option<At<u8>>,
+    parity: &'a Option<At<RawParity>>,
+    stop_bits: &'a Option<At<u8>>,
+}
+
+/// Tables with these keys.
+macro_rules! serial_keys {
+    ($($raw:ty),*) => {
+        $(impl $raw {
+            fn serial(&self) -> SerialKeys<'_> {
+                let Self { baud, data_bits, parity, stop_bits, .. } = self;
+                SerialKeys { baud, data_bits, parity, stop_bits }
+            }
+        })*
+    };
+}
+serial_keys!(RawRtuOverTcp, RawModbusRtu, RawModbusAscii);
+
+impl SerialKeys<'_> {
+    /// Eight data bits, no parity unless the file says otherwise.
+    fn rtu(&self, context: &mut Context) -> Option<(SerialFormat, RawParity)> {
+        let mut right = true;
+        if let Some(bits) = self.data_bits.as_ref().filter(|b| ***b != 8) {
+            context.error(bits.span(), "Modbus RTU has 8 data bits").help("write 8, or leave `data_bits` out");
+            right = false;
+        }
+        self.format(context, 8, RawParity::None).filter(|_| right)
+    }
+
+    /// Seven data bits and even parity unless the file says otherwise, as the standard has it.
+    fn ascii(&self, context: &mut Context) -> Option<(SerialFormat, RawParity)> {
+        let mut right = true;
+        if let Some(bits) = self.data_bits.as_ref().filter(|b| !(7..=8).contains(&***b)) {
+            context.error(bits.span(), "Modbus ASCII has 7 or 8 data bits").help("write 7 or 8");
+            right = false;
+        }
+        self.format(context, 7, RawParity::Even).filter(|_| right)
+    }
+
+    fn format(&self, context: &mut Context, data_bits: u8, parity: RawParity) -> Option<(SerialFormat, RawParity)> {
+        let (baud, mut right) = (**self.baud, true);
+        if !(300..=1_000_000).contains(&baud) {
+            context.error(self.baud.span(), format!("{baud} is not a speed of a serial line")).help("write 9600");
+            right = false;
+        }
+        if let Some(bits) = self.stop_bits.as_ref().filter(|b| !(1..=2).contains(&***b)) {
+            context.error(bits.span(), "there are 1 or 2 stop bits").help("write 1 or 2");
+            right = false;
+        }
+        let raw_parity = self.parity.as_ref().map_or(parity, |p| **p);
+        let parity = match raw_parity {
+            RawParity::None => Parity::None,
+            RawParity::Even => Parity::Even,
+            RawParity::Odd => Parity::Odd,
+        };
+        let data_bits = self.data_bits.as_ref().map_or(data_bits, |b| **b);
+        let stop_bits = self.stop_bits.as_ref().map_or(1, |b| **b);
+        right.then_some((SerialFormat { baud, data_bits, parity, stop_bits }, raw_parity))
+    }
 }
 
 fn check_names(context: &mut Context, lines: &[Entry<Option<Line>>]) {
@@ -321,23 +552,9 @@ pub fn format_conflict(line: &Line, serial: &RawSerial) -> Option<(String, Strin
         list(serial.parity.iter().map(|p| p.as_str().to_owned()).collect()),
         list(numbers(&serial.stop_bits)),
     );
-    let is = format!("{} baud, parity {}, {} stop bits", format.baud, parity.as_str(), format.stop_bits);
+    let bits = if format.data_bits == 8 { String::new() } else { format!("{} data bits, ", format.data_bits) };
+    let is = format!("{} baud, {bits}parity {}, {} stop bits", format.baud, parity.as_str(), format.stop_bits);
     Some((is, can))
-}
-
-/// Checks every broker.
-pub fn brokers(context: &mut Context, raw: &[Entry<RawMqtt>]) -> Vec<Broker> {
-    let mut brokers = Vec::new();
-    for entry in raw {
-        let login = context.login(entry.user.as_ref(), entry.password.as_ref());
-        if let Some(prefix) = entry.publish.as_ref().filter(|p| !is_topic(p)) {
-            context.error(prefix.span(), format!("`{}` is not a topic", **prefix)).help("write \"guanjia\"");
-        }
-        let Some((host, port)) = context.host_port(&entry.address, Some(MQTT_PORT)) else { continue };
-        let publish = entry.publish.as_ref().map(|p| (**p).clone());
-        brokers.push(Broker { name: entry.key.clone(), host, port, login, publish });
-    }
-    brokers
 }
 
 /// A topic name: not empty, no wildcards, no slash at either end.

@@ -13,7 +13,8 @@ use serde::Deserialize;
 
 use super::alarms::RawAlarm;
 use super::channels::{RawNtfy, RawSmtp, RawWebhook};
-use super::lines::{RawModbusRtu, RawModbusTcp, RawMqtt, RawRtuOverTcp};
+use super::lines::dial_in::{RawDialIn, RawDtu};
+use super::lines::{RawModbusAscii, RawModbusRtu, RawModbusTcp, RawModbusTls, RawModbusUdp, RawMqtt, RawRtuOverTcp};
 use super::people::{RawDuty, RawLadders, RawPerson, RawReach, RawShift};
 use super::policy::RawPolicy;
 use super::secret::SecretSource;
@@ -45,6 +46,16 @@ pub struct RawSite {
     modbus_tcp: Option<BTreeMap<String, RawModbusTcp>>,
     /// RS-485 lines on serial ports of this machine, by name.
     modbus_rtu: Option<BTreeMap<String, RawModbusRtu>>,
+    /// RS-485 lines whose devices speak Modbus ASCII, on serial ports or behind serial servers, by name.
+    modbus_ascii: Option<BTreeMap<String, RawModbusAscii>>,
+    /// Modbus TCP servers behind TLS, by name.
+    modbus_tls: Option<BTreeMap<String, RawModbusTls>>,
+    /// Modbus servers reached by UDP, by name.
+    modbus_udp: Option<BTreeMap<String, RawModbusUdp>>,
+    /// Ports that modems (DTUs) connect to, by name.
+    dial_in: Option<BTreeMap<String, RawDialIn>>,
+    /// RS-485 lines behind modems that connect to the gateway, by name.
+    dtu: Option<BTreeMap<String, RawDtu>>,
     /// MQTT brokers, by name.
     mqtt: Option<BTreeMap<String, RawMqtt>>,
     /// What feeds the devices with power, by name.
@@ -195,9 +206,11 @@ pub struct RawDevice {
     pub unit: Option<At<u16>>,
     /// The MQTT broker it reports to.
     pub broker: Option<At<String>>,
-    /// The topic of its messages.
+    /// The topic of its messages, instead of its broker's template.
     pub topic: Option<At<String>>,
-    /// The topic on which it says "online" or "offline".
+    /// What it is called in its broker's template, such as a radio meter's EUI.
+    pub node: Option<At<String>>,
+    /// The topic on which it says "online" or "offline", instead of its broker's template.
     pub availability: Option<At<String>>,
     /// What people call it. Default: its id.
     pub name: Option<Bilingual>,

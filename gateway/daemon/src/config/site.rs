@@ -11,6 +11,7 @@ use guanjia_field::Periods;
 use jiff::tz::TimeZone;
 
 use super::alarms::RawAlarm;
+use super::brokers;
 use super::budget;
 use super::causes::{self, Plans};
 use super::channels::{self, RawChannels};
@@ -79,6 +80,11 @@ impl Tables {
                 rtu_over_tcp: file.named("rtu_over_tcp", report),
                 modbus_tcp: file.named("modbus_tcp", report),
                 modbus_rtu: file.named("modbus_rtu", report),
+                modbus_ascii: file.named("modbus_ascii", report),
+                modbus_tls: file.named("modbus_tls", report),
+                modbus_udp: file.named("modbus_udp", report),
+                dial_in: file.named("dial_in", report),
+                dtu: file.named("dtu", report),
             },
             mqtt: file.named("mqtt", report),
             feeders: file.named("feeder", report),
@@ -146,8 +152,9 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
     let profiles = profiles(context, &shelves.profiles, plan_ids.as_deref());
     let tariffs = prepaid::tariffs(&shelves.tariffs, zone.as_ref(), &mut context.report);
 
-    let lines = lines::lines(context, &tables.lines);
-    let brokers = lines::brokers(context, &tables.mqtt);
+    let lines::Lines { lines, entrances } = lines::lines(context, &tables.lines, http.as_ref().map(|h| h.listen));
+    let site_id = tables.building.as_ref().map_or("site", |building| building.id.as_str());
+    let brokers = brokers::brokers(context, &tables.mqtt, site_id);
     let polling = match &tables.polling {
         Some(raw) => devices::polling(context, raw, PERIODS),
         None => PERIODS,
@@ -163,6 +170,7 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
     };
     let found = devices::devices(context, &tables.devices, &around);
     let utilization = budget::check(context, &tables.lines, &lines, &found.devices, &profiles);
+    lines::dial_in::check_devices(context, &tables.lines.dtu, &lines, &found.devices);
     let alarms = device_alarms::alarms(context, &tables.alarms, &tables.devices, &found.devices);
     check_plans(context, &tables.alarms, plan_ids.as_deref());
     let parts = causes::Parts {
@@ -203,7 +211,8 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         billing: billing?,
         lines: lines.into_iter().map(|l| l.value.map(|l| l.config)).collect::<Option<_>>()?,
         utilization,
-        brokers,
+        entrances: entrances.into_iter().map(|e| e.value).collect::<Option<_>>()?,
+        brokers: brokers.into_iter().map(|(broker, _)| broker).collect(),
         devices,
         points,
         alarms,

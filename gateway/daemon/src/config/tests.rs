@@ -15,6 +15,8 @@ use serde_json::Value;
 use super::*;
 use crate::site::{Attachment, Site};
 
+mod golden;
+
 /// Monday 2026-11-23 10:00 in Shanghai; roster gaps are told from here.
 const NOW: Timestamp = Timestamp::from_millis(1_795_399_200_000);
 
@@ -43,7 +45,8 @@ fn example() -> Site {
 fn the_example_site_loads_and_is_resolved() {
     let site = example();
     assert_eq!(&*site.id, "plaza-1");
-    assert_eq!(site.lines.len(), 7);
+    assert_eq!(site.lines.len(), 10);
+    assert_eq!(site.entrances.len(), 1);
     assert_eq!(site.devices.len(), 8);
     assert_eq!(site.points.len(), site.devices.iter().map(|d| d.profile.points.len()).sum::<usize>());
     for (i, device) in site.devices.iter().enumerate() {
@@ -180,11 +183,11 @@ fn the_blueprint_is_a_right_profile() {
 fn every_built_in_profile_is_right_and_writes_only_to_meters() {
     let mut report = Report::default();
     let files = library::files(library::Shelf::Profiles, None, &mut report);
-    assert_eq!(files.len(), 9, "eight profiles and the blueprint");
     for (name, source) in files.iter().filter(|(name, _)| !name.starts_with('_')) {
         let loaded = profile::read(name, source, &schema::PROFILE, &mut report);
         let profile = loaded.unwrap_or_else(|| panic!("{report}")).profile;
         assert_eq!(profile.relay.is_some(), *name == "acrel_dtsy1352", "{name}");
+        assert!(profile.settings.is_empty(), "{name} is only looked at");
     }
 }
 
@@ -226,6 +229,21 @@ fn a_site_file_that_is_not_there_is_told_as_such() {
 }
 
 #[test]
+fn a_serial_port_under_two_names_is_one_line() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let (port, link) = (directory.path().join("ttyS9"), directory.path().join("by-id"));
+    std::fs::write(&port, "").expect("it can be written");
+    std::os::unix::fs::symlink(&port, &link).expect("it can be made");
+    let text = std::fs::read_to_string(config_dir().join("site.toml")).expect("the example can be read");
+    let table =
+        |name: &str, path: &Path| format!("\n[modbus_rtu.{name}]\nport = \"{}\"\nbaud = 9600\n", path.display());
+    let (site, report) = load_text("site.toml", &(text + &table("x", &port) + &table("y", &link)), &config_dir(), NOW);
+    assert!(site.is_none());
+    let words = format!("`{}` is the same as `{}`, which is the line `x` already", link.display(), port.display());
+    assert!(report.to_string().contains(&words), "{report}");
+}
+
+#[test]
 fn a_file_of_the_site_replaces_the_built_in_one() {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     std::fs::create_dir(directory.path().join("profiles")).expect("it can be made");
@@ -238,6 +256,23 @@ fn a_file_of_the_site_replaces_the_built_in_one() {
     let site = site.unwrap_or_else(|| panic!("{report}"));
     let meter = site.devices.iter().find(|d| &*d.id == "w-101").expect("the example has it");
     assert_eq!(meter.profile.model, "the site's own map");
+}
+
+/// A new kind of device is a file in the site's directory: no line of the program knows it.
+#[test]
+fn a_new_device_is_a_file_and_nothing_else() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    std::fs::create_dir(directory.path().join("profiles")).expect("it can be made");
+    let blueprint = std::fs::read_to_string(config_dir().join("profiles/_blueprint.toml")).expect("it can be read");
+    std::fs::write(directory.path().join("profiles/example_em100.toml"), blueprint).expect("it can be written");
+    let small = config_dir().join("bad/profile_relay_on_fire_panel.toml");
+    let text = std::fs::read_to_string(small).expect("a small site is in the repository");
+    let text = text.replace("profile_relay_on_fire_panel", "profiles").replace("eastron_sdm630", "example_em100");
+    let (site, report) = load_text("site.toml", &text, directory.path(), NOW);
+    let site = site.unwrap_or_else(|| panic!("{report}"));
+    assert_eq!(site.devices[0].profile.model, "EM-100");
+    assert!(site.alarms.iter().any(|a| &*a.key == "meter/phase_2_low"), "its alarms came with it");
+    assert!(report.to_string().contains("the register map of `example_em100` rests on one source"), "{report}");
 }
 
 #[tokio::test]
@@ -260,4 +295,50 @@ async fn the_site_file_of_the_simulated_building_is_right() {
         assert!(site.service_points.iter().any(|s| s.kind == ServiceKind::Prepaid && s.load.is_some()));
     }
     building.shutdown().await;
+}
+
+#[test]
+fn devices_on_a_broker_have_their_topics_by_template_and_their_messages_by_profile() {
+    use guanjia_core::profile::{TimeFormat, WordEncoding};
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    std::fs::create_dir(directory.path().join("profiles")).expect("it can be made");
+    let head =
+        "vendor = \"Example\"\nmodel = \"X\"\nclass = \"water-meter\"\nconfidence = \"synthetic\"\nsources = []\n";
+    let point =
+        |id: &str, more: &str| format!("[[point]]\nid = \"{id}\"\nname = {{ zh = \"点\", en = \"Point\" }}\n{more}");
+    let register = "table = \"holding\"\naddress = 12\ntype = \"u32\"\n";
+    let words = "words = { pointer = \"/data\", encoding = \"hex\", address = 10 }\n";
+    let time = "time = { pointer = \"/ts\", format = \"unix-millis\" }\n";
+    let radio = format!("{head}[message]\n{words}{time}{}", point("volume_total", register));
+    let repeat = "repeat = { count = 2 }\n";
+    let list = [
+        format!("{head}[message]\narray = \"/v\"\n"),
+        point("flow", ""),
+        point("valve_{n}", repeat),
+        point("mark", "pointer = \"/mark\"\n"),
+        point("last", ""),
+        point("phase_{n}", &format!("{repeat}pointer = \"/p/{{n}}/u\"\n")),
+    ];
+    for (name, text) in [("radio", radio), ("list", list.concat())] {
+        std::fs::write(directory.path().join(format!("profiles/{name}.toml")), text).expect("it can be written");
+    }
+    let text = std::fs::read_to_string(config_dir().join("site.toml")).expect("the example can be read");
+    let text = text.replace("plans = \"plans\"\ntariffs = \"tariffs\"", "");
+    let more = "\n[device.r-1]\nprofile = \"radio\"\nbroker = \"local\"\nfloor = \"1F\"\n\
+                \n[device.r-2]\nprofile = \"list\"\nbroker = \"local\"\nfloor = \"1F\"\n";
+    let (site, report) = load_text("site.toml", &format!("{text}{more}"), directory.path(), NOW);
+    let site = site.unwrap_or_else(|| panic!("{report}"));
+    let device = |id: &str| site.devices.iter().find(|d| &*d.id == id).expect("it is in the file");
+    let Attachment::Mqtt { topic, availability, .. } = &device("r-1").attachment else { panic!("it is on a broker") };
+    assert_eq!((topic.as_str(), availability.as_deref()), ("site/water/r-1/state", Some("site/water/r-1/online")));
+    let form = device("r-1").profile.message.clone().expect("it has one");
+    let (words, time) = (form.words.expect("registers"), form.time.expect("a time"));
+    assert_eq!((words.encoding, words.address, time.format), (WordEncoding::Hex, 10, TimeFormat::UnixMillis));
+    let pointers: Vec<&str> = device("r-2")
+        .profile
+        .points
+        .iter()
+        .map(|point| if let PointSource::Message { pointer } = &point.source { pointer.as_str() } else { "" })
+        .collect();
+    assert_eq!(pointers, ["/v/0", "/v/1", "/v/2", "/mark", "/v/3", "/p/1/u", "/p/2/u"]);
 }

@@ -3,7 +3,8 @@
 //! The lines count for themselves; here their numbers only get their names.
 
 use guanjia_field::Link;
-use guanjia_field::stats::{DURATION_BUCKETS_MS, LineStats};
+use guanjia_field::link::dial_in::DialInStats;
+use guanjia_field::stats::{Counter, DURATION_BUCKETS_MS, LineStats};
 
 use crate::live::Live;
 use crate::metrics::page::Page;
@@ -39,6 +40,45 @@ const NUMBERS: [LineNumber; 8] = [
         s.dropped_reports.get() as f64
     }),
 ];
+
+/// One number of a port that modems connect to.
+type EntranceNumber = (&'static str, &'static str, &'static str, fn(&DialInStats) -> &Counter);
+
+/// The numbers every such port has once.
+const ENTRANCE_NUMBERS: [EntranceNumber; 5] = [
+    ("guanjia_dial_in_connected", "gauge", "DTUs that are connected.", |s| &s.connected),
+    ("guanjia_dial_in_waiting", "gauge", "Connections that have not said who they are.", |s| &s.waiting),
+    ("guanjia_dial_in_accepted_total", "counter", "Connections that were accepted.", |s| &s.accepted),
+    (
+        "guanjia_dial_in_replaced_total",
+        "counter",
+        "Connections whose DTU called again while they were still open.",
+        |s| &s.replaced,
+    ),
+    ("guanjia_dial_in_heartbeats_total", "counter", "Heartbeats of DTUs, taken out of what their devices say.", |s| {
+        &s.heartbeats
+    }),
+];
+
+/// Writes the statistics of every port that modems connect to.
+fn entrances(page: &mut Page, live: &Live) {
+    for (name, kind, help, number) in ENTRANCE_NUMBERS {
+        page.family(name, kind, help);
+        for entrance in &live.entrances {
+            page.sample(name, &[("dial_in", &**entrance.name())], number(entrance.stats()).get() as f64);
+        }
+    }
+    let name = "guanjia_dial_in_refused_total";
+    page.family(name, "counter", "Connections that were refused: nobody's registration, none in time, too many.");
+    for entrance in &live.entrances {
+        let stats = entrance.stats();
+        for (reason, counter) in
+            [("unknown", &stats.refused_unknown), ("silent", &stats.refused_silent), ("full", &stats.refused_full)]
+        {
+            page.sample(name, &[("dial_in", &**entrance.name()), ("reason", reason)], counter.get() as f64);
+        }
+    }
+}
 
 /// Writes the statistics of every line.
 pub fn write(page: &mut Page, live: &Live) {
@@ -79,6 +119,7 @@ pub fn write(page: &mut Page, live: &Live) {
         }
     }
     durations(page, live);
+    entrances(page, live);
 }
 
 /// The histogram of transaction times; the lines keep their buckets apart, Prometheus wants them cumulative.

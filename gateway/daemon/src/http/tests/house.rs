@@ -82,6 +82,7 @@ impl House {
         let live = Arc::new(Live {
             latest: Arc::new(LatestTable::new(&site, now())),
             lines: vec![],
+            entrances: vec![],
             alarms: Arc::new(Board::new(board)),
             supplies: Arc::new(Board::new(supplies())),
             store,
@@ -416,6 +417,7 @@ fn site(data_dir: PathBuf, listen: SocketAddr, console: ConsoleAccess) -> Site {
             linger: Duration::ZERO,
         }],
         utilization: vec![Share(250_000)],
+        entrances: vec![],
         brokers: vec![],
         service_points: service_points(&devices, &zone),
         points,

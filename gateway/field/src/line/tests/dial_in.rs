@@ -57,7 +57,7 @@ impl House {
                 )
             })
             .collect();
-        let callers = lines.iter().filter_map(|(config, devices)| Caller::of(config, devices)).collect();
+        let callers = lines.iter().filter_map(|(config, devices)| Caller::of(config, devices, "port")).collect();
         let (entrance, _) = start_entrance(config, callers, stop.clone());
         let lines = lines
             .into_iter()

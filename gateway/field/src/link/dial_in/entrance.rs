@@ -46,9 +46,12 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The line as a caller, with the devices on it; `None` if it is no line of a DTU.
-    pub fn of(config: &LineConfig, devices: &[FieldDevice]) -> Option<Self> {
+    /// The line as a caller of this entrance, with the devices on it; `None` if it is not one.
+    pub fn of(config: &LineConfig, devices: &[FieldDevice], entrance: &str) -> Option<Self> {
         let Link::DialIn(dial_in) = &config.link else { return None };
+        if *dial_in.entrance != *entrance {
+            return None;
+        }
         let questions = match dial_in.registration {
             Some(_) => Vec::new(),
             None => question::of(devices, config),
