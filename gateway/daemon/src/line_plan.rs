@@ -30,7 +30,8 @@ struct Planned {
 impl Planned {
     fn all(site: &Site) -> Vec<Self> {
         let planned = |(index, line): (usize, &LineConfig)| {
-            let devices = site::on_line(&site.devices, index);
+            // A line of another master is asked nothing.
+            let devices = if site.is_passive(index) { Vec::new() } else { site::on_line(&site.devices, index) };
             Self { line: line.clone(), budget: LineBudget::new(line, &devices), devices }
         };
         site.lines.iter().enumerate().map(planned).collect()

@@ -4,6 +4,7 @@
 //! list of errors; nothing else in the program reads configuration. Every name has become an index or an `Arc`, so
 //! a dangling reference cannot reach the code that runs. A `Site` never changes; a reload makes a new one.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,6 +70,8 @@ pub struct Site {
     pub lines: Vec<LineConfig>,
     /// What share of each line's time its reads are planned to take; as many as there are lines.
     pub utilization: Vec<Share>,
+    /// The lines that another master owns, as indexes into `lines`: they are only listened to.
+    pub passive: BTreeSet<usize>,
     /// Every port that modems connect to; their lines are among [`Site::lines`].
     pub entrances: Vec<EntranceConfig>,
     /// Every MQTT broker.
@@ -402,6 +405,11 @@ pub fn on_line(devices: &[Device], index: usize) -> Vec<FieldDevice> {
 }
 
 impl Site {
+    /// Whether another master owns the line at this index of [`Site::lines`].
+    pub fn is_passive(&self, line: usize) -> bool {
+        self.passive.contains(&line)
+    }
+
     /// The definition of a point in its profile.
     pub fn point_def(&self, point: PointIx) -> &PointDef {
         let point = &self.points[point.0 as usize];

@@ -4,7 +4,7 @@
 //! what to change. A line that is too full would not fail: it would leave out turns for ever, and every value on it
 //! would be older than anybody believes. So the site is refused, unless its file says that this is accepted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use guanjia_core::profile::PollClass;
@@ -19,17 +19,19 @@ use super::lines::{Line, Overload, RawLines};
 use super::profile::LoadedProfile;
 use crate::site::{self, Device};
 
-/// Checks every line, and tells what share of its time is planned for reads. A line that is wrong has none.
+/// Checks every line, and tells what share of its time is planned for reads. A line that is wrong has
+/// none, and neither has one that another master owns: it is only listened to.
 pub fn check(
     context: &mut Context,
     raw: &RawLines,
     lines: &[Entry<Option<Line>>],
+    passive: &BTreeSet<usize>,
     devices: &[Device],
     profiles: &BTreeMap<String, LoadedProfile>,
 ) -> Vec<Share> {
     let mut shares = Vec::with_capacity(lines.len());
     for (index, entry) in lines.iter().enumerate() {
-        let Some(line) = &entry.value else {
+        let Some(line) = entry.value.as_ref().filter(|_| !passive.contains(&index)) else {
             shares.push(Share::default());
             continue;
         };

@@ -52,6 +52,9 @@ pub struct RawRtuOverTcp {
     /// What to do if more is planned than the line has time for: "refuse" the site, or "accept" that turns are left
     /// out. Default "refuse".
     pub overload: Option<Overload>,
+    /// True if another master polls this line: then the gateway only listens, and never sends. Default false.
+    #[serde(default)]
+    pub passive: bool,
 }
 
 /// `[modbus_rtu.NAME]`
@@ -76,6 +79,9 @@ pub struct RawModbusRtu {
     /// What to do if more is planned than the line has time for: "refuse" the site, or "accept" that turns are left
     /// out. Default "refuse".
     pub overload: Option<Overload>,
+    /// True if another master polls this line: then the gateway only listens, and never sends. Default false.
+    #[serde(default)]
+    pub passive: bool,
 }
 
 /// `[modbus_tcp.NAME]`

@@ -22,6 +22,7 @@ use super::diagnostic::{Report, Severity, Source};
 use super::document::{Document, Entry};
 use super::library::{self, Shelf};
 use super::lines::{self, RawLines, RawMqtt};
+use super::passive;
 use super::people::{self, Duty, RawDuty, RawLadders, RawPerson, RawShift};
 use super::policy::{self, RawPolicy};
 use super::prepaid;
@@ -169,7 +170,8 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         polling,
     };
     let found = devices::devices(context, &tables.devices, &around);
-    let utilization = budget::check(context, &tables.lines, &lines, &found.devices, &profiles);
+    let passive = passive::lines(&tables.lines, &lines);
+    let utilization = budget::check(context, &tables.lines, &lines, &passive, &found.devices, &profiles);
     lines::dial_in::check_devices(context, &tables.lines.dtu, &lines, &found.devices);
     let alarms = device_alarms::alarms(context, &tables.alarms, &tables.devices, &found.devices);
     check_plans(context, &tables.alarms, plan_ids.as_deref());
@@ -197,6 +199,7 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         policies: &policies,
     };
     let service_points = prepaid::service_points(context, &tables.service_points, &around);
+    passive::check_service_points(context, &passive, &tables.service_points, &service_points, &found.devices);
 
     let building = tables.building.as_ref()?;
     let Devices { devices, points } = found;
@@ -211,6 +214,7 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         billing: billing?,
         lines: lines.into_iter().map(|l| l.value.map(|l| l.config)).collect::<Option<_>>()?,
         utilization,
+        passive,
         entrances: entrances.into_iter().map(|e| e.value).collect::<Option<_>>()?,
         brokers: brokers.into_iter().map(|(broker, _)| broker).collect(),
         devices,

@@ -57,6 +57,7 @@ pub(crate) fn bare_site(data_dir: PathBuf) -> Site {
         },
         lines: vec![],
         utilization: vec![],
+        passive: Default::default(),
         entrances: vec![],
         brokers: vec![],
         devices: vec![],
