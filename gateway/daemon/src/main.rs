@@ -17,6 +17,7 @@ mod mqtt;
 mod notify;
 mod pager;
 mod prepaid;
+mod receipt;
 mod run;
 mod site;
 mod tasks;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         Command::Probe(options) => block_on(tool::probe::run(options)),
         Command::Scan(options) => block_on(tool::scan::run(options)),
         Command::Watch(options) => block_on(tool::watch::run(options)),
+        Command::Write(options) => block_on(tool::write::run(options)),
     }
 }
 

@@ -168,8 +168,40 @@ pub struct Broker {
     pub port: u16,
     /// User name and password.
     pub login: Option<(String, Secret)>,
-    /// The prefix under which readings, availability and alarms are published; `None`: nothing is.
-    pub publish: Option<String>,
+    /// Which protocol it is spoken to in.
+    pub version: MqttVersion,
+    /// How the connection is protected; `None`: not at all.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// What is published there; `None`: nothing is.
+    pub publish: Option<Publish>,
+}
+
+/// A version of MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MqttVersion {
+    /// 3.1.1, which every broker has.
+    V311,
+    /// 5.
+    V5,
+}
+
+/// What is published at a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Publish {
+    /// Topics of this project's own, one a point.
+    Topics {
+        /// How they begin.
+        prefix: String,
+        /// Home Assistant's discovery prefix, if it shall find the devices by itself.
+        home_assistant: Option<String>,
+    },
+    /// Sparkplug B.
+    Sparkplug {
+        /// The group id.
+        group: String,
+        /// The edge node id.
+        node: String,
+    },
 }
 
 /// How a device is reached.

@@ -11,6 +11,7 @@ use guanjia_field::Periods;
 use jiff::tz::TimeZone;
 
 use super::alarms::RawAlarm;
+use super::brokers;
 use super::causes::{self, Plans};
 use super::channels::{self, RawChannels};
 use super::context::Context;
@@ -138,7 +139,8 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
     let tariffs = prepaid::tariffs(&shelves.tariffs, zone.as_ref(), &mut context.report);
 
     let lines::Lines { lines, entrances } = lines::lines(context, &tables.lines, http.as_ref().map(|h| h.listen));
-    let brokers = lines::brokers(context, &tables.mqtt);
+    let site_id = tables.building.as_ref().map_or("site", |building| building.id.as_str());
+    let brokers = brokers::brokers(context, &tables.mqtt, site_id);
     let polling = match &tables.polling {
         Some(raw) => devices::polling(context, raw, PERIODS),
         None => PERIODS,
@@ -194,7 +196,7 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         billing: billing?,
         lines: lines.into_iter().map(|l| l.value.map(|l| l.config)).collect::<Option<_>>()?,
         entrances: entrances.into_iter().map(|e| e.value).collect::<Option<_>>()?,
-        brokers,
+        brokers: brokers.into_iter().map(|(broker, _)| broker).collect(),
         devices,
         points,
         alarms,

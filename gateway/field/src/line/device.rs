@@ -233,8 +233,9 @@ impl Device {
 
     /// A question to it.
     pub(super) fn ask<'a>(&self, request: &'a Request) -> Ask<'a> {
-        let silence_min = self.spec.profile.limits.silence_min;
-        Ask { unit: self.spec.unit, request, response_max: self.response_max, silence_min }
+        let limits = &self.spec.profile.limits;
+        let (silence_min, unit_echo) = (limits.silence_min, limits.unit_echo);
+        Ask { unit: self.spec.unit, request, response_max: self.response_max, silence_min, unit_echo }
     }
 
     /// It is asked now.

@@ -17,6 +17,7 @@ use crate::link::Link;
 mod acceptance;
 mod commands;
 mod dial_in;
+mod hostile;
 mod interleavings;
 mod introductions;
 mod lies;
