@@ -13,6 +13,8 @@
 //! * [`report`], [`stats`]: what others see of it
 //! * [`tap`]: where its bytes can be watched; [`evidence`]: how its last values came to be;
 //!   [`doctor`]: what its failures mean; [`sniff`]: frames whose question is not known
+//! * [`passive`]: a line of another master, heard only
+//! * [`trace`], [`replay`]: a line's bytes as a file, and what they mean
 //! * [`rehearsal`]: frames from documents, judged like those of a line
 //! * [`session`]: one question and its answer, for the tools of the command line
 //!
@@ -33,18 +35,21 @@ mod frame;
 pub mod fuzzing;
 pub mod line;
 pub mod link;
+pub mod passive;
 pub mod plan;
 pub mod rehearsal;
+pub mod replay;
 pub mod report;
 pub mod session;
 pub mod sniff;
 pub mod stats;
 pub mod tap;
+pub mod trace;
 
 pub use clock::now;
 pub use line::{
-    FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, SettingCommand, SettingOutcome, start_dial_in_line,
-    start_line,
+    FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, SettingCommand, SettingOutcome, listen_line,
+    start_dial_in_line, start_line,
 };
 pub use link::dial_in::{Caller, Carries, DialIn, EntranceConfig, EntranceHandle, start_entrance};
 pub use link::tls::TlsFiles;

@@ -46,6 +46,9 @@ pub struct RawRtuOverTcp {
     pub stop_bits: Option<At<u8>>,
     /// How long its slowest device may think; instead of what the profiles say.
     pub response_max: Option<At<Span>>,
+    /// True if another master polls this line: then the gateway only listens, and never sends. Default false.
+    #[serde(default)]
+    pub passive: bool,
 }
 
 /// `[modbus_rtu.NAME]`
@@ -64,6 +67,9 @@ pub struct RawModbusRtu {
     pub stop_bits: Option<At<u8>>,
     /// How long its slowest device may think; instead of what the profiles say.
     pub response_max: Option<At<Span>>,
+    /// True if another master polls this line: then the gateway only listens, and never sends. Default false.
+    #[serde(default)]
+    pub passive: bool,
 }
 
 /// `[modbus_tcp.NAME]`
