@@ -57,6 +57,8 @@ pub enum Command {
     Scan(tool::scan::Options),
     /// Show the points of a device as they change
     Watch(tool::watch::Options),
+    /// Set one setting of a device, read it back, and tell whether it was taken
+    Write(tool::write::Options),
 }
 
 /// Which schema.

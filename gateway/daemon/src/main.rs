@@ -59,6 +59,7 @@ fn main() -> ExitCode {
         Command::Probe(options) => block_on(tool::probe::run(options)),
         Command::Scan(options) => block_on(tool::scan::run(options)),
         Command::Watch(options) => block_on(tool::watch::run(options)),
+        Command::Write(options) => block_on(tool::write::run(options)),
     }
 }
 

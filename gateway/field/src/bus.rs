@@ -25,10 +25,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use guanjia_core::profile::UnitEcho;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
-use crate::frame::{FRAME_MAX, Form, Framing, Reply, Request, Verdict, encode, form_of, judge};
+use crate::frame::{FRAME_MAX, Form, Framing, MBAP_HEADER, Reply, Request, Verdict, encode, form_of, judge};
 use crate::link::{Dial, LinkError, Stream};
 use crate::plan::Pace;
 use crate::stats::{Discard, LineStats, nanos};
@@ -66,6 +67,16 @@ pub(crate) struct Ask<'a> {
     pub response_max: Duration,
     /// Silence the device wants after its answer.
     pub silence_min: Duration,
+    pub unit_echo: UnitEcho,
+}
+
+/// The unit an answer must bear: the one that was asked, or on Modbus TCP none where the device is known for that. The
+/// transaction number has the last word.
+fn unit_of(framing: Framing, unit: u8, echo: UnitEcho, bytes: &[u8]) -> u8 {
+    match (framing, echo, bytes.get(MBAP_HEADER - 1)) {
+        (Framing::Mbap, UnitEcho::AskedOrNone, Some(none @ (0 | 255))) => *none,
+        _ => unit,
+    }
 }
 
 /// How many bytes to ask for while an answer is not whole: all of a good one at first. What follows a shorter one is
@@ -361,7 +372,8 @@ impl Bus {
         }
         let (mut skipped, mut patience) = (0, deadline);
         loop {
-            let total = match judge(self.timing.framing, self.tid, ask.unit, ask.request, &buffer[..*filled]) {
+            let unit = unit_of(self.timing.framing, ask.unit, ask.unit_echo, &buffer[..*filled]);
+            let total = match judge(self.timing.framing, self.tid, unit, ask.request, &buffer[..*filled]) {
                 Verdict::Reply(reply) => {
                     self.keep_only(ask.request.frame_len(self.timing.framing, &reply), buffer, filled);
                     return Ok(reply);

@@ -105,12 +105,12 @@ pub(crate) enum Write {
         address: u16,
         word: u16,
     },
-    /// At most 1,968 (the same, 6.11).
+    /// At least 1, at most what [`WriteFunction::count_max`] says.
     Coils {
         address: u16,
         bits: Vec<bool>,
     },
-    /// 1 to [`WORDS_WRITTEN_MAX`].
+    /// 1 to 123 (the same, 6.12).
     Registers {
         address: u16,
         words: Vec<u16>,
@@ -123,10 +123,23 @@ pub(crate) enum Write {
     },
 }
 
-/// Registers function 16 can write (the same, 6.12).
-pub(crate) const WORDS_WRITTEN_MAX: usize = 123;
-
 impl Write {
+    /// What a profile says is written: coils as words of 0 and 1, for a mask the AND mask and the OR mask. `None` if the
+    /// function does not take so many words.
+    pub(crate) fn new(function: WriteFunction, address: u16, words: &[u16]) -> Option<Self> {
+        if words.is_empty() || words.len() > function.count_max() {
+            return None;
+        }
+        Some(match (function, words) {
+            (WriteFunction::Coil, [word]) => Write::Coil { address, on: *word != 0 },
+            (WriteFunction::Register, [word]) => Write::Register { address, word: *word },
+            (WriteFunction::Mask, [and, or]) => Write::Mask { address, and: *and, or: *or },
+            (WriteFunction::Coils, words) => Write::Coils { address, bits: words.iter().map(|w| *w != 0).collect() },
+            (WriteFunction::Registers, words) => Write::Registers { address, words: words.to_vec() },
+            _ => return None,
+        })
+    }
+
     fn function(&self) -> WriteFunction {
         match self {
             Write::Coil { .. } => WriteFunction::Coil,

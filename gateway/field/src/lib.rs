@@ -13,6 +13,7 @@
 //! * [`report`], [`stats`]: what others see of it
 //! * [`tap`]: where its bytes can be watched; [`evidence`]: how its last values came to be;
 //!   [`doctor`]: what its failures mean; [`sniff`]: frames whose question is not known
+//! * [`rehearsal`]: frames from documents, judged like those of a line
 //! * [`session`]: one question and its answer, for the tools of the command line
 //!
 //! # The one thing that must not happen
@@ -28,9 +29,12 @@ pub mod clock;
 pub mod doctor;
 pub mod evidence;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod line;
 pub mod link;
 pub mod plan;
+pub mod rehearsal;
 pub mod report;
 pub mod session;
 pub mod sniff;

@@ -50,6 +50,7 @@ use crate::tap::Tap;
 mod command;
 mod device;
 mod hearing;
+mod introduce;
 mod poll;
 mod relay;
 mod schedule;
@@ -457,7 +458,7 @@ impl Line {
             return;
         }
         device.state = State::silent(reason, Instant::now() + device.probe_step);
-        device.decoder.forget();
+        device.forget();
         for slot in self.slots.iter_mut().filter(|s| s.device == i) {
             slot.forget();
         }

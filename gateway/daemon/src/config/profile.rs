@@ -20,6 +20,10 @@ use serde::Deserialize;
 use serde_json::Value as Schema;
 
 pub use self::golden::Golden;
+#[cfg(test)]
+pub use self::golden::{Exchange, GoldenValue};
+#[cfg(test)]
+pub use self::raw::GoldenKind;
 pub use self::raw::{RawProfile, RawSerial};
 
 use self::place::Places;

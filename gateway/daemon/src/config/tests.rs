@@ -15,6 +15,8 @@ use serde_json::Value;
 use super::*;
 use crate::site::{Attachment, Site};
 
+mod golden;
+
 /// Monday 2026-11-23 10:00 in Shanghai; roster gaps are told from here.
 const NOW: Timestamp = Timestamp::from_millis(1_795_399_200_000);
 
@@ -181,11 +183,11 @@ fn the_blueprint_is_a_right_profile() {
 fn every_built_in_profile_is_right_and_writes_only_to_meters() {
     let mut report = Report::default();
     let files = library::files(library::Shelf::Profiles, None, &mut report);
-    assert_eq!(files.len(), 9, "eight profiles and the blueprint");
     for (name, source) in files.iter().filter(|(name, _)| !name.starts_with('_')) {
         let loaded = profile::read(name, source, &schema::PROFILE, &mut report);
         let profile = loaded.unwrap_or_else(|| panic!("{report}")).profile;
         assert_eq!(profile.relay.is_some(), *name == "acrel_dtsy1352", "{name}");
+        assert!(profile.settings.is_empty(), "{name} is only looked at");
     }
 }
 
@@ -254,6 +256,23 @@ fn a_file_of_the_site_replaces_the_built_in_one() {
     let site = site.unwrap_or_else(|| panic!("{report}"));
     let meter = site.devices.iter().find(|d| &*d.id == "w-101").expect("the example has it");
     assert_eq!(meter.profile.model, "the site's own map");
+}
+
+/// A new kind of device is a file in the site's directory: no line of the program knows it.
+#[test]
+fn a_new_device_is_a_file_and_nothing_else() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    std::fs::create_dir(directory.path().join("profiles")).expect("it can be made");
+    let blueprint = std::fs::read_to_string(config_dir().join("profiles/_blueprint.toml")).expect("it can be read");
+    std::fs::write(directory.path().join("profiles/example_em100.toml"), blueprint).expect("it can be written");
+    let small = config_dir().join("bad/profile_relay_on_fire_panel.toml");
+    let text = std::fs::read_to_string(small).expect("a small site is in the repository");
+    let text = text.replace("profile_relay_on_fire_panel", "profiles").replace("eastron_sdm630", "example_em100");
+    let (site, report) = load_text("site.toml", &text, directory.path(), NOW);
+    let site = site.unwrap_or_else(|| panic!("{report}"));
+    assert_eq!(site.devices[0].profile.model, "EM-100");
+    assert!(site.alarms.iter().any(|a| &*a.key == "meter/phase_2_low"), "its alarms came with it");
+    assert!(report.to_string().contains("the register map of `example_em100` rests on one source"), "{report}");
 }
 
 #[tokio::test]

@@ -205,6 +205,11 @@ impl Line {
                 return;
             }
         };
+        if !self.devices[device].meeting.is_over() {
+            let why = "the device has not shown that it is the one of its profile; nothing was sent";
+            self.finish(at, Outcome::Unknown(why.into()));
+            return;
+        }
         let mut sent = Sent::No;
         let gate = || match order.objection() {
             None => {

@@ -12,7 +12,7 @@ use guanjia_core::time::Timestamp;
 
 use super::Line;
 use super::command::{Outcome, Prepared, Proof, Wanted};
-use crate::frame::{WORDS_WRITTEN_MAX, Write};
+use crate::frame::Write;
 use crate::plan::read_alone;
 
 /// What a relay is to do, and until when that is still wanted.
@@ -88,8 +88,7 @@ impl Line {
             RelayAction::Open => (relay.open(), Wanted::Equal(relay.proof_open())),
             RelayAction::Close => (relay.close(), Wanted::Other(relay.proof_open())),
         };
-        let is_sendable = (1..=WORDS_WRITTEN_MAX).contains(&words.len());
-        let write = Write::Registers { address: relay.address(), words: words.to_vec() };
-        is_sendable.then_some(Prepared { device, write, proof: Proof { point, read, wanted } })
+        let write = Write::new(relay.function(), relay.address(), words)?;
+        Some(Prepared { device, write, proof: Proof { point, read, wanted } })
     }
 }

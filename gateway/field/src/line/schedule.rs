@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use super::device::Device;
 use crate::frame::Request;
-use crate::plan::{ReadRequest, plan};
+use crate::plan::ReadRequest;
 
 /// No slot comes more often, unless it has no period at all.
 pub(super) const PERIOD_MIN: Duration = Duration::from_millis(10);
@@ -208,7 +208,7 @@ impl Slot {
         }
         self.plan = device.plans;
         let mut old = std::mem::take(&mut self.reads);
-        for read in plan(&device.layout(), Some(self.class)) {
+        for read in device.reads(self.class) {
             let same = old.iter().position(|planned| planned.read == read);
             let planned = same.map(|at| old.swap_remove(at)).unwrap_or_else(|| Planned::new(read));
             self.reads.push(planned);
@@ -291,10 +291,13 @@ impl Next {
 }
 
 /// Where between the anchors of two neighbours a line has its own, from 0 up to 1: the same at every start, and spread
-/// over all lines (FNV-1a).
+/// over all lines (FNV-1a, and the last step of MurmurHash3 for names that differ in their last letter only).
 fn place_of(line: &str) -> f64 {
     let mix = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    f64::from(line.bytes().fold(0x811C_9DC5, mix)) / f64::from(u32::MAX)
+    let hash = line.bytes().fold(0x811C_9DC5, mix);
+    let hash = (hash ^ hash >> 16).wrapping_mul(0x85EB_CA6B);
+    let hash = (hash ^ hash >> 13).wrapping_mul(0xC2B2_AE35);
+    f64::from(hash ^ hash >> 16) / f64::from(u32::MAX)
 }
 
 /// All slots of a line that starts now.
@@ -304,8 +307,8 @@ pub(super) fn slots(line: &str, devices: &[Device], start: Instant) -> Vec<Slot>
         let phase = (i as f64 + place_of(line)) / devices.len() as f64;
         for class in [PollClass::Alarm, PollClass::Billing, PollClass::Bulk] {
             let period = device.spec.periods.of(class);
-            let reads = plan(&device.layout(), Some(class));
-            if reads.is_empty() {
+            let reads = device.reads(class);
+            if reads.is_empty() && (device.meeting.is_over() || !device.meeting.will_read(class)) {
                 continue;
             }
             slots.push(Slot {
@@ -403,7 +406,7 @@ mod tests {
         (long.due, short.due, alarm.due) = (now - millis(20), now - millis(10), now + millis(50));
         (long.reads[0].took, short.reads[0].took, alarm.class) = (millis(300), millis(40), PollClass::Alarm);
         let mut slots = [long, short, alarm];
-        let next = |slots: &[Slot]| Next::among(slots, |s| Some(s.anchor), now);
+        let next = |slots: &[Slot]| Next::among(slots, |_| Some(now), now);
         assert_eq!(next(&slots), Next::Poll(1));
         slots[1].due = now + millis(1000);
         assert_eq!(next(&slots), Next::Poll(0), "the line is not left idle");

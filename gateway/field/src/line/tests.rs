@@ -14,13 +14,18 @@ use super::*;
 use crate::frame::Framing;
 use crate::link::Link;
 
+mod acceptance;
 mod commands;
 mod dial_in;
+mod hostile;
 mod interleavings;
+mod introductions;
 mod lies;
 mod refusals;
 mod servers;
+mod settings;
 mod watching;
+mod window;
 mod world;
 
 const RESPONSE_MAX: Duration = Duration::from_millis(100);
@@ -44,7 +49,7 @@ fn profile() -> Arc<Profile> {
     };
     let class = EquipmentClass::ElectricityMeter;
     Arc::new(Profile {
-        limits: ReadLimits { response_max: RESPONSE_MAX, gap_max: None, ..ReadLimits::default() },
+        limits: ReadLimits { response_max: RESPONSE_MAX, gap_max: Some(8), ..ReadLimits::default() },
         relay: Relay::new(class, RELAY, vec![1, 1], vec![0, 0], "relay_state".into(), 1).ok(),
         ..Profile::new("test", class, POINTS.iter().map(point).collect())
     })
@@ -116,6 +121,19 @@ fn all_ways() -> Vec<Way> {
     serial_ways().into_iter().chain([tcp().into(), dtu(tcp())]).collect()
 }
 
+/// Modbus TCP with so many questions under way at once.
+fn several(in_flight_max: u8) -> Timing {
+    Timing { in_flight_max, ..tcp() }
+}
+
+fn take_several(devices: &mut [FieldDevice], in_flight_max: u8) {
+    for device in devices {
+        let mut profile = Profile::clone(&device.profile);
+        profile.limits.in_flight_max = in_flight_max;
+        device.profile = Arc::new(profile);
+    }
+}
+
 fn tcp() -> Timing {
     Timing {
         framing: Framing::Mbap,
@@ -146,7 +164,11 @@ impl Rig {
             Socket::Replaced => world(timing.framing, &facts),
             Socket::Kept => dialled_world(timing.framing, &facts, &Arc::default()),
         };
-        Self::with_dial(timing, devices(count), dial, facts)
+        let mut devices = devices(count);
+        if timing.in_flight_max > 1 {
+            take_several(&mut devices, timing.in_flight_max);
+        }
+        Self::with_dial(timing, devices, dial, facts)
     }
 
     fn with_dial(timing: Timing, devices: Vec<FieldDevice>, dial: Dial, facts: Shared) -> Self {

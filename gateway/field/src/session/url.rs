@@ -2,9 +2,13 @@
 //! `/dev/serial/by-id/usb-FTDI-port0?baud=9600`.
 //!
 //! ```text
-//!   scheme://host[:port][?key=value&...]        the serial keys: baud, data, parity, stop
-//!   /dev/path[?key=value&...]                   a serial port is its path
+//!   modbus-tcp://host[:port]   modbus-udp://host[:port]
+//!   rtu-over-tcp://host:port[?key=value&...]    the serial keys: baud, data, parity, stop
+//!   ascii-over-tcp://host:port[?key=value&...]  the same, with Modbus ASCII on the bus
+//!   /dev/path[?key=value&...]                   a serial port is its path; mode=ascii for Modbus ASCII
 //! ```
+//!
+//! A line with certificates, or one whose modem dials in, has more to say than a word holds: it stands in a site file.
 //!
 //! Nothing is guessed: an unknown scheme or key, a key that stands twice or does not belong to the scheme, a value that
 //! is none, each is an error that says what to write. Only what every site has the same has a default: port 502 of
@@ -66,7 +70,12 @@ impl FromStr for Link {
         }
         let (place, query) = text.split_once('?').unwrap_or((text, ""));
         if place.starts_with('/') {
-            return Ok(Link::Serial { path: place.to_owned(), format: serial(query)? });
+            let path = place.to_owned();
+            let (mode, format) = serial(query, Place::Port)?;
+            return Ok(match mode {
+                Mode::Rtu => Link::Serial { path, format },
+                Mode::Ascii => Link::AsciiSerial { path, format },
+            });
         }
         let Some((scheme, host)) = place.split_once("://") else { return Err(UrlError::Scheme(short(place))) };
         let host = host.strip_suffix('/').unwrap_or(host);
@@ -75,7 +84,18 @@ impl FromStr for Link {
                 keys(query, &[])?;
                 Ok(Link::ModbusTcp { address: address(host, Some(MODBUS_PORT))? })
             }
-            "rtu-over-tcp" => Ok(Link::RtuOverTcp { address: address(host, None)?, format: serial(query)? }),
+            "modbus-udp" => {
+                keys(query, &[])?;
+                Ok(Link::ModbusUdp { address: address(host, Some(MODBUS_PORT))? })
+            }
+            "rtu-over-tcp" => {
+                let (_, format) = serial(query, Place::Server(Mode::Rtu))?;
+                Ok(Link::RtuOverTcp { address: address(host, None)?, format })
+            }
+            "ascii-over-tcp" => {
+                let (_, format) = serial(query, Place::Server(Mode::Ascii))?;
+                Ok(Link::AsciiOverTcp { address: address(host, None)?, format })
+            }
             _ => Err(UrlError::Scheme(short(scheme))),
         }
     }
@@ -137,38 +157,55 @@ fn keys<'a>(query: &'a str, known: &[&str]) -> Result<Vec<(&'a str, &'a str)>, U
     Ok(found)
 }
 
-fn serial(query: &str) -> Result<SerialFormat, UrlError> {
+/// Which frames a bus carries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Rtu,
+    Ascii,
+}
+
+/// Where a bus begins: at a port of this machine, whose frames a key tells, or behind a server, where the scheme does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Port,
+    Server(Mode),
+}
+
+fn serial(query: &str, place: Place) -> Result<(Mode, SerialFormat), UrlError> {
+    let known: &[&str] = match place {
+        Place::Port => &["baud", "data", "parity", "stop", "mode"],
+        Place::Server(_) => &["baud", "data", "parity", "stop"],
+    };
+    let pairs = keys(query, known)?;
+    let wrong = |key: &str, value: &str, help| UrlError::Value { key: key.to_owned(), value: short(value), help };
+    let mode = match (place, pairs.iter().find(|(key, _)| *key == "mode")) {
+        (Place::Server(mode), _) => mode,
+        (Place::Port, None | Some((_, "rtu"))) => Mode::Rtu,
+        (Place::Port, Some((_, "ascii"))) => Mode::Ascii,
+        (Place::Port, Some((key, value))) => return Err(wrong(key, value, "rtu or ascii: mode=ascii")),
+    };
     let mut format = SerialFormat { baud: 9600, data_bits: 8, parity: Parity::None, stop_bits: 1 };
-    for (key, value) in keys(query, &["baud", "data", "parity", "stop"])? {
-        let wrong = |help| UrlError::Value { key: key.to_owned(), value: short(value), help };
-        match key {
-            "baud" => {
+    for (key, value) in pairs {
+        match (key, value) {
+            ("baud", _) => {
                 let help = "bits per second, 300 to 1000000: baud=9600";
-                let baud: u32 = value.parse().map_err(|_| wrong(help))?;
-                format.baud = if (300..=1_000_000).contains(&baud) { baud } else { return Err(wrong(help)) };
+                let baud = value.parse().ok().filter(|baud| (300..=1_000_000).contains(baud));
+                format.baud = baud.ok_or_else(|| wrong(key, value, help))?;
             }
-            "data" => {
-                let help = "data=8: Modbus RTU has no other";
-                format.data_bits = if value == "8" { 8 } else { return Err(wrong(help)) };
-            }
-            "parity" => {
-                format.parity = match value {
-                    "none" => Parity::None,
-                    "even" => Parity::Even,
-                    "odd" => Parity::Odd,
-                    _ => return Err(wrong("none, even or odd: parity=even")),
-                }
-            }
-            _ => {
-                format.stop_bits = match value {
-                    "1" => 1,
-                    "2" => 2,
-                    _ => return Err(wrong("1 or 2: stop=1")),
-                }
-            }
+            ("data", "8") => format.data_bits = 8,
+            ("data", "7") if mode == Mode::Ascii => format.data_bits = 7,
+            ("data", _) => return Err(wrong(key, value, "data=8; only Modbus ASCII has 7 too")),
+            ("parity", "none") => format.parity = Parity::None,
+            ("parity", "even") => format.parity = Parity::Even,
+            ("parity", "odd") => format.parity = Parity::Odd,
+            ("parity", _) => return Err(wrong(key, value, "none, even or odd: parity=even")),
+            ("stop", "1") => format.stop_bits = 1,
+            ("stop", "2") => format.stop_bits = 2,
+            ("stop", _) => return Err(wrong(key, value, "1 or 2: stop=1")),
+            _ => {}
         }
     }
-    Ok(format)
+    Ok((mode, format))
 }
 
 #[cfg(test)]
@@ -196,6 +233,16 @@ mod tests {
             link("rtu-over-tcp://192.0.2.11:4001?baud=19200&parity=even&stop=2"),
             Ok(Link::RtuOverTcp { address: "192.0.2.11:4001".into(), format: format(19_200, Parity::Even, 2) })
         );
+        assert_eq!(link("modbus-udp://192.0.2.10"), Ok(Link::ModbusUdp { address: "192.0.2.10:502".into() }));
+        let seven = SerialFormat { data_bits: 7, ..format(9600, Parity::Even, 1) };
+        assert_eq!(
+            link("ascii-over-tcp://192.0.2.11:4001?data=7&parity=even"),
+            Ok(Link::AsciiOverTcp { address: "192.0.2.11:4001".into(), format: seven })
+        );
+        assert_eq!(
+            link("/dev/ttyS0?parity=even&data=7&mode=ascii"),
+            Ok(Link::AsciiSerial { path: "/dev/ttyS0".into(), format: seven })
+        );
         assert_eq!(
             link("/dev/serial/by-id/usb-FTDI-port0?baud=2400"),
             Ok(Link::Serial { path: "/dev/serial/by-id/usb-FTDI-port0".into(), format: format(2400, Parity::None, 1) })
@@ -217,8 +264,9 @@ mod tests {
         }
         assert_eq!(link("modbus-tcp://192.0.2.10?baud=9600"), key("baud"));
         assert_eq!(link("/dev/ttyUSB0?speed=9600"), key("speed"));
+        assert_eq!(link("rtu-over-tcp://192.0.2.11:4001?mode=ascii"), key("mode"));
         assert_eq!(link("/dev/ttyUSB0?baud=1&baud=2"), Err(UrlError::Twice("baud".into())));
-        for query in ["baud=", "baud=fast", "baud=0", "data=7", "parity=E", "stop=1.5"] {
+        for query in ["baud=", "baud=fast", "baud=0", "data=7", "mode=tcp", "parity=E", "stop=1.5"] {
             let wrong = link(&format!("/dev/ttyUSB0?{query}"));
             assert!(matches!(wrong, Err(UrlError::Value { .. })), "{query}: {wrong:?}");
         }

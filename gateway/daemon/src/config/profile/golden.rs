@@ -13,6 +13,7 @@ use crate::config::value::At;
 
 /// One golden answer.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "a running gateway only checks their form"))]
 pub struct Golden {
     /// How much it proves.
     pub kind: GoldenKind,
@@ -26,6 +27,7 @@ pub struct Golden {
 
 /// A request and its answer, as they go over a serial line.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "a running gateway only checks their form"))]
 pub struct Exchange {
     /// The request, with its CRC.
     pub request: Vec<u8>,
@@ -35,6 +37,7 @@ pub struct Exchange {
 
 /// What one point says.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "a running gateway only checks their form"))]
 pub enum GoldenValue {
     /// This number.
     Number(Decimal),
@@ -49,6 +52,10 @@ pub fn golden(raw: &Entry<RawGolden>, points: &[Found], source: &Arc<Source>, re
         let (request, response) = (bytes(&e.request, source, report), bytes(&e.response, source, report));
         request.zip(response).map(|(request, response)| Exchange { request, response })
     };
+    if raw.source.trim().is_empty() {
+        report.error(source, raw.source.span(), "a golden frame has a source").help("say which document or capture");
+        return None;
+    }
     let before: Option<Vec<Exchange>> = raw.before.iter().map(&mut exchange).collect();
     let (request, response) = (bytes(&raw.request, source, report)?, bytes(&raw.response, source, report)?);
     let mut values = Vec::new();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use guanjia_core::profile::{
-    Alignment, Confidence, EquipmentClass, Evidence, Order, PointKind, PollClass, Table, TimeField, WireType,
+    Alignment, Confidence, EquipmentClass, Evidence, Order, PointKind, PollClass, Table, TimeField, UnitEcho, WireType,
     WordOrder, WriteFunction,
 };
 use guanjia_core::text::Bilingual;
@@ -120,6 +120,10 @@ pub struct RawRead {
     pub response_max: Option<Span>,
     /// Requests it can have under way at once on Modbus TCP, 1 to 16. Default 1.
     pub in_flight_max: Option<At<u8>>,
+    /// Which unit id its answers bear on Modbus TCP: "asked", or "asked-or-none" if it may also be 0 or 255 whatever it
+    /// was asked under. Default "asked".
+    #[serde(default)]
+    pub unit_echo: UnitEcho,
 }
 
 /// How many points one request may bring.
@@ -443,7 +447,7 @@ pub struct RawGolden {
     /// How much it proves.
     pub kind: GoldenKind,
     /// Where it is from.
-    pub source: String,
+    pub source: At<String>,
     /// Exchanges before it, such as the one that brings a ratio.
     #[serde(default)]
     pub before: Vec<RawExchange>,

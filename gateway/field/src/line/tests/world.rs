@@ -79,6 +79,10 @@ pub(super) struct Facts {
     pub(super) stuck: HashSet<u8>,
     /// Registers (unit, address) that unit refuses with exception 2.
     pub(super) missing: HashSet<(u8, u16)>,
+    /// The unit all answers bear instead of the one that was asked.
+    pub(super) answers_as: Option<u8>,
+    /// How long a byte is on the wire.
+    pub(super) byte_time: Duration,
     /// No connection is accepted.
     pub(super) refuses: bool,
     /// How often the modem in front of the world says something; never if `None`.
@@ -250,6 +254,7 @@ impl World {
         let sum = if self.framing == Framing::Rtu { 2 } else { 0 };
         let length = match heard.get(pdu)? {
             16 => pdu + 6 + usize::from(*heard.get(pdu + 5)?) + sum,
+            22 => pdu + 7 + sum,
             _ => pdu + 5 + sum,
         };
         (heard.len() >= length).then_some(length)
@@ -274,17 +279,35 @@ impl World {
                 tell(unit, word);
             }
         }
-        if facts.dead.contains(&unit) || function == 16 && facts.mute_writes.contains(&unit) {
+        if !facts.stuck.contains(&unit) && address != RELAY {
+            let word = |at: usize| pdu.get(at..at + 2).map_or(0, |b| u16::from_be_bytes([b[0], b[1]]));
+            match function {
+                6 => drop(facts.memory.insert((unit, address), word(3))),
+                16 => (0..count).for_each(|i| {
+                    facts.memory.insert((unit, address + i), word(6 + 2 * usize::from(i)));
+                }),
+                22 => {
+                    let before = facts.memory.get(&(unit, address)).copied();
+                    let before = before.unwrap_or(ident(unit, Table::Holding, address));
+                    facts.memory.insert((unit, address), before & word(3) | word(5) & !word(3));
+                }
+                _ => {}
+            }
+        }
+        if facts.dead.contains(&unit) || is_write(function) && facts.mute_writes.contains(&unit) {
             return Then::GoOn;
         }
         if facts.ignored.contains(&(unit, address)) {
             return Then::GoOn;
         }
         let act = facts.script.pop_front().unwrap_or(Act::Answer);
-        let is_missing = (0..count).any(|i| facts.missing.contains(&(unit, address.wrapping_add(i))));
+        let is_missing =
+            !is_write(function) && (0..count).any(|i| facts.missing.contains(&(unit, address.wrapping_add(i))));
         let answer = |unit: u8, function: u8, count: u16| -> Vec<u8> {
-            if function == 16 {
-                return pdu[..5].to_vec();
+            match function {
+                6 | 22 => return pdu.to_vec(),
+                16 => return pdu[..5].to_vec(),
+                _ => {}
             }
             let table = if function == 4 { Table::Input } else { Table::Holding };
             let mut answer = vec![function, (count * 2) as u8];
@@ -297,7 +320,7 @@ impl World {
         let right = if is_missing { vec![function | 0x80, 2] } else { answer(unit, function, count) };
         let other_function = if function == 4 { 3 } else { 4 };
         let frame = |unit: u8, pdu: &[u8]| envelope(self.framing, tid, unit, pdu);
-        let mut bytes = frame(unit, &right);
+        let mut bytes = frame(facts.answers_as.unwrap_or(unit), &right);
         let (mut delay, mut second, mut third) = (1, None, None);
         match &act {
             Act::Answer => {}
@@ -342,6 +365,7 @@ impl World {
                 third = storm.copy.map(|ms| (ms, intact));
             }
         }
+        let wire = facts.byte_time * (request.len() + bytes.len()) as u32;
         drop(facts);
         // Answers to questions nobody put to that unit cannot be told from real ones once they come late; no device
         // keeps those. They come at once.
@@ -354,6 +378,7 @@ impl World {
         self.frames += 1;
         let is_split = matches!(act, Act::Split(_)) || matches!(&act, Act::Storm(storm) if storm.split.is_some());
         let whole = if is_split { Whole::No } else { Whole::Yes };
+        let now = now + wire;
         self.send(unit, now + Duration::from_millis(delay), bytes, whole);
         if let Some((ms, bytes)) = second {
             delay += ms;
@@ -416,6 +441,10 @@ fn envelope(framing: Framing, tid: u16, unit: u8, pdu: &[u8]) -> Vec<u8> {
         bytes.extend(crc16(&bytes).to_le_bytes());
     }
     bytes
+}
+
+fn is_write(function: u8) -> bool {
+    matches!(function, 6 | 16 | 22)
 }
 
 /// Damages a frame, unless the result is one of the few that its check sum (16 bits, 8 in ASCII) cannot tell from a good
