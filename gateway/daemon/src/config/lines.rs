@@ -18,7 +18,6 @@ use super::document::Entry;
 use super::profile::RawSerial;
 use super::secret::{SecretSource, readable_by_everybody};
 use super::value::{At, Span};
-use crate::site::Broker;
 
 mod claims;
 pub mod dial_in;
@@ -30,8 +29,6 @@ use dial_in::{RawDialIn, RawDtu};
 const LINGER: Duration = Duration::from_millis(250);
 /// The registered port of Modbus TCP.
 const MODBUS_PORT: u16 = 502;
-/// The registered port of MQTT without TLS.
-const MQTT_PORT: u16 = 1883;
 
 /// `[rtu_over_tcp.NAME]`
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -49,6 +46,9 @@ pub struct RawRtuOverTcp {
     pub stop_bits: Option<At<u8>>,
     /// How long its slowest device may think; instead of what the profiles say.
     pub response_max: Option<At<Span>>,
+    /// True if another master polls this line: then the gateway only listens, and never sends. Default false.
+    #[serde(default)]
+    pub passive: bool,
 }
 
 /// `[modbus_rtu.NAME]`
@@ -67,6 +67,9 @@ pub struct RawModbusRtu {
     pub stop_bits: Option<At<u8>>,
     /// How long its slowest device may think; instead of what the profiles say.
     pub response_max: Option<At<Span>>,
+    /// True if another master polls this line: then the gateway only listens, and never sends. Default false.
+    #[serde(default)]
+    pub passive: bool,
 }
 
 /// `[modbus_tcp.NAME]`
@@ -163,8 +166,53 @@ pub struct RawMqtt {
     pub user: Option<At<String>>,
     /// Password.
     pub password: Option<At<SecretSource>>,
-    /// Prefix under which the gateway publishes readings, availability and alarms; nothing is published without it.
+    /// "3.1.1" or "5". Default "3.1.1", which every broker has.
+    pub version: Option<RawMqttVersion>,
+    /// How the connection is protected; without it nothing is.
+    pub tls: Option<At<RawMqttTls>>,
+    /// The topic of a device's messages, for devices that name none: "{device}" is its id, "{node}" its `node`.
+    pub topic: Option<At<String>>,
+    /// The topic on which a device says "online" or "offline", for devices that name none; with the same placeholders.
+    pub availability: Option<At<String>>,
+    /// Prefix under which the gateway publishes readings, availability, alarms and events; nothing without it.
     pub publish: Option<At<String>>,
+    /// Home Assistant's discovery prefix, mostly "homeassistant": it finds every device by itself. Needs `publish`.
+    pub homeassistant: Option<At<String>>,
+    /// Publish as an edge node of Sparkplug B, instead of `publish`.
+    pub sparkplug: Option<At<RawSparkplug>>,
+}
+
+/// `version` of a broker
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum RawMqttVersion {
+    /// MQTT 3.1.1.
+    #[serde(rename = "3.1.1")]
+    V311,
+    /// MQTT 5.
+    #[serde(rename = "5")]
+    V5,
+}
+
+/// `tls` of a broker
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawMqttTls {
+    /// The certificate (PEM) of whoever signed the broker's, relative to the site file.
+    pub ca: At<String>,
+    /// The gateway's own certificate (PEM, with those between it and its signer), for brokers that ask for one.
+    pub cert: Option<At<String>>,
+    /// The key (PEM) of that certificate; a file only the gateway can read.
+    pub key: Option<At<String>>,
+}
+
+/// `sparkplug` of a broker
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawSparkplug {
+    /// The group id.
+    pub group: String,
+    /// The edge node id. Default: the site's id.
+    pub node: Option<String>,
 }
 
 /// The tables of lines, by kind.
@@ -432,21 +480,6 @@ pub fn format_conflict(line: &Line, serial: &RawSerial) -> Option<(String, Strin
     let bits = if format.data_bits == 8 { String::new() } else { format!("{} data bits, ", format.data_bits) };
     let is = format!("{} baud, {bits}parity {}, {} stop bits", format.baud, parity.as_str(), format.stop_bits);
     Some((is, can))
-}
-
-/// Checks every broker.
-pub fn brokers(context: &mut Context, raw: &[Entry<RawMqtt>]) -> Vec<Broker> {
-    let mut brokers = Vec::new();
-    for entry in raw {
-        let login = context.login(entry.user.as_ref(), entry.password.as_ref());
-        if let Some(prefix) = entry.publish.as_ref().filter(|p| !is_topic(p)) {
-            context.error(prefix.span(), format!("`{}` is not a topic", **prefix)).help("write \"guanjia\"");
-        }
-        let Some((host, port)) = context.host_port(&entry.address, Some(MQTT_PORT)) else { continue };
-        let publish = entry.publish.as_ref().map(|p| (**p).clone());
-        brokers.push(Broker { name: entry.key.clone(), host, port, login, publish });
-    }
-    brokers
 }
 
 /// A topic name: not empty, no wildcards, no slash at either end.

@@ -422,7 +422,7 @@ pub(super) fn value(device: &FieldDevice, read: &ReadRequest, i: usize, answer: 
 
 impl Device {
     /// The readings that an answer to `read` brings, those derived from it included.
-    fn readings(
+    pub(super) fn readings(
         &mut self,
         read: &ReadRequest,
         answer: &Answer,
