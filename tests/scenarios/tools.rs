@@ -225,3 +225,114 @@ async fn watch_asks_a_running_gateway_and_leaves_its_line_alone() {
     let unknown = guanjia(&["watch", "--api", &api, "--token-file", &token, "m-999", "--rounds", "1"]).await;
     assert!(unknown.code == 64 && unknown.err.contains("no device `m-999`"), "{}", unknown.err);
 }
+
+/// A drive behind Modbus TCP: two holding registers, one of which it lets nobody change.
+async fn drive() -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = listener.local_addr().expect("it is bound");
+    tokio::spawn(async move {
+        let mut registers = [500u16, 123];
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut head = [0u8; 12];
+            while socket.read_exact(&mut head).await.is_ok() {
+                let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+                let (function, first, second) = (head[7], usize::from(word(8)), word(10));
+                let pdu = match function {
+                    3 if first + usize::from(second) <= 2 => {
+                        let words = &registers[first..first + usize::from(second)];
+                        [&[3, second as u8 * 2], &words.iter().flat_map(|w| w.to_be_bytes()).collect::<Vec<u8>>()[..]]
+                            .concat()
+                    }
+                    6 if first < 2 => {
+                        if first == 0 {
+                            registers[0] = second;
+                        }
+                        head[7..12].to_vec()
+                    }
+                    _ => vec![function | 0x80, 2],
+                };
+                let length = (pdu.len() as u16 + 1).to_be_bytes();
+                let answer = [&head[..4], &length, &head[6..7], &pdu].concat();
+                if socket.write_all(&answer).await.is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    address
+}
+
+const DRIVE: &str = r#"
+vendor = "Example"
+model = "Drive"
+class = "pump"
+confidence = "synthetic"
+sources = []
+
+[[point]]
+id = "frequency_setpoint"
+name = { zh = "频率给定", en = "Frequency set point" }
+table = "holding"
+address = 0
+type = "u16"
+scale = 0.1
+unit = "Hz"
+
+[[point]]
+id = "stubborn"
+name = { zh = "不变", en = "Stubborn" }
+table = "holding"
+address = 1
+type = "u16"
+
+[[setting]]
+point = "frequency_setpoint"
+function = "register"
+min = "20 Hz"
+max = "50 Hz"
+
+[[setting]]
+point = "stubborn"
+function = "register"
+min = 0
+max = 1000
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn write_sets_what_a_profile_lets_set_and_proves_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("example_drive.toml"), DRIVE).expect("a file");
+    let link = format!("modbus-tcp://{}", drive().await);
+    let profiles = dir.path().display().to_string();
+    let device = ["--link", &link, "--unit", "3", "--profiles", &profiles, "--profile", "example_drive"];
+    let write = |rest: &[&str]| {
+        let arguments: Vec<String> = [&["write"], &device[..], rest].concat().into_iter().map(str::to_owned).collect();
+        async move { guanjia(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await }
+    };
+    let said = write(&["--yes", "--json", "frequency_setpoint", "45.0"]).await;
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    let told = said.json();
+    assert_eq!((&told["outcome"], &told["before"]), (&"verified".into(), &"50.0".into()));
+    let now = guanjia(&["read", "--link", &link, "--unit", "3", "--json", "holding", "0"]).await.json();
+    assert_eq!(now["raw"], serde_json::json!([450]));
+
+    let said = write(&["--yes", "--json", "stubborn", "7"]).await;
+    assert_eq!((said.code, &said.json()["outcome"]), (1, &"not_taken".into()), "{}", said.err);
+    for (rest, why) in [
+        (vec!["--yes", "frequency_setpoint", "60"], "20 to 50"),
+        (vec!["--yes", "frequency_setpoint", "45.01"], "no more decimals"),
+        (vec!["--yes", "frequency_setpoint", "fast"], "no number"),
+        (vec!["--yes", "pressure", "1"], "what can be set is frequency_setpoint"),
+        (vec!["frequency_setpoint", "45.0"], "--yes"),
+    ] {
+        let said = write(&rest).await;
+        assert!(said.code == 64 && said.err.contains(why), "{rest:?} {}: {}", said.code, said.err);
+    }
+    let now = guanjia(&["read", "--link", &link, "--unit", "3", "--json", "holding", "0"]).await.json();
+    assert_eq!(now["raw"], serde_json::json!([450]), "what is refused here is not sent");
+
+    let (_building, _dir, site) = building().await;
+    let said = guanjia(&["write", "--yes", "--site", &site.display().to_string(), "lift-1/floor", "3"]).await;
+    assert!(said.code == 64 && said.err.contains("nothing writes to it, ever"), "{} {}", said.code, said.err);
+}

@@ -24,6 +24,7 @@ mod diagnostic;
 mod document;
 mod library;
 mod lines;
+mod passive;
 mod people;
 mod policy;
 mod prepaid;

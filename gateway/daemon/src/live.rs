@@ -299,11 +299,6 @@ impl LatestTable {
         self.read().rows.get(point.0 as usize).cloned()
     }
 
-    /// The latest word of every point, in order.
-    pub fn all(&self) -> Vec<Latest> {
-        self.read().rows.clone()
-    }
-
     /// Looks at the latest word of `count` points from `first` on. Whoever brings readings waits meanwhile, so what is
     /// done with them must be short.
     pub fn with<T>(&self, first: PointIx, count: usize, look: impl FnOnce(&[Latest]) -> T) -> T {

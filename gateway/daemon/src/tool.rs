@@ -3,10 +3,13 @@
 //! ```text
 //!   decode                    words and a display ──► core::guess
 //!   read  probe  scan  watch  a line (--link, or --site and --line) ──► field::session ──► the device
+//!   write                     the same line ──► field::line, which proves what it wrote
+//!   listen                    a line of another master ──► field::passive; nothing is sent
 //!   watch --api               a running gateway ──► its API
 //! ```
 //!
-//! * Every tool looks only.
+//! * Every tool but `write` looks only, and `write` can say nothing that a profile's settings do not allow; fire panels
+//!   and lifts have none.
 //! * A line is asked by one program at a time. If the gateway runs, it has the line; the tools say so and point to
 //!   `watch --api`, which asks the gateway itself.
 //! * Results go to standard output, progress and trouble to standard error. `--json` prints one JSON document (`watch`:
@@ -16,12 +19,14 @@
 
 pub mod decode;
 mod identify;
+pub mod listen;
 pub mod probe;
 pub mod read;
 pub mod scan;
 mod target;
 mod text;
 pub mod watch;
+pub mod write;
 
 use std::process::ExitCode;
 

@@ -195,12 +195,13 @@ fn start_lines(
         entrances.push(handle);
     }
     let mut handles = Vec::with_capacity(lines.len());
-    for (config, devices) in lines {
+    for (index, (config, devices)) in lines.into_iter().enumerate() {
         let seat = entrances.iter().find_map(|entrance| entrance.seat(&config.name));
         let (config, reports, stop) = (config.clone(), reports.clone(), intake.stop.clone());
         let name = format!("line {}", config.name);
         let (handle, task) = match seat {
             Some(seat) => guanjia_field::start_dial_in_line(config, seat, devices, reports, stop),
+            None if site.is_passive(index) => guanjia_field::listen_line(config, devices, reports, stop),
             None => guanjia_field::start_line(config, devices, reports, stop),
         };
         intake.tasks.adopt(name, task);

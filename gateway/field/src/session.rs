@@ -21,7 +21,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use guanjia_core::profile::{Mismatch, ReadLimits, Table};
+use guanjia_core::profile::{Mismatch, ReadLimits, Table, UnitEcho};
 use tokio::time::Instant;
 
 use crate::bus::{Ask, Bus, Miss};
@@ -272,7 +272,7 @@ impl Session {
         self.open().await?;
         let response_max = self.response_max.unwrap_or(patience.response_max);
         let started = Instant::now();
-        let ask = Ask { unit, request, response_max, silence_min: patience.silence_min };
+        let ask = Ask { unit, request, response_max, silence_min: patience.silence_min, unit_echo: UnitEcho::Asked };
         let reply = self.bus.exchange(ask).await.map_err(|miss| match miss {
             Miss::Timeout => SessionError::Silent { unit, response_max },
             Miss::Discarded => SessionError::Garbled { unit },

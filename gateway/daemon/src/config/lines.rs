@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use guanjia_field::line::IN_FLIGHT_MAX;
 use guanjia_field::link::tls::{MODBUS_TLS_PORT, TlsPart};
 use guanjia_field::{EntranceConfig, LineConfig, Link, Parity, SerialFormat, TlsFiles};
 use schemars::JsonSchema;
@@ -45,6 +46,9 @@ pub struct RawRtuOverTcp {
     pub stop_bits: Option<At<u8>>,
     /// How long its slowest device may think; instead of what the profiles say.
     pub response_max: Option<At<Span>>,
+    /// True if another master polls this line: then the gateway only listens, and never sends. Default false.
+    #[serde(default)]
+    pub passive: bool,
 }
 
 /// `[modbus_rtu.NAME]`
@@ -63,6 +67,9 @@ pub struct RawModbusRtu {
     pub stop_bits: Option<At<u8>>,
     /// How long its slowest device may think; instead of what the profiles say.
     pub response_max: Option<At<Span>>,
+    /// True if another master polls this line: then the gateway only listens, and never sends. Default false.
+    #[serde(default)]
+    pub passive: bool,
 }
 
 /// `[modbus_tcp.NAME]`
@@ -71,6 +78,9 @@ pub struct RawModbusRtu {
 pub struct RawModbusTcp {
     /// Host and port; the port may be left out (502).
     pub address: At<String>,
+    /// Requests that may be under way at once to all the units behind one gateway, 1 to 16. Default 1. A device that
+    /// has the line for itself says it in its profile.
+    pub in_flight_max: Option<At<u8>>,
     /// How long its slowest device may think; instead of what the profiles say.
     pub response_max: Option<At<Span>>,
 }
@@ -253,7 +263,11 @@ pub fn lines(context: &mut Context, raw: &RawLines, http: Option<SocketAddr>) ->
     }
     for entry in &raw.modbus_tcp {
         let address = claims.address(context, &entry.address, Some(MODBUS_PORT), &entry.key);
-        lines.push(line(entry, address.map(|address| Link::ModbusTcp { address }), None, &entry.response_max));
+        let mut line = line(entry, address.map(|address| Link::ModbusTcp { address }), None, &entry.response_max);
+        if let (Some(line), Some(most)) = (&mut line.value, &entry.in_flight_max) {
+            line.config.in_flight_max = in_flight(context, most);
+        }
+        lines.push(line);
     }
     for entry in &raw.modbus_rtu {
         let format = entry.serial().rtu(context);
@@ -289,6 +303,16 @@ fn line<T>(
 ) -> Entry<Option<Line>> {
     let line = link.map(|link| Line { config: line_config(entry.key.clone(), link, response_max), format });
     Entry { key: entry.key.clone(), at: entry.at.clone(), value: line }
+}
+
+fn in_flight(context: &mut Context, most: &At<u8>) -> u8 {
+    if !(1..=IN_FLIGHT_MAX).contains(&**most) {
+        context
+            .error(most.span(), format!("{} requests cannot be under way at once", **most))
+            .help(format!("write 1 to {IN_FLIGHT_MAX}"));
+        return 1;
+    }
+    **most
 }
 
 fn line_config(name: Arc<str>, link: Link, response_max: &Option<At<Span>>) -> LineConfig {

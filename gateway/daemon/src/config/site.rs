@@ -21,6 +21,7 @@ use super::diagnostic::{Report, Source};
 use super::document::{Document, Entry};
 use super::library::{self, Shelf};
 use super::lines::{self, RawLines, RawMqtt};
+use super::passive;
 use super::people::{self, Duty, RawDuty, RawLadders, RawPerson, RawShift};
 use super::policy::{self, RawPolicy};
 use super::prepaid;
@@ -182,6 +183,8 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         policies: &policies,
     };
     let service_points = prepaid::service_points(context, &tables.service_points, &around);
+    let passive = passive::lines(&tables.lines, &lines);
+    passive::check_service_points(context, &passive, &tables.service_points, &service_points, &found.devices);
 
     let building = tables.building.as_ref()?;
     let Devices { devices, points } = found;
@@ -195,6 +198,7 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         api_clients,
         billing: billing?,
         lines: lines.into_iter().map(|l| l.value.map(|l| l.config)).collect::<Option<_>>()?,
+        passive,
         entrances: entrances.into_iter().map(|e| e.value).collect::<Option<_>>()?,
         brokers: brokers.into_iter().map(|(broker, _)| broker).collect(),
         devices,

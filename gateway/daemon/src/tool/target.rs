@@ -49,6 +49,8 @@ pub struct LibraryOptions {
 pub struct Target {
     /// Its id in the site file, or `unit N`.
     pub name: String,
+    /// The line it is on.
+    pub line: LineConfig,
     /// The way.
     pub session: Session,
     /// Its address there.
@@ -78,6 +80,7 @@ impl LineOptions {
             (None, None, _) => return Err(usage("which line? add --link URL, or --site FILE with --line NAME")),
         };
         self.patient(&mut config);
+        can_be_asked(&config)?;
         Ok(config)
     }
 
@@ -95,7 +98,8 @@ impl LineOptions {
         Ok(Target {
             name: known.map_or_else(|| format!("unit {unit}"), |d| d.id.to_string()),
             profile: known.map(|d| d.profile.clone()),
-            session: Session::new(config),
+            session: Session::new(config.clone()),
+            line: config,
             unit,
         })
     }
@@ -112,7 +116,26 @@ impl LineOptions {
         };
         let mut config = site.lines[line].clone();
         self.patient(&mut config);
-        Ok(Target { name: id.to_owned(), session: Session::new(config), unit, profile: Some(device.profile.clone()) })
+        can_be_asked(&config)?;
+        Ok(Target {
+            name: id.to_owned(),
+            session: Session::new(config.clone()),
+            line: config,
+            unit,
+            profile: Some(device.profile.clone()),
+        })
+    }
+}
+
+/// A modem that dials in calls the gateway and nobody else.
+fn can_be_asked(config: &LineConfig) -> Result<(), Trouble> {
+    match config.link {
+        Link::DialIn(_) => Err(usage(format!(
+            "the modem of line `{}` calls the running gateway and cannot be asked from here; see what its devices said: \
+             guanjia watch --api URL DEVICE",
+            config.name
+        ))),
+        _ => Ok(()),
     }
 }
 

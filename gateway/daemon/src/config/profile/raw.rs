@@ -6,7 +6,7 @@ use std::fmt;
 
 use guanjia_core::profile::{
     Alignment, Confidence, EquipmentClass, Evidence, Order, PointKind, PollClass, Table, TimeField, TimeFormat,
-    WireType, WordEncoding, WordOrder, WriteFunction,
+    UnitEcho, WireType, WordEncoding, WordOrder, WriteFunction,
 };
 use guanjia_core::text::Bilingual;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -122,6 +122,10 @@ pub struct RawRead {
     pub response_max: Option<Span>,
     /// Requests it can have under way at once on Modbus TCP, 1 to 16. Default 1.
     pub in_flight_max: Option<At<u8>>,
+    /// Which unit id its answers bear on Modbus TCP: "asked", or "asked-or-none" if it may also be 0 or 255 whatever it
+    /// was asked under. Default "asked".
+    #[serde(default)]
+    pub unit_echo: UnitEcho,
 }
 
 /// How many points one request may bring.
