@@ -37,6 +37,8 @@ pub enum Command {
         /// The site file
         site: PathBuf,
     },
+    /// Show what every line is asked, how busy that makes it, and how old each value can become
+    Plan(PlanOptions),
     /// Print a JSON Schema, for editors
     Schema {
         /// Of which kind of file
@@ -76,6 +78,22 @@ pub enum SchemaKind {
     Site,
     /// A device profile
     Profile,
+}
+
+/// Options of `guanjia plan`.
+#[derive(Debug, Args)]
+pub struct PlanOptions {
+    /// The site file
+    pub site: PathBuf,
+    /// Every point, with the request that brings it
+    #[arg(long)]
+    pub points: bool,
+    /// Only what differs from this other site file
+    #[arg(long, value_name = "OLD", conflicts_with = "points")]
+    pub against: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `guanjia demo`.

@@ -13,6 +13,7 @@ mod explain;
 mod forward;
 mod http;
 mod hub;
+mod line_plan;
 mod live;
 mod logging;
 mod metrics;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Check { site } => config::check(&site),
+        Command::Plan(options) => line_plan::run(&options),
         Command::Schema { what } => cli::print_schema(what),
         Command::Run { site, log_format, until_stdin_closes } => {
             logging::start(log_format);

@@ -22,7 +22,8 @@ use guanjia_core::tariff::TariffPlan;
 use guanjia_core::text::{Bilingual, Lang};
 use guanjia_core::units::{Hao, Utility};
 use guanjia_core::usage::Register;
-use guanjia_field::{EntranceConfig, LineConfig, Periods};
+use guanjia_field::budget::Share;
+use guanjia_field::{EntranceConfig, FieldDevice, LineConfig, Periods};
 
 /// Text that must not be printed: tokens, passwords, URLs with passwords in them.
 #[derive(Clone, PartialEq, Eq)]
@@ -67,6 +68,8 @@ pub struct Site {
     pub billing: Billing,
     /// Every bus, each with the devices on it by index.
     pub lines: Vec<LineConfig>,
+    /// What share of each line's time its reads are planned to take; as many as there are lines.
+    pub utilization: Vec<Share>,
     /// The lines that another master owns, as indexes into `lines`: they are only listened to.
     pub passive: BTreeSet<usize>,
     /// Every port that modems connect to; their lines are among [`Site::lines`].
@@ -383,6 +386,22 @@ pub struct LoadPoint {
     pub point: PointIx,
     /// Its value times this is in the unit of [`Policy::bypass_above`].
     pub factor: f64,
+}
+
+/// The devices on the line at this index, as the field knows them.
+pub fn on_line(devices: &[Device], index: usize) -> Vec<FieldDevice> {
+    let on_this_line = devices.iter().filter_map(|device| match device.attachment {
+        Attachment::Line { line, unit, periods } if line == index => Some(FieldDevice {
+            ix: device.ix,
+            id: Arc::clone(&device.id),
+            unit,
+            profile: Arc::clone(&device.profile),
+            first_point: device.first_point,
+            periods,
+        }),
+        Attachment::Line { .. } | Attachment::Mqtt { .. } => None,
+    });
+    on_this_line.collect()
 }
 
 impl Site {

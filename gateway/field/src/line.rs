@@ -43,6 +43,7 @@ use crate::doctor::{LineFacts, Wire};
 use crate::frame::Framing;
 use crate::link::dial_in::Seat;
 use crate::link::{Dial, LineConfig, Link};
+use crate::plan::Pace;
 use crate::report::{DeviceHealth, FieldReport, Reporter};
 use crate::stats::LineStats;
 use crate::tap::Tap;
@@ -215,7 +216,7 @@ pub(crate) fn timing(config: &LineConfig) -> Timing {
         char_time: format.map_or(Duration::ZERO, |f| f.char_time()),
         t35: format.map_or(Duration::ZERO, |f| f.t35()),
         linger: config.linger,
-        turnaround: config.turnaround,
+        turnaround: Some(Pace::of(config).turnaround()),
         in_flight_max: config.in_flight_max,
     }
 }

@@ -90,6 +90,11 @@ pub fn write(page: &mut Page, live: &Live) {
             page.sample(name, &labels, number(stats));
         }
     }
+    let name = "guanjia_bus_utilization_planned_ratio";
+    page.family(name, "gauge", "What share of the line's time its reads are planned to take; compare with the rate of guanjia_bus_busy_seconds_total.");
+    for ((labels, _), share) in lines(live).zip(&live.site.utilization) {
+        page.sample(name, &labels, share.ratio());
+    }
     let name = "guanjia_bus_discarded_replies_total";
     page.family(name, "counter", "Answers thrown away because they were not the answer that was asked for.");
     for ([bus, protocol], stats) in lines(live) {

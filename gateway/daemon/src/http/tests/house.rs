@@ -19,6 +19,7 @@ use guanjia_core::text::{Bilingual, Lang};
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::{Hao, Quantity, Utility};
 use guanjia_core::usage::{Ratio, Register, RegisterSpec};
+use guanjia_field::budget::Share;
 use guanjia_field::{FieldDevice, LineConfig, LineHandle, Link, Periods, now};
 use guanjia_store::{AlarmBatch, Store};
 use tokio::net::TcpListener;
@@ -457,6 +458,7 @@ fn site(data_dir: PathBuf, listen: SocketAddr, console: ConsoleAccess) -> Site {
             in_flight_max: 1,
             linger: Duration::ZERO,
         }],
+        utilization: vec![Share(250_000)],
         passive: BTreeSet::new(),
         entrances: vec![],
         brokers: vec![],
