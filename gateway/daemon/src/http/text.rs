@@ -258,6 +258,10 @@ const WORDS: &[(&str, T)] = &[
     ("sentinel", T("设备报告无值", "device says: no value")),
     ("undecodable", T("无法解码", "cannot be decoded")),
     ("offline", T("离线", "offline")),
+    ("input", T("缺少比例、变比或单位", "a factor, ratio, unit or part is missing")),
+    ("frozen", T("设备心跳停止,数据陈旧", "its heartbeat stands still")),
+    ("wrong_device", T("设备型号不符", "another device answers")),
+    ("absent", T("本设备没有此点", "this device does not have it")),
     ("answering", T("在线", "answering")),
     ("silent", T("无应答", "silent")),
     // Lines and evidence.

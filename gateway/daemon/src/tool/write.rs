@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use clap::Args;
 use guanjia_core::encode;
-use guanjia_core::profile::{PointDef, Profile, Setting, WriteFunction};
+use guanjia_core::profile::{PointDef, Profile, Setting};
 use guanjia_core::reading::{Decimal, DeviceIx, PointIx, Value};
 use guanjia_core::time::Timestamp;
 use guanjia_field::{FieldDevice, Periods, SettingCommand, SettingOutcome, start_line};
