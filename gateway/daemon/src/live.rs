@@ -360,6 +360,7 @@ impl LatestTable {
     }
 
     /// The latest word of every point, in order.
+    #[cfg(test)]
     pub fn all(&self) -> Vec<Latest> {
         self.read().rows.clone()
     }
