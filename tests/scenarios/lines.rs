@@ -44,8 +44,8 @@ console = "open"
 
 [polling]
 alarm = "2s"
-billing = "2s"
-bulk = "2s"
+billing = "5s"
+bulk = "5s"
 
 [api_client.cashier]
 token = {{ file = "cashier.token" }}

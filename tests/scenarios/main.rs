@@ -6,6 +6,7 @@ mod dashboards;
 mod demo;
 mod durability;
 mod escalation;
+mod evidence;
 mod fire;
 mod leak;
 mod lift;

@@ -22,7 +22,7 @@ use crate::reading::{BadReason, Decimal, Value};
 mod decoder;
 mod text;
 
-pub use decoder::{Answer, Decoder};
+pub use decoder::{Answer, Decoder, Pulse};
 
 /// The most words a number may have.
 const NUMBER_WORDS_MAX: usize = 4;

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config;
 use crate::logging::LogFormat;
-use crate::tool;
+use crate::{explain, tool, trace};
 
 /// The steward of a building: meters, fire panels, lifts, duty phones and prepaid utilities from one daemon.
 #[derive(Debug, Parser)]
@@ -37,6 +37,8 @@ pub enum Command {
         /// The site file
         site: PathBuf,
     },
+    /// Show what every line is asked, how busy that makes it, and how old each value can become
+    Plan(PlanOptions),
     /// Print a JSON Schema, for editors
     Schema {
         /// Of which kind of file
@@ -55,6 +57,14 @@ pub enum Command {
     Probe(tool::probe::Options),
     /// Find the units on a line, and on a serial port the baud rate and parity
     Scan(tool::scan::Options),
+    /// Hear what another master reads on a line, without sending a byte, and learn its units and registers
+    Listen(tool::listen::Options),
+    /// Tell how a reading of the running gateway came to be, down to the bytes
+    ExplainReading(explain::ExplainOptions),
+    /// Write what passes on a line of the running gateway into a file
+    Capture(trace::capture::CaptureOptions),
+    /// Say what every frame of a captured line means, and which the gateway threw away
+    Replay(trace::replay::ReplayOptions),
     /// Show the points of a device as they change
     Watch(tool::watch::Options),
     /// Set one setting of a device, read it back, and tell whether it was taken
@@ -68,6 +78,22 @@ pub enum SchemaKind {
     Site,
     /// A device profile
     Profile,
+}
+
+/// Options of `guanjia plan`.
+#[derive(Debug, Args)]
+pub struct PlanOptions {
+    /// The site file
+    pub site: PathBuf,
+    /// Every point, with the request that brings it
+    #[arg(long)]
+    pub points: bool,
+    /// Only what differs from this other site file
+    #[arg(long, value_name = "OLD", conflicts_with = "points")]
+    pub against: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `guanjia demo`.

@@ -15,6 +15,7 @@
 
 mod alarms;
 mod brokers;
+mod budget;
 mod causes;
 mod channels;
 mod context;
@@ -24,6 +25,7 @@ mod diagnostic;
 mod document;
 mod library;
 mod lines;
+mod passive;
 mod people;
 mod policy;
 mod prepaid;
@@ -39,12 +41,14 @@ mod unit;
 mod value;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use guanjia_core::time::Timestamp;
 use tracing::warn;
 
+pub use self::budget::{by_class, class_name, span};
 pub use self::diagnostic::Report;
 pub use self::profile::LoadedProfile;
 pub use self::schema::{profile_schema, site_schema};
@@ -100,13 +104,25 @@ pub fn check(path: &Path) -> ExitCode {
     }
 }
 
+/// Reads a site file to show its plan, also if its lines are planned too full.
+pub fn load_for_plan(path: &Path) -> (Option<Site>, Report) {
+    with_text(path, |source, directory| site::resolve_leniently(source, directory, guanjia_field::now()))
+}
+
 /// The site, unless there are errors, and everything that was found.
 fn load_at(path: &Path, now: Timestamp) -> (Option<Site>, Report) {
-    let mut report = Report::default();
+    with_text(path, |source, directory| site::resolve(source, directory, now))
+}
+
+fn with_text(
+    path: &Path,
+    resolve: impl FnOnce(&Arc<Source>, PathBuf) -> (Option<Site>, Report),
+) -> (Option<Site>, Report) {
     let name = path.display().to_string();
     let text = match library::read_text(path) {
         Ok(text) => text,
         Err(why) => {
+            let mut report = Report::default();
             report
                 .error_without_place(format!("the site file {name} cannot be read: {why}"))
                 .help("name an existing file; config/site.toml is an example with every key explained");
@@ -114,7 +130,7 @@ fn load_at(path: &Path, now: Timestamp) -> (Option<Site>, Report) {
         }
     };
     let directory = path.parent().unwrap_or(Path::new(".")).to_owned();
-    site::resolve(&Source::new(name, text), directory, now)
+    resolve(&Source::new(name, text), directory)
 }
 
 /// What the site consists of, in a few lines.
@@ -148,6 +164,12 @@ fn summary(site: &Site, now: Timestamp) -> String {
     }
     text.push_str(&format!("\nfallback: {}", name(site.roster.fallback())));
     text
+}
+
+/// As [`load_for_plan`], from a text that is not a file on disk, for tests.
+#[cfg(test)]
+pub fn text_for_plan(name: &str, text: &str, directory: &Path) -> (Option<Site>, Report) {
+    site::resolve_leniently(&Source::new(name, text), directory.to_owned(), guanjia_field::now())
 }
 
 /// A text that is not a file on disk, for tests.

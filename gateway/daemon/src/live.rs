@@ -3,6 +3,8 @@
 //! The tasks that decide (alarms, prepaid, lines) each publish what they know here; nobody reads it to decide
 //! anything. A lock is held for the copy of one row or one `Arc`, never across an await.
 
+mod changes;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
@@ -20,6 +22,9 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use crate::site::{Device, Site};
+
+pub use self::changes::Changes;
+use self::changes::{Marks, Touched};
 
 /// Everything of one configuration that can be looked at or asked.
 pub struct Live {
@@ -171,75 +176,12 @@ pub struct LatestTable {
     lookers: RwLock<Vec<Weak<Marks>>>,
 }
 
-/// What has changed since one looker asked last. However fast readings come, a looker that asks seldom finds each point
-/// once.
-#[derive(Debug)]
-pub struct Changes(Arc<Marks>);
-
-#[derive(Debug)]
-struct Marks {
-    marked: Mutex<Marked>,
-    ring: Notify,
-}
-
-#[derive(Debug)]
-struct Marked {
-    /// One bit a point.
-    points: Vec<u64>,
-    devices: bool,
-}
-
-impl Changes {
-    /// Waits until something has changed that was not taken yet.
-    pub async fn changed(&self) {
-        self.0.ring.notified().await;
-    }
-
-    /// The points whose value or quality has changed, in order, and whether the health of any device has.
-    pub fn take(&self) -> (Vec<PointIx>, bool) {
-        let mut marked = self.0.marked.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut points = Vec::new();
-        for (index, word) in marked.points.iter_mut().enumerate() {
-            let mut bits = std::mem::take(word);
-            while bits != 0 {
-                points.push(PointIx(index as u32 * 64 + bits.trailing_zeros()));
-                bits &= bits - 1;
-            }
-        }
-        (points, std::mem::take(&mut marked.devices))
-    }
-}
-
-impl Marks {
-    fn mark(&self, touched: &Touched) {
-        {
-            let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
-            for point in &touched.points {
-                if let Some(word) = marked.points.get_mut(point.0 as usize / 64) {
-                    *word |= 1 << (point.0 % 64);
-                }
-            }
-            marked.devices |= touched.health;
-        }
-        self.ring.notify_one();
-    }
-}
-
 #[derive(Debug)]
 struct Table {
     rows: Vec<Latest>,
     devices: Vec<DeviceStatus>,
     ages: Vec<Age>,
     touched: Touched,
-}
-
-/// What one change of the table was about.
-#[derive(Debug, Default)]
-struct Touched {
-    /// Another value, or another quality.
-    points: Vec<PointIx>,
-    /// Another health of a device.
-    health: bool,
 }
 
 /// What is needed to notice that values of a device have become too old.
@@ -339,13 +281,11 @@ impl LatestTable {
 
     /// From now on, what changes.
     pub fn changes(&self) -> Changes {
-        let words = self.read().rows.len().div_ceil(64);
-        let marked = Mutex::new(Marked { points: vec![0; words], devices: true });
-        let marks = Arc::new(Marks { marked, ring: Notify::new() });
+        let (changes, marks) = Changes::of(self.read().rows.len());
         let mut lookers = self.lookers.write().unwrap_or_else(PoisonError::into_inner);
         lookers.retain(|looker| looker.strong_count() > 0);
-        lookers.push(Arc::downgrade(&marks));
-        Changes(marks)
+        lookers.push(marks);
+        changes
     }
 
     /// The latest word of some points.
@@ -357,12 +297,6 @@ impl LatestTable {
     /// The latest word of one point.
     pub fn get(&self, point: PointIx) -> Option<Latest> {
         self.read().rows.get(point.0 as usize).cloned()
-    }
-
-    /// The latest word of every point, in order.
-    #[cfg(test)]
-    pub fn all(&self) -> Vec<Latest> {
-        self.read().rows.clone()
     }
 
     /// Looks at the latest word of `count` points from `first` on. Whoever brings readings waits meanwhile, so what is

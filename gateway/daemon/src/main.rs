@@ -3,13 +3,17 @@
 //! This file is the life of the process; everything it names lives in a module of its own.
 
 mod alarms;
+mod ask;
 mod cli;
 mod clock;
 mod config;
 mod demo;
+mod device_clock;
+mod explain;
 mod forward;
 mod http;
 mod hub;
+mod line_plan;
 mod live;
 mod logging;
 mod metrics;
@@ -22,6 +26,7 @@ mod run;
 mod site;
 mod tasks;
 mod tool;
+mod trace;
 mod wiring;
 
 use std::process::ExitCode;
@@ -44,6 +49,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Check { site } => config::check(&site),
+        Command::Plan(options) => line_plan::run(&options),
         Command::Schema { what } => cli::print_schema(what),
         Command::Run { site, log_format, until_stdin_closes } => {
             logging::start(log_format);
@@ -59,9 +65,19 @@ fn main() -> ExitCode {
         Command::Read(options) => block_on(tool::read::run(options)),
         Command::Probe(options) => block_on(tool::probe::run(options)),
         Command::Scan(options) => block_on(tool::scan::run(options)),
+        Command::Listen(options) => block_on(tool::listen::run(options)),
+        Command::ExplainReading(options) => block_on(explain::run(options)),
+        Command::Capture(options) => block_on(trace::capture::run(options)),
+        Command::Replay(options) => trace::replay::run(&options).unwrap_or_else(failed),
         Command::Watch(options) => block_on(tool::watch::run(options)),
         Command::Write(options) => block_on(tool::write::run(options)),
     }
+}
+
+/// Says why a command failed.
+fn failed(error: anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }
 
 fn block_on(life: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
@@ -80,9 +96,6 @@ fn block_on(life: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match code {
         Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(error),
     }
 }

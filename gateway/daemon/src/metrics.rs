@@ -40,6 +40,7 @@ use prometheus::{
 
 use crate::site::{ChannelKind, Site};
 
+pub use bus::protocol;
 pub use mqtt::{MqttIn, MqttOut};
 pub use page::{account_state, alarm_state, bus_of, definitions, render};
 pub use points::{export_of, metric_of, to_base};

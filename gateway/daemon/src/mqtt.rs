@@ -28,12 +28,11 @@
 //! What a power cut may cost: readings that were not acknowledged, which the broker sends again, and those of QoS 0. The
 //! broker publishes the last will; the next session sets every retained topic right and goes on with the journal's rows.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use guanjia_core::reading::PointIx;
-use guanjia_field::FieldReport;
 use guanjia_store::Store;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -54,6 +53,7 @@ mod json;
 mod north;
 mod outgoing;
 mod payload;
+mod queue;
 mod session;
 mod sparkplug;
 #[cfg(test)]
@@ -63,6 +63,7 @@ use connection::{Client, Heard, Message, SessionKind, Settings, Verdict};
 use inbox::{Admission, Inbox, Keeping};
 use intake::{Delivery, Intake, PAYLOAD_BYTES_MAX, Tally};
 use north::North;
+use queue::Hub;
 use session::{Flight, Subscriptions};
 
 /// Messages handed to the connection and not acknowledged.
@@ -85,8 +86,6 @@ const LOOK_PERIOD: Duration = Duration::from_millis(500);
 const COALESCE: Duration = Duration::from_millis(5);
 /// How long the farewell may take.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
-/// Reports that wait for the hub before no more messages are taken. One message or one lost session may exceed it.
-const WAITING_MAX: usize = 64;
 /// Topics nobody asked for that are unsubscribed from in one session.
 const STRANGERS_MAX: usize = 64;
 
@@ -163,7 +162,7 @@ impl Bridge {
             inbox: Inbox::new(works.store.clone(), name, Arc::clone(&works.metrics)),
             north,
             changes: works.latest.changes(),
-            hub: Hub { queue: works.messages.clone(), waiting: VecDeque::new() },
+            hub: Hub::new(works.messages.clone()),
             alarms: works.alarms.watch(),
             next_look: Instant::now(),
             works,
@@ -253,7 +252,7 @@ impl Bridge {
         let mut look = tokio::time::interval(LOOK_PERIOD);
         loop {
             let online = session.state == State::Online;
-            let takes_more = self.hub.waiting.len() < WAITING_MAX && self.inbox.has_room();
+            let takes_more = self.hub.has_room() && self.inbox.has_room();
             tokio::select! {
                 () = stop.cancelled() => {
                     if online {
@@ -388,7 +387,7 @@ impl Bridge {
             }
         }
         if let Some(receipt) = receipt {
-            self.hub.waiting.push_back(hub::Message::Receipt(receipt));
+            self.hub.send_receipt(receipt);
         }
     }
 
@@ -485,33 +484,5 @@ fn count(metrics: &Metrics, broker: &str, tally: &Tally) {
     }
     if tally.repeated > 0 {
         metrics.mqtt_in(broker, MqttIn::Repeated, tally.repeated);
-    }
-}
-
-/// The way into the hub, in order. It is waited for, but not by standing still.
-struct Hub {
-    queue: mpsc::Sender<hub::Message>,
-    waiting: VecDeque<hub::Message>,
-}
-
-/// The hub is gone.
-struct Gone;
-
-impl Hub {
-    fn send_all(&mut self, reports: Vec<FieldReport>) {
-        self.waiting.extend(reports.into_iter().map(hub::Message::Report));
-    }
-
-    fn is_behind(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    /// Hands over what waits longest, when there is a place for it.
-    async fn send_next(&mut self) -> Result<(), Gone> {
-        let place = self.queue.reserve().await.map_err(|_| Gone)?;
-        if let Some(message) = self.waiting.pop_front() {
-            place.send(message);
-        }
-        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! list of errors; nothing else in the program reads configuration. Every name has become an index or an `Arc`, so
 //! a dangling reference cannot reach the code that runs. A `Site` never changes; a reload makes a new one.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use guanjia_core::tariff::TariffPlan;
 use guanjia_core::text::{Bilingual, Lang};
 use guanjia_core::units::{Hao, Utility};
 use guanjia_core::usage::Register;
-use guanjia_field::{EntranceConfig, LineConfig, Periods};
+use guanjia_field::budget::Share;
+use guanjia_field::{EntranceConfig, FieldDevice, LineConfig, Periods};
 
 /// Text that must not be printed: tokens, passwords, URLs with passwords in them.
 #[derive(Clone, PartialEq, Eq)]
@@ -66,6 +68,10 @@ pub struct Site {
     pub billing: Billing,
     /// Every bus, each with the devices on it by index.
     pub lines: Vec<LineConfig>,
+    /// What share of each line's time its reads are planned to take; as many as there are lines.
+    pub utilization: Vec<Share>,
+    /// The lines that another master owns, as indexes into `lines`: they are only listened to.
+    pub passive: BTreeSet<usize>,
     /// Every port that modems connect to; their lines are among [`Site::lines`].
     pub entrances: Vec<EntranceConfig>,
     /// Every MQTT broker.
@@ -382,7 +388,28 @@ pub struct LoadPoint {
     pub factor: f64,
 }
 
+/// The devices on the line at this index, as the field knows them.
+pub fn on_line(devices: &[Device], index: usize) -> Vec<FieldDevice> {
+    let on_this_line = devices.iter().filter_map(|device| match device.attachment {
+        Attachment::Line { line, unit, periods } if line == index => Some(FieldDevice {
+            ix: device.ix,
+            id: Arc::clone(&device.id),
+            unit,
+            profile: Arc::clone(&device.profile),
+            first_point: device.first_point,
+            periods,
+        }),
+        Attachment::Line { .. } | Attachment::Mqtt { .. } => None,
+    });
+    on_this_line.collect()
+}
+
 impl Site {
+    /// Whether another master owns the line at this index of [`Site::lines`].
+    pub fn is_passive(&self, line: usize) -> bool {
+        self.passive.contains(&line)
+    }
+
     /// The definition of a point in its profile.
     pub fn point_def(&self, point: PointIx) -> &PointDef {
         let point = &self.points[point.0 as usize];

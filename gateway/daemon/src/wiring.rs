@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::ClockTrust;
 use crate::live::{AlarmBoard, Board, LatestTable, Live, Readiness};
 use crate::metrics::Metrics;
-use crate::site::{Attachment, Site};
+use crate::site::{self, Site};
 use crate::tasks::Tasks;
 use crate::{alarms, forward, hub, mqtt, pager, prepaid};
 
@@ -175,18 +175,8 @@ fn start_lines(
     reports: &mpsc::Sender<guanjia_field::FieldReport>,
     intake: &mut Stage,
 ) -> (Vec<LineHandle>, Vec<EntranceHandle>) {
-    let mut lines: Vec<(&LineConfig, Vec<FieldDevice>)> = site.lines.iter().map(|line| (line, Vec::new())).collect();
-    for device in &site.devices {
-        let Attachment::Line { line, unit, periods } = device.attachment else { continue };
-        lines[line].1.push(FieldDevice {
-            ix: device.ix,
-            id: Arc::clone(&device.id),
-            unit,
-            profile: Arc::clone(&device.profile),
-            first_point: device.first_point,
-            periods,
-        });
-    }
+    let with_devices = |(index, line): (usize, _)| (line, site::on_line(&site.devices, index));
+    let lines: Vec<(&LineConfig, Vec<FieldDevice>)> = site.lines.iter().enumerate().map(with_devices).collect();
     let mut entrances = Vec::with_capacity(site.entrances.len());
     for entrance in &site.entrances {
         let callers = lines.iter().filter_map(|(line, devices)| Caller::of(line, devices, &entrance.name)).collect();
@@ -195,12 +185,13 @@ fn start_lines(
         entrances.push(handle);
     }
     let mut handles = Vec::with_capacity(lines.len());
-    for (config, devices) in lines {
+    for (index, (config, devices)) in lines.into_iter().enumerate() {
         let seat = entrances.iter().find_map(|entrance| entrance.seat(&config.name));
         let (config, reports, stop) = (config.clone(), reports.clone(), intake.stop.clone());
         let name = format!("line {}", config.name);
         let (handle, task) = match seat {
             Some(seat) => guanjia_field::start_dial_in_line(config, seat, devices, reports, stop),
+            None if site.is_passive(index) => guanjia_field::listen_line(config, devices, reports, stop),
             None => guanjia_field::start_line(config, devices, reports, stop),
         };
         intake.tasks.adopt(name, task);

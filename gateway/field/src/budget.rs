@@ -15,9 +15,12 @@
 //! + one request somewhere on the line that nobody answers: its deadline, and the line listened to afterwards
 //! + all turns of the same class, once each
 //! + all turns of more urgent classes, as often as they can fall due meanwhile, one each that waits already
-//! + the turn's own reads up to this one
+//! + the turn's own reads up to this one, and the time the device wants between the starts of two requests
 //! = the wait; and the age of a point grows up to    period + wait    (more periods, if turns must be left out)
 //! ```
+//!
+//! Where the line has alarm turns, a read that would not end before the next of them is put off as long as shorter ones
+//! are due. So there everything passes everything but alarms, and all turns count as if they were more urgent.
 //!
 //! The sum stands on both sides, because a longer wait lets more turns fall due; the least solution is found by
 //! iteration. There is none if the more urgent classes alone fill the line: then there is no bound.
@@ -122,6 +125,8 @@ pub struct ReadBudget {
     pub useful: u32,
     /// How long the line is taken by it.
     pub time: Duration,
+    /// How much longer the same device may not be asked, while others are.
+    pub rest: Duration,
     /// How long the line is taken if nobody answers.
     pub lost_time: Duration,
     /// How old its points become at most; `None` if there is no bound.
@@ -158,12 +163,24 @@ impl DeviceBudget {
     pub fn utilization(&self) -> Share {
         self.turns.iter().map(Turn::utilization).sum()
     }
+
+    /// The share of its own time that the device is asked, or may not be asked yet. Beyond [`UTILIZATION_MAX`] it
+    /// cannot be read so often, however free the line is.
+    pub fn own_utilization(&self) -> Share {
+        let of = |turn: &Turn| Share::of(turn.time() + turn.rest(), turn.period * turn.in_flight);
+        self.turns.iter().map(of).sum()
+    }
 }
 
 impl Turn {
     /// How long the line is taken by all of its reads.
     pub fn time(&self) -> Duration {
         self.reads.iter().map(|read| read.time).sum()
+    }
+
+    /// How much longer than that the device takes, because it wants time between two requests.
+    pub fn rest(&self) -> Duration {
+        self.reads.iter().map(|read| read.rest).sum()
     }
 
     /// The share of the line's time it takes. Requests that are under way at once share theirs.
@@ -201,7 +218,8 @@ fn of_read(line: &LineConfig, layout: &Layout<'_>, response_max: Duration, read:
     let (pace, count) = (layout.pace, u32::from(read.count));
     ReadBudget {
         useful: read.useful(layout.points),
-        time: pace.read_time(limits, read.table, count),
+        time: pace.line_time(limits, read.table, count),
+        rest: limits.interval_min.saturating_sub(pace.line_time(limits, read.table, count)),
         lost_time: pace.lost_time(response_max, line.linger, read.table, count),
         worst_age: None,
         read,

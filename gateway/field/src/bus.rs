@@ -16,11 +16,16 @@
 //! * Before the first byte of a request everything that lies on the line is thrown away and counted.
 //! * After a failure the socket is replaced (a serial port is not: it is the same wire) and an RTU line is listened to
 //!   for `linger` before anything else is asked. A serial server may send the late answer into the new socket.
-//! * Exactly the expected number of bytes is read, and checked: unit, function, byte count, check sum, echo, and over
-//!   TCP the transaction number and the header's length.
+//! * The expected answer is read, and checked: unit, function, byte count, check sum, echo, and over TCP the transaction
+//!   number and the header's length. What follows it is thrown away and counted.
+//! * A silence lasts as long as it must and no longer ([`Precise`]): no shorter than t3.5 and what the device's profile
+//!   asks for, at every speed.
+//! * Nothing is broadcast: unit 0 is asked on Modbus TCP only, where it is an address like any other, and whatever is
+//!   written is read back, which nobody would answer.
 //! * [`Unsettled`] remembers, per unit, the questions whose answers may still be under way. A unit answers in order, so
 //!   a question is only sent if none of those answers could be taken for its own; otherwise something else is asked
 //!   first, and its answer proves that the old ones are past.
+//! * Over Modbus TCP several questions can be under way at once ([`window`]); the rules for that are there.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -43,6 +43,7 @@ use crate::doctor::{LineFacts, Wire};
 use crate::frame::Framing;
 use crate::link::dial_in::Seat;
 use crate::link::{Dial, LineConfig, Link};
+use crate::plan::Pace;
 use crate::report::{DeviceHealth, FieldReport, Reporter};
 use crate::stats::LineStats;
 use crate::tap::Tap;
@@ -51,6 +52,7 @@ mod command;
 mod device;
 mod hearing;
 mod introduce;
+mod listen;
 mod poll;
 mod relay;
 mod schedule;
@@ -61,6 +63,7 @@ pub use command::PROOF_MAX;
 use command::{Order, Outcome, Proving, Waiting};
 use device::{Company, Device, State};
 use hearing::Hearing;
+pub use listen::listen_line;
 use poll::Turn;
 pub use relay::{RelayCommand, RelayOutcome};
 use schedule::{Next, Slot};
@@ -213,7 +216,7 @@ pub(crate) fn timing(config: &LineConfig) -> Timing {
         char_time: format.map_or(Duration::ZERO, |f| f.char_time()),
         t35: format.map_or(Duration::ZERO, |f| f.t35()),
         linger: config.linger,
-        turnaround: config.turnaround,
+        turnaround: Some(Pace::of(config).turnaround()),
         in_flight_max: config.in_flight_max,
     }
 }

@@ -30,7 +30,7 @@ mod shape;
 
 pub use learned::Learned;
 pub(crate) use learned::Lesson;
-pub use pace::{Pace, TURNAROUND_NETWORK, TURNAROUND_SERIAL};
+pub use pace::{Pace, TURNAROUND_DIAL_IN, TURNAROUND_NETWORK, TURNAROUND_SERIAL};
 
 /// Registers one read may return (Modbus Application Protocol V1.1b3, 6.3).
 pub const REGISTERS_MAX: u16 = 125;

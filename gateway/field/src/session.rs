@@ -18,10 +18,11 @@
 //! One session owns its line. A gateway that runs has the serial port or serial server already; then the port answers
 //! "busy", and [`SessionError::Busy`] says what to do. A session keeps nothing on disk.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use guanjia_core::profile::{Mismatch, ReadLimits, Table, UnitEcho};
+use guanjia_core::profile::{Extent, Mismatch, ReadLimits, Table, UnitEcho};
 use tokio::time::Instant;
 
 use crate::bus::{Ask, Bus, Miss};
@@ -187,8 +188,10 @@ pub struct Session {
     link: Link,
     /// Overrides what the patience of a question says.
     response_max: Option<Duration>,
-    /// The unit whose last question was not answered.
-    missed: Option<u8>,
+    /// Units whose last question was not answered.
+    missed: BTreeSet<u8>,
+    /// Places of the device that is looked at which no request may touch.
+    holes: Vec<Extent>,
     /// What a read costs on this line.
     pace: Pace,
 }
@@ -199,7 +202,8 @@ impl Session {
         let stats = Arc::new(LineStats::new(std::iter::empty()));
         let (timing, pace) = (timing(&config), Pace::of(&config));
         let bus = Bus::new(config.name, Dial::Link(config.link.clone()), timing, Arc::clone(&stats));
-        Self { bus, stats, link: config.link, response_max: config.response_max, missed: None, pace }
+        let response_max = config.response_max;
+        Self { bus, stats, link: config.link, response_max, missed: BTreeSet::new(), holes: Vec::new(), pace }
     }
 
     /// The way to the devices.
@@ -224,19 +228,16 @@ impl Session {
             self.settle(read.unit, &request, patience).await?;
             asked += 1;
             match self.once(read.unit, &request, patience).await {
-                Ok((Reply::Exception(code), _)) => {
-                    self.missed = None;
-                    return Err(SessionError::Refused { unit: read.unit, code });
-                }
                 // The first answer after a miss may be the late one.
-                Ok(_) if self.missed.take() == Some(read.unit) => continue,
+                Ok(_) if self.missed.remove(&read.unit) => continue,
+                Ok((Reply::Exception(code), _)) => return Err(SessionError::Refused { unit: read.unit, code }),
                 Ok((Reply::Words(words), took)) => return Ok(Answered { content: Content::Words(words), took, asked }),
                 Ok((Reply::Bits(bits), took)) => return Ok(Answered { content: Content::Bits(bits), took, asked }),
                 Ok((Reply::Written, _)) => return Err(SessionError::Garbled { unit: read.unit }),
                 Err(
                     error @ (SessionError::Silent { .. } | SessionError::Garbled { .. } | SessionError::Cut { .. }),
                 ) => {
-                    self.missed = Some(read.unit);
+                    self.missed.insert(read.unit);
                     last = error;
                 }
                 Err(error) => return Err(error),
@@ -252,7 +253,8 @@ impl Session {
         if !self.bus.is_ambiguous(unit, request) {
             return Ok(());
         }
-        let bridges: Vec<Request> = [request.one_of(), request.one_of_sister()].into_iter().flatten().collect();
+        let odd = [request.one_of(), request.one_of_sister()].into_iter().flatten();
+        let bridges: Vec<Request> = odd.filter(|r| !r.touches(&self.holes)).collect();
         if let Some(bridge) = self.bus.bridge_to(unit, request, &bridges) {
             // Whatever comes of it, the next look says whether it settled anything.
             let _ = self.once(unit, &bridge, patience).await;

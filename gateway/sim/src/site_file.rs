@@ -54,6 +54,8 @@ struct Times {
     polling: &'static str,
     /// At 9600 baud thirty devices cannot be asked for everything every second.
     serial: &'static str,
+    /// What to do about a serial line that is planned too full.
+    overload: &'static str,
     interval: &'static str,
     silence: &'static str,
     hold: &'static str,
@@ -72,6 +74,7 @@ impl Times {
             Tempo::Demo => Self {
                 polling: r#"alarm = "1s", billing = "5s", bulk = "10s""#,
                 serial: r#"alarm = "5s", billing = "15s", bulk = "1m""#,
+                overload: "refuse",
                 interval: "1m",
                 silence: "15s",
                 hold: "20s",
@@ -86,6 +89,8 @@ impl Times {
             Tempo::Test => Self {
                 polling: r#"alarm = "500ms", billing = "1s", bulk = "2s""#,
                 serial: r#"alarm = "500ms", billing = "1s", bulk = "2s""#,
+                // The buses of a test take no time, whatever their speed is in the file.
+                overload: "accept",
                 interval: "1s",
                 silence: "1s",
                 hold: "3s",
@@ -106,7 +111,7 @@ pub(crate) fn render(addresses: &Addresses, devices: &[Device], options: &SiteFi
     let times = Times::of(options.tempo);
     let mut out = String::from("# Written by the simulated building at every start; changes are lost.\n\n");
     head(&mut out, options, &times);
-    lines(&mut out, addresses);
+    lines(&mut out, addresses, &times);
     for device in devices {
         render_device(&mut out, device, &times);
     }
@@ -144,7 +149,7 @@ fn head(out: &mut String, options: &SiteFileOptions, times: &Times) {
     );
 }
 
-fn lines(out: &mut String, addresses: &Addresses) {
+fn lines(out: &mut String, addresses: &Addresses, times: &Times) {
     for line in LineId::ALL {
         let address = addresses.line(line);
         match line.serial() {
@@ -155,9 +160,10 @@ fn lines(out: &mut String, addresses: &Addresses) {
                 };
                 put!(
                     out,
-                    "[rtu_over_tcp.{}]\naddress = \"{address}\"\nbaud = {}\nparity = \"{parity}\"\n",
+                    "[rtu_over_tcp.{}]\naddress = \"{address}\"\nbaud = {}\nparity = \"{parity}\"\noverload = \"{}\"\n",
                     line.name(),
-                    serial.baud
+                    serial.baud,
+                    times.overload
                 );
             }
             None => {

@@ -43,6 +43,17 @@ pub struct Decoder {
     turn: u64,
     /// When the heartbeat last moved, or was first looked for.
     moved: Option<Duration>,
+    /// What the last answer showed of it.
+    pulse: Pulse,
+}
+
+/// Whether the heartbeat of a device moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulse {
+    /// It does, or the device has none.
+    Moves,
+    /// It stands still: everything else is [`DecodeError::Frozen`].
+    StandsStill,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +93,12 @@ impl Decoder {
         let part = |(is_needed, point): (bool, &PointDef)| Part { is_needed, age_max: age_max(point.poll), kept: None };
         let is_plain = !needed.contains(&true) && profile.heartbeat.is_none();
         let parts = if is_plain { Vec::new() } else { needed.into_iter().zip(&profile.points).map(part).collect() };
-        Self { profile, parts, derived, turn: 0, moved: None }
+        Self { profile, parts, derived, turn: 0, moved: None, pulse: Pulse::Moves }
+    }
+
+    /// What the last answer showed of the heartbeat. Whoever watches over the device must hear of it: it still answers.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse
     }
 
     /// The profile it decodes with.
@@ -116,6 +132,7 @@ impl Decoder {
             self.keep(i, number, now);
         }
         let is_frozen = self.is_frozen(now);
+        self.pulse = if is_frozen { Pulse::StandsStill } else { Pulse::Moves };
         for &i in points {
             let value = self.value(i, extent, answer, now);
             self.tell(i, value, is_frozen, now, &mut each);
@@ -143,7 +160,7 @@ impl Decoder {
     /// The device fell silent: it may come back as another one.
     pub fn forget(&mut self) {
         self.parts.iter_mut().for_each(|part| part.kept = None);
-        self.moved = None;
+        (self.moved, self.pulse) = (None, Pulse::Moves);
     }
 
     fn tell(

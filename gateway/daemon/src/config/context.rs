@@ -21,6 +21,8 @@ pub struct Context {
     pub report: Report,
     /// Names of tables with errors of their own: who refers to one of them is not wrong besides.
     pub broken: BTreeSet<String>,
+    /// How many of the errors are lines that are planned too full.
+    pub overloaded: usize,
 }
 
 impl Context {

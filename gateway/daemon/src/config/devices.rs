@@ -169,6 +169,7 @@ fn attachment(
             let (index, unit) = on_line(context, line, unit, loaded, around)?;
             let address = (format!("line `{}`", **line), format!("unit {unit}"));
             claim(context, entry, unit_span(&entry.unit), address, addresses)?;
+            check_heartbeat(context, entry, loaded, periods);
             Some(Attachment::Line { line: index, unit, periods })
         }
         (None, None, Some(broker), Some(topic)) => {
@@ -188,6 +189,27 @@ fn attachment(
                 .help("write `line` and `unit` for Modbus, or `broker` and `topic` for MQTT");
             None
         }
+    }
+}
+
+/// A heartbeat that is looked at more rarely than it must move would stand still for ever.
+fn check_heartbeat(context: &mut Context, entry: &Entry<RawDevice>, loaded: Option<&LoadedProfile>, periods: Periods) {
+    let Some(profile) = loaded.map(|l| &l.profile) else { return };
+    let Some(heartbeat) = profile.heartbeat else { return };
+    let Some(point) = profile.points.get(heartbeat.point) else { return };
+    let period = periods.of(point.poll);
+    if heartbeat.within < period * 2 {
+        context
+            .error(
+                entry.at.clone(),
+                format!(
+                    "`{}` must move within {} s, and is read every {} s",
+                    point.id,
+                    heartbeat.within.as_secs_f64(),
+                    period.as_secs_f64()
+                ),
+            )
+            .help("give the device a `polling` with a shorter period, or its profile a longer `within`");
     }
 }
 

@@ -46,6 +46,15 @@ pub struct RawRtuOverTcp {
     pub stop_bits: Option<At<u8>>,
     /// How long its slowest device may think; instead of what the profiles say.
     pub response_max: Option<At<Span>>,
+    /// How long its devices typically think, if that was measured; `guanjia plan` counts with it. Default "20ms", and
+    /// "10ms" without a serial line.
+    pub turnaround: Option<At<Span>>,
+    /// What to do if more is planned than the line has time for: "refuse" the site, or "accept" that turns are left
+    /// out. Default "refuse".
+    pub overload: Option<Overload>,
+    /// True if another master polls this line: then the gateway only listens, and never sends. Default false.
+    #[serde(default)]
+    pub passive: bool,
 }
 
 /// `[modbus_rtu.NAME]`
@@ -64,6 +73,15 @@ pub struct RawModbusRtu {
     pub stop_bits: Option<At<u8>>,
     /// How long its slowest device may think; instead of what the profiles say.
     pub response_max: Option<At<Span>>,
+    /// How long its devices typically think, if that was measured; `guanjia plan` counts with it. Default "20ms", and
+    /// "10ms" without a serial line.
+    pub turnaround: Option<At<Span>>,
+    /// What to do if more is planned than the line has time for: "refuse" the site, or "accept" that turns are left
+    /// out. Default "refuse".
+    pub overload: Option<Overload>,
+    /// True if another master polls this line: then the gateway only listens, and never sends. Default false.
+    #[serde(default)]
+    pub passive: bool,
 }
 
 /// `[modbus_tcp.NAME]`
@@ -77,6 +95,12 @@ pub struct RawModbusTcp {
     pub in_flight_max: Option<At<u8>>,
     /// How long its slowest device may think; instead of what the profiles say.
     pub response_max: Option<At<Span>>,
+    /// How long its devices typically think, if that was measured; `guanjia plan` counts with it. Default "20ms", and
+    /// "10ms" without a serial line.
+    pub turnaround: Option<At<Span>>,
+    /// What to do if more is planned than the line has time for: "refuse" the site, or "accept" that turns are left
+    /// out. Default "refuse".
+    pub overload: Option<Overload>,
 }
 
 /// `[modbus_ascii.NAME]`
@@ -97,6 +121,12 @@ pub struct RawModbusAscii {
     pub stop_bits: Option<At<u8>>,
     /// How long its slowest device may think; instead of what the profiles say.
     pub response_max: Option<At<Span>>,
+    /// How long its devices typically think, if that was measured; `guanjia plan` counts with it. Default "20ms", and
+    /// "10ms" without a serial line.
+    pub turnaround: Option<At<Span>>,
+    /// What to do if more is planned than the line has time for: "refuse" the site, or "accept" that turns are left
+    /// out. Default "refuse".
+    pub overload: Option<Overload>,
 }
 
 /// `[modbus_tls.NAME]`
@@ -115,6 +145,12 @@ pub struct RawModbusTls {
     pub server_name: Option<At<String>>,
     /// How long its slowest device may think; instead of what the profiles say.
     pub response_max: Option<At<Span>>,
+    /// How long its devices typically think, if that was measured; `guanjia plan` counts with it. Default "20ms", and
+    /// "10ms" without a serial line.
+    pub turnaround: Option<At<Span>>,
+    /// What to do if more is planned than the line has time for: "refuse" the site, or "accept" that turns are left
+    /// out. Default "refuse".
+    pub overload: Option<Overload>,
 }
 
 /// `[modbus_udp.NAME]`
@@ -125,6 +161,23 @@ pub struct RawModbusUdp {
     pub address: At<String>,
     /// How long its slowest device may think; instead of what the profiles say.
     pub response_max: Option<At<Span>>,
+    /// How long its devices typically think, if that was measured; `guanjia plan` counts with it. Default "20ms", and
+    /// "10ms" without a serial line.
+    pub turnaround: Option<At<Span>>,
+    /// What to do if more is planned than the line has time for: "refuse" the site, or "accept" that turns are left
+    /// out. Default "refuse".
+    pub overload: Option<Overload>,
+}
+
+/// What to do about a line that is planned too full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Overload {
+    /// The site is wrong.
+    #[default]
+    Refuse,
+    /// Somebody knows and wants it so; turns are left out and counted.
+    Accept,
 }
 
 /// The parity of a serial line.
@@ -229,6 +282,34 @@ pub struct RawLines {
     pub dtu: Vec<Entry<RawDtu>>,
 }
 
+impl RawLines {
+    /// What a line's table says about its plan.
+    pub fn planning(&self, name: &str) -> Planning {
+        macro_rules! find {
+            ($($kind:ident)*) => {
+                None$(.or_else(|| {
+                    let entry = self.$kind.iter().find(|entry| *entry.key == *name)?;
+                    Some((entry.turnaround.as_ref(), entry.overload))
+                }))*
+            };
+        }
+        let found = find!(rtu_over_tcp modbus_tcp modbus_rtu modbus_ascii modbus_tls modbus_udp dtu);
+        found.map_or_else(Planning::default, |(turnaround, overload)| Planning {
+            turnaround: turnaround.map(|t| t.0),
+            overload: overload.unwrap_or_default(),
+        })
+    }
+}
+
+/// What the plan of a line counts with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Planning {
+    /// How long its devices typically think.
+    pub turnaround: Option<Duration>,
+    /// What to do if it is too full.
+    pub overload: Overload,
+}
+
 /// One line, under the name of its table.
 pub struct Line {
     /// What the field needs.
@@ -286,6 +367,12 @@ pub fn lines(context: &mut Context, raw: &RawLines, http: Option<SocketAddr>) ->
     let entrances = dial_in::entrances(context, &raw.dial_in, http);
     lines.extend(dial_in::dtus(context, &raw.dtu, &entrances));
     check_names(context, &lines);
+    for line in &mut lines {
+        let planning = raw.planning(&line.key);
+        if let Some(line) = &mut line.value {
+            line.config.turnaround = planning.turnaround;
+        }
+    }
     Lines { lines, entrances }
 }
 

@@ -12,15 +12,17 @@ use jiff::tz::TimeZone;
 
 use super::alarms::RawAlarm;
 use super::brokers;
+use super::budget;
 use super::causes::{self, Plans};
 use super::channels::{self, RawChannels};
 use super::context::Context;
 use super::device_alarms;
 use super::devices::{self, Devices};
-use super::diagnostic::{Report, Source};
+use super::diagnostic::{Report, Severity, Source};
 use super::document::{Document, Entry};
 use super::library::{self, Shelf};
 use super::lines::{self, RawLines, RawMqtt};
+use super::passive;
 use super::people::{self, Duty, RawDuty, RawLadders, RawPerson, RawShift};
 use super::policy::{self, RawPolicy};
 use super::prepaid;
@@ -111,14 +113,27 @@ impl Tables {
 
 /// The site, unless there are errors, and everything that was found.
 pub fn resolve(source: &Arc<Source>, directory: PathBuf, now: Timestamp) -> (Option<Site>, Report) {
-    let mut context = Context { source: source.clone(), directory, report: Report::default(), broken: BTreeSet::new() };
+    let (site, report) = resolve_leniently(source, directory, now);
+    (site.filter(|_| !report.has_errors()), report)
+}
+
+/// The same, and a site whose only errors are lines that are planned too full is returned all the same, so that it can
+/// be shown how full.
+pub fn resolve_leniently(source: &Arc<Source>, directory: PathBuf, now: Timestamp) -> (Option<Site>, Report) {
+    let mut context = Context {
+        source: source.clone(),
+        directory,
+        report: Report::default(),
+        broken: BTreeSet::new(),
+        overloaded: 0,
+    };
     let site = Tables::read(source, &mut context.report).and_then(|(tables, broken)| {
         context.broken = broken;
         checked(&mut context, &tables, now)
     });
     let mut report = context.report;
     report.sort();
-    (site.filter(|_| !report.has_errors()), report)
+    (site.filter(|_| report.count(Severity::Error) == context.overloaded), report)
 }
 
 /// Checks everything; `None` if a part is missing. Errors may have been reported all the same.
@@ -155,6 +170,8 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         polling,
     };
     let found = devices::devices(context, &tables.devices, &around);
+    let passive = passive::lines(&tables.lines, &lines);
+    let utilization = budget::check(context, &tables.lines, &lines, &passive, &found.devices, &profiles);
     lines::dial_in::check_devices(context, &tables.lines.dtu, &lines, &found.devices);
     let alarms = device_alarms::alarms(context, &tables.alarms, &tables.devices, &found.devices);
     check_plans(context, &tables.alarms, plan_ids.as_deref());
@@ -182,6 +199,7 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         policies: &policies,
     };
     let service_points = prepaid::service_points(context, &tables.service_points, &around);
+    passive::check_service_points(context, &passive, &tables.service_points, &service_points, &found.devices);
 
     let building = tables.building.as_ref()?;
     let Devices { devices, points } = found;
@@ -195,6 +213,8 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         api_clients,
         billing: billing?,
         lines: lines.into_iter().map(|l| l.value.map(|l| l.config)).collect::<Option<_>>()?,
+        utilization,
+        passive,
         entrances: entrances.into_iter().map(|e| e.value).collect::<Option<_>>()?,
         brokers: brokers.into_iter().map(|(broker, _)| broker).collect(),
         devices,

@@ -56,6 +56,8 @@ pub(crate) fn bare_site(data_dir: PathBuf) -> Site {
             interval: Duration::from_secs(900),
         },
         lines: vec![],
+        utilization: vec![],
+        passive: Default::default(),
         entrances: vec![],
         brokers: vec![],
         devices: vec![],

@@ -141,10 +141,19 @@ fn simulate(turns: &mut [Simulated], until: u64, lost: usize) {
             let starves = now - turn.due >= turn.period;
             (if starves { PollClass::Alarm } else { turn.class }, turn.due, std::cmp::Reverse(turn.position))
         };
-        let Some(turn) = turns.iter_mut().filter(|turn| turn.due <= now).min_by_key(|turn| urgency(turn)) else {
+        let due: Vec<usize> = (0..turns.len()).filter(|i| turns[*i].due <= now).collect();
+        let Some(first) = due.iter().copied().min_by_key(|i| urgency(&turns[*i])) else {
             now = turns.iter().map(|turn| turn.due).min().unwrap();
             continue;
         };
+        // A read that would end after the next alarm turn begins gives way to one that does not.
+        let alarms = turns.iter().filter(|turn| turn.class == PollClass::Alarm && turn.due > now);
+        let next_alarm = alarms.map(|turn| turn.due).min().unwrap_or(u64::MAX);
+        let ends_in_time = |i: &usize| now + turns[*i].times[turns[*i].position] <= next_alarm;
+        let gives_way = urgency(&turns[first]).0 != PollClass::Alarm && !ends_in_time(&first);
+        let short = due.iter().copied().filter(ends_in_time).min_by_key(|i| urgency(&turns[*i]));
+        let chosen = if gives_way { short.unwrap_or(first) } else { first };
+        let turn = &mut turns[chosen];
         let read = turn.position;
         // It is asked again at once.
         now += if requests == lost { turn.lost_times[read] } else { 0 };

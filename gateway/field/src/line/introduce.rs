@@ -14,6 +14,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use guanjia_core::decode::Pulse;
 use guanjia_core::profile::{Asked, Introduction, Mismatch, Next, PollClass, Profile, Source};
 use guanjia_core::reading::{BadReason, Reading};
 use tokio::time::Instant;
@@ -25,6 +26,7 @@ use super::poll::Answer;
 use super::schedule::{Repeat, Trust};
 use crate::clock;
 use crate::plan::ReadRequest;
+use crate::report::DeviceHealth;
 
 /// After this pause a device that turned out to be another one is asked again: somebody may have put it right.
 const STRANGER_PAUSE: Duration = Duration::from_secs(30);
@@ -118,6 +120,7 @@ impl Line {
                 let absent = device.known_as(profile);
                 info!(line = %self.name, device = %device.spec.id, absent = absent.len(),
                     "device is the one of its profile");
+                self.reporter.health(device.spec.ix, DeviceHealth::Answering, clock::now());
                 self.reporter.readings(device.spec.ix, absent);
                 for slot in self.slots.iter_mut().filter(|s| s.device == i) {
                     slot.due = now;
@@ -138,8 +141,10 @@ impl Line {
     fn stranger(&mut self, i: usize, mismatch: Mismatch) {
         let device = &mut self.devices[i];
         device.meeting.again();
-        let bad = device.all_bad(BadReason::WrongDevice, clock::now());
-        self.reporter.readings(device.spec.ix, bad);
+        let (ix, at) = (device.spec.ix, clock::now());
+        // Something answers, and all the same nobody watches over what should be here.
+        self.reporter.health(ix, DeviceHealth::Silent(BadReason::WrongDevice), at);
+        self.reporter.readings(ix, device.all_bad(BadReason::WrongDevice, at));
         if device.meeting.told.as_ref() == Some(&mismatch) {
             return;
         }
@@ -151,6 +156,22 @@ impl Line {
 }
 
 impl Device {
+    /// Its heartbeat has stopped or begun to move again. It answers, but a device that says for ever what it heard last
+    /// watches over nothing, so it counts as silent.
+    pub(super) fn pulse_changed(&self, line: &str) -> DeviceHealth {
+        match self.decoder.pulse() {
+            Pulse::Moves => {
+                info!(line, device = %self.spec.id, "the heartbeat moves again");
+                DeviceHealth::Answering
+            }
+            Pulse::StandsStill => {
+                error!(line, device = %self.spec.id,
+                    "the heartbeat stands still: the adapter answers, what is behind it does not; look there");
+                DeviceHealth::Silent(BadReason::Frozen)
+            }
+        }
+    }
+
     /// It is the one of its profile, which is this in full. Gives the readings of what it does not have.
     fn known_as(&mut self, profile: Arc<Profile>) -> Vec<Reading> {
         (self.meeting.open, self.meeting.told) = (None, None);

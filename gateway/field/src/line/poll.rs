@@ -19,6 +19,7 @@ use crate::bus::Miss;
 use crate::clock;
 use crate::frame::{Reply, Request};
 use crate::plan::{ReadRequest, registers};
+use crate::report::DeviceHealth;
 
 /// After an unanswered probe that somebody had to wait for, nobody waits for another one before this many times as long
 /// as the probe took: probes get 2 % of a line that is busy, and all of what is left of one that is not.
@@ -246,7 +247,16 @@ impl Line {
         (planned.trust, planned.proven, planned.refusals) = (Trust::Confirmed, true, 0);
         let device = &mut self.devices[i];
         device.learn_from_answer(&planned.read);
+        let pulse = device.decoder.pulse();
         let readings = device.readings(&planned.read, &answer, quality, at, self.started.elapsed());
+        if device.decoder.pulse() != pulse {
+            let health = device.pulse_changed(&self.name);
+            self.reporter.health(device.spec.ix, health, at);
+            if let DeviceHealth::Silent(reason) = health {
+                // What is read more rarely must not stay good until then.
+                self.reporter.readings(device.spec.ix, device.all_bad(reason, at));
+            }
+        }
         if device.last_good.as_ref() != Some(&planned.request) {
             device.last_good = Some(planned.request.clone());
         }
@@ -422,7 +432,7 @@ pub(super) fn value(device: &FieldDevice, read: &ReadRequest, i: usize, answer: 
 
 impl Device {
     /// The readings that an answer to `read` brings, those derived from it included.
-    fn readings(
+    pub(super) fn readings(
         &mut self,
         read: &ReadRequest,
         answer: &Answer,

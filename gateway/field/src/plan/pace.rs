@@ -15,7 +15,7 @@ use std::time::Duration;
 use guanjia_core::profile::{ReadLimits, Table};
 
 use crate::frame::Framing;
-use crate::link::LineConfig;
+use crate::link::{LineConfig, Link};
 
 /// How long a device on a serial line typically thinks before its answer begins. Meters of the library answer within
 /// 10 to 60 ms.
@@ -23,6 +23,9 @@ pub const TURNAROUND_SERIAL: Duration = Duration::from_millis(20);
 
 /// How long a Modbus TCP server typically takes from the request's last byte to the answer's first.
 pub const TURNAROUND_NETWORK: Duration = Duration::from_millis(10);
+
+/// The same behind a modem that dials in: most of it is the mobile network.
+pub const TURNAROUND_DIAL_IN: Duration = Duration::from_millis(200);
 
 /// What part of the turnaround a byte costs on a network.
 const NETWORK_BYTES_PER_TURNAROUND: u32 = 100;
@@ -50,7 +53,8 @@ impl Pace {
     pub fn of(line: &LineConfig) -> Self {
         let format = line.link.format();
         let (char_time, t35) = format.map_or((Duration::ZERO, Duration::ZERO), |f| (f.char_time(), f.t35()));
-        Self::new(line.link.framing(), char_time, t35, line.turnaround)
+        let behind_modem = matches!(line.link, Link::DialIn(_)).then_some(TURNAROUND_DIAL_IN);
+        Self::new(line.link.framing(), char_time, t35, line.turnaround.or(behind_modem))
     }
 
     /// A line of this framing; `char_time` is zero where no serial line is known of.
@@ -72,11 +76,16 @@ impl Pace {
     }
 
     /// How long the line is taken by a read of `count` registers or bits that is answered as usual, from the first
-    /// byte of the request until the next request may begin.
-    pub fn read_time(&self, limits: &ReadLimits, table: Table, count: u32) -> Duration {
+    /// byte of the request until another device may be asked.
+    pub fn line_time(&self, limits: &ReadLimits, table: Table, count: u32) -> Duration {
         let data = if table.is_bits() { count.div_ceil(8) } else { count * 2 };
         let on_wire = self.byte_time * (self.bytes.0 + self.bytes.1 + data * self.bytes.2);
-        (on_wire + self.turnaround + self.silence.max(limits.silence_min)).max(limits.interval_min)
+        on_wire + self.turnaround + self.silence.max(limits.silence_min)
+    }
+
+    /// How long it is until the same device may be asked again.
+    pub fn read_time(&self, limits: &ReadLimits, table: Table, count: u32) -> Duration {
+        self.line_time(limits, table, count).max(limits.interval_min)
     }
 
     /// How long the line is taken by a read that nobody answers: the request, the deadline of the answer, and the time
@@ -84,6 +93,6 @@ impl Pace {
     pub fn lost_time(&self, wait: Duration, linger: Duration, table: Table, count: u32) -> Duration {
         let data = if table.is_bits() { count.div_ceil(8) } else { count * 2 };
         let listens = if self.silence.is_zero() { Duration::ZERO } else { linger.max(self.silence) };
-        self.byte_time * (self.bytes.0 + 2 * (self.bytes.1 + data)) + wait + listens
+        self.byte_time * (self.bytes.0 + 2 * (self.bytes.1 + data * self.bytes.2)) + wait + listens
     }
 }

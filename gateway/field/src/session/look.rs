@@ -64,6 +64,7 @@ impl Session {
         profile: &Arc<Profile>,
         patience: Patience,
     ) -> Result<Arc<Profile>, SessionError> {
+        self.holes.clone_from(&profile.limits.holes);
         let Some(mut introduction) = Introduction::of(profile) else { return Ok(Arc::clone(profile)) };
         for _ in 0..INTRODUCTION_MAX {
             let Extent { table, address, count } = match introduction.next() {

@@ -138,7 +138,9 @@ fn a_heartbeat_that_stands_still_makes_all_else_bad_until_it_moves() {
     assert_eq!(told(32, 6), pair("7", "6"));
     assert_eq!(told(62, 6), pair("7", "6"));
     assert_eq!(told(63, 6), pair("[frozen]", "6"));
+    assert_eq!(decoder.pulse(), Pulse::StandsStill);
     decoder.forget();
+    assert_eq!(decoder.pulse(), Pulse::Moves);
     assert_eq!(of(&read(&mut decoder, 64, 0, &[7, 0, 6]), "pressure"), "7");
     // It is not read any more, while the rest is.
     assert_eq!(of(&read(&mut decoder, 100, 0, &[7]), "pressure"), "[frozen]");

@@ -19,7 +19,7 @@ use serde::{Deserialize, Deserializer};
 use super::super::context::Context;
 use super::super::document::Entry;
 use super::super::value::{At, Span};
-use super::{Line, RawParity, SerialKeys, line_config};
+use super::{Line, Overload, RawParity, SerialKeys, line_config};
 use crate::site::{Attachment, Device};
 
 /// How long a caller may take to say who it is, unless the file says otherwise.
@@ -66,6 +66,12 @@ pub struct RawDtu {
     pub stop_bits: Option<At<u8>>,
     /// How long its slowest device and the network may take together; instead of what the profiles say. Default "3s".
     pub response_max: Option<At<Span>>,
+    /// How long its devices typically think, if that was measured; `guanjia plan` counts with it. Default "200ms",
+    /// most of it the mobile network.
+    pub turnaround: Option<At<Span>>,
+    /// What to do if more is planned than the line has time for: "refuse" the site, or "accept" that turns are left
+    /// out. Default "refuse".
+    pub overload: Option<Overload>,
 }
 
 /// What travels in the connection of a DTU.

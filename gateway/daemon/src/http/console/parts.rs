@@ -136,6 +136,13 @@ pub fn unit(ucum: &str) -> &str {
         "m3" => "m³",
         "m3/h" => "m³/h",
         "Cel" => "°C",
+        "kvar.h" => "kvarh",
+        "kV.A.h" => "kVAh",
+        "V.A" => "VA",
+        "kV.A" => "kVA",
+        "A.h" => "Ah",
+        "/min" => "r/min",
+        "W.h/m3" => "Wh/m³",
         "1" => "",
         other => other,
     }

@@ -1,6 +1,6 @@
 //! A device shows that it is the one of its profile before anything it says is believed.
 
-use guanjia_core::profile::{Expected, Identity, SunSpec};
+use guanjia_core::profile::{Expected, Heartbeat, Identity, SunSpec};
 
 use super::*;
 
@@ -48,7 +48,7 @@ async fn another_device_is_bad_in_all_its_points_and_is_neither_read_nor_written
         assert_eq!(reason(rig.last(0, id)), Some(BadReason::WrongDevice), "{id}");
     }
     assert!(rig.asked().iter().all(|a| (a.function, a.address, a.count) == (3, 11, 1)), "{:?}", rig.asked());
-    assert_eq!(rig.healths(0), [DeviceHealth::Answering]);
+    assert_eq!(rig.healths(0).last(), Some(&DeviceHealth::Silent(BadReason::WrongDevice)), "somebody must hear of it");
     let command = RelayCommand {
         device: DeviceIx(0),
         action: RelayAction::Open,
@@ -62,6 +62,29 @@ async fn another_device_is_bad_in_all_its_points_and_is_neither_read_nor_written
     // Somebody puts the right one there.
     rig.facts.lock().unwrap().memory.insert((1, 11), 1);
     rig.run(Duration::from_secs(60)).await;
+    assert_eq!(rig.last(0, "fire").quality, Quality::Good);
+    assert_eq!(rig.healths(0).last(), Some(&DeviceHealth::Answering));
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_that_stands_still_is_told_like_a_silence() {
+    let mut profile = (*profile()).clone();
+    // The world's registers never move by themselves.
+    profile.heartbeat = Some(Heartbeat { point: 1, within: Duration::from_secs(10) });
+    let mut rig = rig(profile, Facts::default());
+    rig.run(Duration::from_secs(9)).await;
+    assert_eq!(rig.healths(0), [DeviceHealth::Answering]);
+    assert_eq!(rig.last(0, "fire").quality, Quality::Good);
+    rig.run(Duration::from_secs(5)).await;
+    assert_eq!(rig.healths(0).last(), Some(&DeviceHealth::Silent(BadReason::Frozen)));
+    for (id, ..) in POINTS.iter().filter(|p| p.0 != "fault") {
+        assert_eq!(reason(rig.last(0, id)), Some(BadReason::Frozen), "{id}");
+    }
+    assert_eq!(rig.last(0, "fault").quality, Quality::Good, "what stands still is shown");
+    rig.facts.lock().unwrap().memory.insert((1, 1), 99);
+    rig.run(Duration::from_secs(5)).await;
+    assert_eq!(rig.healths(0).last(), Some(&DeviceHealth::Answering));
     assert_eq!(rig.last(0, "fire").quality, Quality::Good);
     rig.end().await;
 }
