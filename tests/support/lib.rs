@@ -5,6 +5,7 @@ pub mod dashboards;
 pub mod duty;
 pub mod gateway;
 pub mod house;
+pub mod lines;
 pub mod mosquitto;
 pub mod postgres;
 pub mod prometheus;

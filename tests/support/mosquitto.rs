@@ -1,11 +1,13 @@
-//! A mosquitto of one's own: temporary directory, free port, anonymous, nothing kept over a restart.
+//! A mosquitto of one's own: temporary directory, free port, and whatever it is to remember over a restart.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
 use crate::gateway::eventually;
@@ -19,20 +21,62 @@ pub struct Mosquitto {
     child: Option<Child>,
 }
 
+/// What a broker keeps, and whom it lets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setup {
+    /// Anybody; nothing outlives a restart.
+    Forgetful,
+    /// Anybody; sessions, queues and retained messages outlive a polite restart.
+    Remembering,
+    /// Clients with a certificate of [`Mosquitto::certificates`] only.
+    Tls,
+}
+
+/// Files of a client that is let in.
+pub struct Certificates {
+    /// Who signed the broker's certificate.
+    pub ca: PathBuf,
+    /// The client's certificate.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
 impl Mosquitto {
-    /// Starts it; `None` (said once) where it is not installed.
+    /// Starts a forgetful one; `None` (said once) where it is not installed.
     ///
     /// # Errors
     /// When it is installed and does not start.
     pub async fn start() -> anyhow::Result<Option<Self>> {
+        Self::start_with(Setup::Forgetful).await
+    }
+
+    /// The same, with another setup.
+    ///
+    /// # Errors
+    /// When it is installed and does not start.
+    pub async fn start_with(setup: Setup) -> anyhow::Result<Option<Self>> {
         let Some(program) = find_program("mosquitto") else {
             println!("skipped: mosquitto not installed");
             return Ok(None);
         };
         let dir = tempfile::tempdir()?;
+        // As root it changes to a user of its own, who must be able to read its configuration and write its database.
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777))?;
         // Mosquitto cannot be asked which port it took, so a free one is found for it.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let config = format!("listener {} 127.0.0.1\nallow_anonymous true\npersistence false\n", address.port());
+        let mut config = format!("listener {} 127.0.0.1\nallow_anonymous true\n", address.port());
+        let path = dir.path().display();
+        match setup {
+            Setup::Forgetful => config.push_str("persistence false\n"),
+            Setup::Remembering => config.push_str(&format!("persistence true\npersistence_location {path}/\n")),
+            Setup::Tls => {
+                certify(dir.path())?;
+                config.push_str(&format!(
+                    "cafile {path}/ca.crt\ncertfile {path}/broker.crt\nkeyfile {path}/broker.key\nrequire_certificate true\n"
+                ));
+            }
+        }
         std::fs::write(dir.path().join("mosquitto.conf"), config)?;
         let mut broker = Self { program, address, dir, child: None };
         broker.launch().await?;
@@ -44,11 +88,14 @@ impl Mosquitto {
         self.address
     }
 
-    /// Starts it again after [`Mosquitto::crash`]; it remembers nothing.
+    /// The files of a client that [`Setup::Tls`] lets in.
+    pub fn certificates(&self) -> Certificates {
+        let file = |name: &str| self.dir.path().join(name);
+        Certificates { ca: file("ca.crt"), cert: file("client.crt"), key: file("client.key") }
+    }
+
+    /// Starts it again after [`Mosquitto::crash`] or [`Mosquitto::stop`].
     pub async fn launch(&mut self) -> anyhow::Result<()> {
-        // As root it changes to a user of its own, who must be able to read its configuration.
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(self.dir.path(), std::fs::Permissions::from_mode(0o755))?;
         let child = Command::new(&self.program)
             .arg("-c")
             .arg(self.dir.path().join("mosquitto.conf"))
@@ -73,6 +120,60 @@ impl Mosquitto {
             let _ = child.wait();
         }
     }
+
+    /// Ends it politely: it writes down what it is to remember.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        self.signal("TERM")?;
+        if let Some(mut child) = self.child.take() {
+            tokio::task::spawn_blocking(move || child.wait()).await??;
+        }
+        Ok(())
+    }
+
+    /// Stops its clock: connections stay, nothing is answered.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal("STOP")
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        self.signal("CONT")
+    }
+
+    fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let pid = self.child.as_ref().context("mosquitto is not running")?.id();
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status()?;
+        anyhow::ensure!(sent.success(), "kill -{name} {pid} failed");
+        Ok(())
+    }
+}
+
+/// A certificate whose name is its signer's passes for signed by itself.
+fn named(name: &str) -> DistinguishedName {
+    let mut names = DistinguishedName::new();
+    names.push(DnType::CommonName, name);
+    names
+}
+
+/// A signer, a certificate for the broker and one for a client.
+fn certify(dir: &Path) -> anyhow::Result<()> {
+    let mut params = CertificateParams::new(Vec::<String>::new())?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name = named("Example signer");
+    let signer_key = KeyPair::generate()?;
+    let signer = params.self_signed(&signer_key)?;
+    std::fs::write(dir.join("ca.crt"), signer.pem())?;
+    for (name, host) in [("broker", "127.0.0.1"), ("client", "gateway.example")] {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(vec![host.to_owned()])?;
+        params.distinguished_name = named(host);
+        let certificate = params.signed_by(&key, &signer, &signer_key)?;
+        std::fs::write(dir.join(format!("{name}.crt")), certificate.pem())?;
+        std::fs::write(dir.join(format!("{name}.key")), key.serialize_pem())?;
+    }
+    // The broker's own user reads its key; the gateway refuses one that others can read.
+    std::fs::set_permissions(dir.join("client.key"), std::fs::Permissions::from_mode(0o600))?;
+    Ok(())
 }
 
 impl Drop for Mosquitto {

@@ -28,12 +28,14 @@ use crate::text::Bilingual;
 mod formula;
 mod introduce;
 mod limits;
+mod message;
 mod wire;
 mod writing;
 
 pub use formula::{Formula, FormulaError, Number};
 pub use introduce::{Asked, Expected, Identity, Introduction, Mismatch, Next, SunSpec};
-pub use limits::{Alignment, Extent, Place, ReadLimits};
+pub use limits::{Alignment, Extent, Place, ReadLimits, UnitEcho};
+pub use message::{MessageForm, MessageTime, MessageWords, TimeFormat, WordEncoding};
 pub use wire::{Order, Registers, Table, TimeField, WireType, WordOrder};
 pub use writing::{ReadOnlyEquipment, Relay, RelayAction, Setting, WriteFunction};
 
@@ -317,6 +319,8 @@ pub struct Profile {
     pub relay: Option<Relay>,
     /// What else may be written; empty for most devices.
     pub settings: Vec<Setting>,
+    /// What its messages look like beyond the pointers of its points; `None` for Modbus devices and plain messages.
+    pub message: Option<MessageForm>,
     /// What a device must answer to be one of this model; empty if nothing is known that tells.
     pub identity: Vec<Identity>,
     /// The point that holds the firmware's version, if points depend on it.
@@ -354,6 +358,7 @@ impl Profile {
             firmware: None,
             sunspec: None,
             heartbeat: None,
+            message: None,
         }
     }
 

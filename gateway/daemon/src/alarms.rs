@@ -32,6 +32,7 @@ use uuid::Uuid;
 use crate::hub::Observation;
 use crate::live::{AlarmBoard, Board, DeskCommand, DeskRefusal};
 use crate::metrics::Metrics;
+use crate::receipt::Receipt;
 use crate::site::Site;
 
 /// The longest time between two looks at the clock.
@@ -104,6 +105,7 @@ pub async fn run(
     let mut unwritten = Batch::default();
     let mut waiting: Vec<Waiting> = Vec::new();
     let mut queue = VecDeque::new();
+    let mut receipts = Vec::new();
     let mut retry_at = None;
     let mut ticked: Option<Timestamp> = None;
     let mut counted = records(&room);
@@ -130,7 +132,10 @@ pub async fn run(
         let now = guanjia_field::now();
         let mut is_due = ticked.is_none_or(|at| now < at || now.since(at) >= TICK_MAX) || !waiting.is_empty();
         for observation in queue.drain(..) {
-            is_due |= observe(&mut room, now, &observation, &mut unwritten) == Effect::Some;
+            match observation {
+                Observation::Receipt(receipt) => receipts.push(receipt),
+                observation => is_due |= observe(&mut room, now, &observation, &mut unwritten) == Effect::Some,
+            }
         }
         // A tick looks at every open incident: once after whatever changed, and when a time has come.
         if is_due || room.next_deadline().is_some_and(|at| at <= now) {
@@ -141,7 +146,10 @@ pub async fn run(
             continue;
         }
         retry_at = match write(&alarms, &room, &mut unwritten, &mut counted, now).await {
-            Ok(()) => None,
+            Ok(()) => {
+                receipts.drain(..).for_each(Receipt::stored);
+                None
+            }
             Err(failure) => {
                 alarms.metrics.storage_write_error();
                 error!(%failure, "alarms cannot be written; they are kept and tried again");
@@ -190,6 +198,8 @@ fn observe(room: &mut ControlRoom, now: Timestamp, observation: &Observation, un
             unwritten.append(room.on_health(now, *device, health));
             Effect::Some
         }
+        // Given back by whoever writes.
+        Observation::Receipt(_) => Effect::None,
     }
 }
 

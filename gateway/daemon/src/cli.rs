@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config;
 use crate::logging::LogFormat;
-use crate::tool;
+use crate::{explain, tool, trace};
 
 /// The steward of a building: meters, fire panels, lifts, duty phones and prepaid utilities from one daemon.
 #[derive(Debug, Parser)]
@@ -55,6 +55,14 @@ pub enum Command {
     Probe(tool::probe::Options),
     /// Find the units on a line, and on a serial port the baud rate and parity
     Scan(tool::scan::Options),
+    /// Hear what another master reads on a line, without sending a byte, and learn its units and registers
+    Listen(tool::listen::Options),
+    /// Tell how a reading of the running gateway came to be, down to the bytes
+    ExplainReading(explain::ExplainOptions),
+    /// Write what passes on a line of the running gateway into a file
+    Capture(trace::capture::CaptureOptions),
+    /// Say what every frame of a captured line means, and which the gateway threw away
+    Replay(trace::replay::ReplayOptions),
     /// Show the points of a device as they change
     Watch(tool::watch::Options),
     /// Set one setting of a device, read it back, and tell whether it was taken

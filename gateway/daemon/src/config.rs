@@ -14,6 +14,7 @@
 //! * Reading a configuration changes nothing on disk, so a power cut costs nothing.
 
 mod alarms;
+mod brokers;
 mod causes;
 mod channels;
 mod context;
@@ -23,6 +24,7 @@ mod diagnostic;
 mod document;
 mod library;
 mod lines;
+mod passive;
 mod people;
 mod policy;
 mod prepaid;

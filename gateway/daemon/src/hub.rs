@@ -1,8 +1,8 @@
 //! The hub: every reading of every bus passes through here once.
 //!
 //! ```text
-//!  lines, MQTT ──► reports (bounded) ──► hub ──► latest-value table ──► pages, metrics, MQTT out
-//!                                         │
+//!  lines ──► reports  (bounded, drops) ──► hub ──► latest-value table ──► pages, metrics, MQTT out
+//!  MQTT ───► messages (bounded, waits) ──►  │
 //!                                         ├──► alarms  (bounded, waits: an alarm sees every reading of its points)
 //!                                         └──► prepaid (bounded, drops: a billing register is cumulative)
 //! ```
@@ -11,6 +11,8 @@
 //!   point the alarms still learn that the device has answered.
 //! * When alarms are slow the hub waits for them, the report queue fills, and the lines drop and count reports; the
 //!   next poll brings the truth again. Alarms therefore never see readings out of order.
+//! * What came by MQTT is waited for everywhere: the broker sends it once, and the receipt behind it goes the same way
+//!   through the same queues, so whoever meets a receipt has taken in all that came before it.
 //! * Once a second the hub looks for good values that have become older than their device may be. Those turn stale:
 //!   a sender that has died without a word must not leave its last value standing as if it were new.
 //! * Nothing here lasts. A power cut costs the readings in flight.
@@ -30,10 +32,13 @@ use tracing::debug;
 use crate::live::LatestTable;
 use crate::metrics::Metrics;
 use crate::prepaid;
+use crate::receipt::Receipt;
 use crate::site::Site;
 
 /// Reports waiting for the hub; beyond it the lines drop and count them.
 pub const REPORTS_MAX: usize = 4096;
+/// Messages of brokers waiting for the hub; beyond it their senders wait.
+pub const MESSAGES_MAX: usize = 256;
 /// Observations waiting for one consumer.
 pub const OBSERVATIONS_MAX: usize = 1024;
 
@@ -59,6 +64,17 @@ pub enum Observation {
         /// Why it is silent; `None` while it answers.
         silent: Option<BadReason>,
     },
+    /// What was told before this has to be stored, then the receipt is given back.
+    Receipt(Receipt),
+}
+
+/// What a broker's task hands in.
+#[derive(Debug)]
+pub enum Message {
+    /// What a message was worth.
+    Report(FieldReport),
+    /// The end of a message that is acknowledged once everybody has it.
+    Receipt(Receipt),
 }
 
 /// Where the hub's output goes.
@@ -108,10 +124,11 @@ fn of_interest(points: &[bool], readings: &[Reading]) -> Vec<Reading> {
     readings.iter().filter(|r| points.get(r.point.0 as usize) == Some(&true)).cloned().collect()
 }
 
-/// Runs until `stop`, or until every sender of reports is gone.
+/// Runs until `stop`, or until a consumer is gone. A site may have lines, brokers, both or neither.
 pub async fn run(
     site: Arc<Site>,
     mut reports: mpsc::Receiver<FieldReport>,
+    mut messages: mpsc::Receiver<Message>,
     out: Outputs,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
@@ -123,7 +140,26 @@ pub async fn run(
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            taken = reports.recv_many(&mut batch, BATCH_MAX) => if taken == 0 { return },
+            Some(report) = reports.recv() => {
+                batch.push(report);
+                while batch.len() < BATCH_MAX && let Ok(more) = reports.try_recv() {
+                    batch.push(more);
+                }
+            }
+            Some(message) = messages.recv() => {
+                // A place for the accounts is waited for; nobody but the hub takes it.
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    place = hub.out.prepaid.reserve() => if place.is_err() { return },
+                }
+                let observation = match message {
+                    Message::Report(report) => hub.take_in(report),
+                    Message::Receipt(receipt) => Observation::Receipt(receipt),
+                };
+                if hub.tell_alarms(observation, &stop).await == Told::Gone {
+                    return;
+                }
+            }
             _ = scan.tick() => {
                 let stale = hub.out.latest.expire(guanjia_field::now());
                 if !stale.is_empty() {

@@ -4,7 +4,7 @@
 //! anything. A lock is held for the copy of one row or one `Arc`, never across an await.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
 
 use guanjia_core::alarm::AlarmRecord;
@@ -168,6 +168,61 @@ pub struct Latest {
 pub struct LatestTable {
     table: RwLock<Table>,
     generation: watch::Sender<u64>,
+    lookers: RwLock<Vec<Weak<Marks>>>,
+}
+
+/// What has changed since one looker asked last. However fast readings come, a looker that asks seldom finds each point
+/// once.
+#[derive(Debug)]
+pub struct Changes(Arc<Marks>);
+
+#[derive(Debug)]
+struct Marks {
+    marked: Mutex<Marked>,
+    ring: Notify,
+}
+
+#[derive(Debug)]
+struct Marked {
+    /// One bit a point.
+    points: Vec<u64>,
+    devices: bool,
+}
+
+impl Changes {
+    /// Waits until something has changed that was not taken yet.
+    pub async fn changed(&self) {
+        self.0.ring.notified().await;
+    }
+
+    /// The points whose value or quality has changed, in order, and whether the health of any device has.
+    pub fn take(&self) -> (Vec<PointIx>, bool) {
+        let mut marked = self.0.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut points = Vec::new();
+        for (index, word) in marked.points.iter_mut().enumerate() {
+            let mut bits = std::mem::take(word);
+            while bits != 0 {
+                points.push(PointIx(index as u32 * 64 + bits.trailing_zeros()));
+                bits &= bits - 1;
+            }
+        }
+        (points, std::mem::take(&mut marked.devices))
+    }
+}
+
+impl Marks {
+    fn mark(&self, touched: &Touched) {
+        {
+            let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
+            for point in &touched.points {
+                if let Some(word) = marked.points.get_mut(point.0 as usize / 64) {
+                    *word |= 1 << (point.0 % 64);
+                }
+            }
+            marked.devices |= touched.health;
+        }
+        self.ring.notify_one();
+    }
 }
 
 #[derive(Debug)]
@@ -175,6 +230,16 @@ struct Table {
     rows: Vec<Latest>,
     devices: Vec<DeviceStatus>,
     ages: Vec<Age>,
+    touched: Touched,
+}
+
+/// What one change of the table was about.
+#[derive(Debug, Default)]
+struct Touched {
+    /// Another value, or another quality.
+    points: Vec<PointIx>,
+    /// Another health of a device.
+    health: bool,
 }
 
 /// What is needed to notice that values of a device have become too old.
@@ -217,12 +282,14 @@ impl LatestTable {
             rows: vec![row; site.points.len()],
             devices: vec![status; site.devices.len()],
             ages: site.devices.iter().map(age).collect(),
+            touched: Touched::default(),
         };
-        Self { table: RwLock::new(table), generation: watch::Sender::new(0) }
+        Self { table: RwLock::new(table), generation: watch::Sender::new(0), lookers: RwLock::new(Vec::new()) }
     }
 
     /// Takes in what one poll says about points of one device. A reading older than what is known is ignored.
     pub fn report(&self, device: DeviceIx, readings: &[Reading]) {
+        let touched;
         {
             let table = &mut *self.write();
             for reading in readings {
@@ -231,46 +298,65 @@ impl LatestTable {
             if let Some(at) = readings.iter().filter(|r| r.quality.is_good()).map(|r| r.at).max() {
                 table.set_device(device, None, at);
             }
+            touched = std::mem::take(&mut table.touched);
         }
-        self.changed();
+        self.changed(touched);
     }
 
     /// Takes in readings of whatever devices, and nothing about the devices themselves.
     #[cfg(test)]
     pub fn update(&self, readings: &[Reading]) {
+        let touched;
         {
             let table = &mut *self.write();
             for reading in readings {
                 let devices_up_to_it = table.ages.partition_point(|age| age.first <= reading.point.0 as usize);
                 table.take_in(DeviceIx(devices_up_to_it as u32 - 1), reading);
             }
+            touched = std::mem::take(&mut table.touched);
         }
-        self.changed();
+        self.changed(touched);
     }
 
     /// Takes in a device's health.
     pub fn set_device(&self, device: DeviceIx, silent: Option<BadReason>, at: Timestamp) {
-        self.write().set_device(device, silent, at);
-        self.changed();
+        let touched = {
+            let table = &mut *self.write();
+            table.set_device(device, silent, at);
+            std::mem::take(&mut table.touched)
+        };
+        self.changed(touched);
     }
 
     /// Turns stale what is good or suspect and older than its device allows; returns a reading for each.
     pub fn expire(&self, now: Timestamp) -> Vec<Reading> {
         let stale = self.write().expire(now);
         if !stale.is_empty() {
-            self.changed();
+            self.changed(Touched { points: stale.iter().map(|reading| reading.point).collect(), health: false });
         }
         stale
+    }
+
+    /// From now on, what changes.
+    pub fn changes(&self) -> Changes {
+        let words = self.read().rows.len().div_ceil(64);
+        let marked = Mutex::new(Marked { points: vec![0; words], devices: true });
+        let marks = Arc::new(Marks { marked, ring: Notify::new() });
+        let mut lookers = self.lookers.write().unwrap_or_else(PoisonError::into_inner);
+        lookers.retain(|looker| looker.strong_count() > 0);
+        lookers.push(Arc::downgrade(&marks));
+        Changes(marks)
+    }
+
+    /// The latest word of some points.
+    pub fn rows(&self, points: &[PointIx]) -> Vec<(PointIx, Latest)> {
+        let table = self.read();
+        points.iter().filter_map(|point| Some((*point, table.rows.get(point.0 as usize)?.clone()))).collect()
     }
 
     /// The latest word of one point.
     pub fn get(&self, point: PointIx) -> Option<Latest> {
         self.read().rows.get(point.0 as usize).cloned()
-    }
-
-    /// The latest word of every point, in order.
-    pub fn all(&self) -> Vec<Latest> {
-        self.read().rows.clone()
     }
 
     /// Looks at the latest word of `count` points from `first` on. Whoever brings readings waits meanwhile, so what is
@@ -303,8 +389,15 @@ impl LatestTable {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn changed(&self) {
+    fn changed(&self, touched: Touched) {
         self.generation.send_modify(|g| *g += 1);
+        if touched.points.is_empty() && !touched.health {
+            return;
+        }
+        let lookers = self.lookers.read().unwrap_or_else(PoisonError::into_inner);
+        for looker in lookers.iter().filter_map(Weak::upgrade) {
+            looker.mark(&touched);
+        }
     }
 }
 
@@ -313,6 +406,10 @@ impl Table {
         let Some(row) = self.rows.get_mut(reading.point.0 as usize) else { return };
         if row.value.as_ref().is_some_and(|(_, at)| reading.at < *at) {
             return;
+        }
+        let same = reading.value.is_none() || reading.value.as_ref() == row.value.as_ref().map(|(value, _)| value);
+        if row.quality != reading.quality || !same {
+            self.touched.points.push(reading.point);
         }
         if row.quality != reading.quality {
             row.quality = reading.quality;
@@ -332,6 +429,7 @@ impl Table {
         if status.silent != silent {
             status.silent = silent;
             status.since = at;
+            self.touched.health = true;
         }
         if silent.is_none() {
             status.last_success = Some(at);

@@ -3,10 +3,13 @@
 //! This file is the life of the process; everything it names lives in a module of its own.
 
 mod alarms;
+mod ask;
 mod cli;
 mod clock;
 mod config;
 mod demo;
+mod device_clock;
+mod explain;
 mod forward;
 mod http;
 mod hub;
@@ -17,10 +20,12 @@ mod mqtt;
 mod notify;
 mod pager;
 mod prepaid;
+mod receipt;
 mod run;
 mod site;
 mod tasks;
 mod tool;
+mod trace;
 mod wiring;
 
 use std::process::ExitCode;
@@ -58,9 +63,19 @@ fn main() -> ExitCode {
         Command::Read(options) => block_on(tool::read::run(options)),
         Command::Probe(options) => block_on(tool::probe::run(options)),
         Command::Scan(options) => block_on(tool::scan::run(options)),
+        Command::Listen(options) => block_on(tool::listen::run(options)),
+        Command::ExplainReading(options) => block_on(explain::run(options)),
+        Command::Capture(options) => block_on(trace::capture::run(options)),
+        Command::Replay(options) => trace::replay::run(&options).unwrap_or_else(failed),
         Command::Watch(options) => block_on(tool::watch::run(options)),
         Command::Write(options) => block_on(tool::write::run(options)),
     }
+}
+
+/// Says why a command failed.
+fn failed(error: anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }
 
 fn block_on(life: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
@@ -79,9 +94,6 @@ fn block_on(life: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match code {
         Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(error),
     }
 }

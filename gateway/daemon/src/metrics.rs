@@ -21,6 +21,7 @@
 //! A power cut costs the counters, which start from zero; Prometheus knows that as a reset.
 
 mod bus;
+mod mqtt;
 mod page;
 mod points;
 mod process;
@@ -39,6 +40,8 @@ use prometheus::{
 
 use crate::site::{ChannelKind, Site};
 
+pub use bus::protocol;
+pub use mqtt::{MqttIn, MqttOut};
 pub use page::{account_state, alarm_state, bus_of, definitions, render};
 pub use points::{export_of, metric_of, to_base};
 pub use raw::Points;
@@ -99,6 +102,7 @@ pub struct Metrics {
     reload_ok: IntGauge,
     write_errors: IntCounterVec,
     mqtt_connected: IntGaugeVec,
+    mqtt: mqtt::MqttCounters,
     /// In the order of [`SYSTEMS`]; every report counts here.
     ingested: [IntCounter; SYSTEMS.len()],
     ingest_dropped: IntCounterVec,
@@ -147,6 +151,7 @@ impl Metrics {
                 "1 while the broker has accepted the session, else 0.",
                 &["broker"],
             ),
+            mqtt: mqtt::MqttCounters::new(r),
             ingested: SYSTEMS.map(|system| ingest.with_label_values(&[system])),
             ingest_dropped: counters(
                 r,
@@ -305,6 +310,7 @@ impl Metrics {
         }
         for broker in &site.brokers {
             self.mqtt_connected.with_label_values(&[&*broker.name]);
+            self.mqtt.adopt(&broker.name);
         }
     }
 

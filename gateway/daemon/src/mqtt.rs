@@ -1,112 +1,133 @@
 //! MQTT: devices that talk by themselves, and what the gateway tells others.
 //!
-//! * One session is one client and one event loop, used once. On the first error both are dropped and a new pair is
-//!   made after a jittered delay; nothing is carried over inside the library, where it could be lost or replayed.
-//!   What must arrive is known here: subscriptions, and the retained topics of [`outgoing`].
+//! * One session is one client and one event loop, used once ([`connection`]). On the first error both are dropped and a
+//!   new pair is made after a jittered delay; nothing is carried over inside the library, where it could be lost or
+//!   replayed. What must arrive is known here: subscriptions, open messages ([`inbox`]), retained topics ([`outgoing`])
+//!   and the rows of the journal ([`events`]).
 //! * The event loop is polled by a task of its own that does nothing else. It may wait for this task; this task never
-//!   waits for it: publications go through a window of [`WINDOW`] unacknowledged messages with `try_publish`.
-//! * QoS 1 both ways, clean sessions, packets of at most [`PACKET_BYTES_OUT_MAX`] out. Incoming packets are allowed to
-//!   be larger than what is looked at, so that one retained monster is refused and counted instead of ending every
-//!   session that meets it; beyond [`PACKET_BYTES_IN_MAX`] the session does end.
+//!   waits for it: publications go through a window of [`WINDOW`] unacknowledged messages, without waiting.
+//! * In: QoS 1 with a session the broker keeps, under an id that never changes, so what is sent while the gateway is away
+//!   waits there. A message is acknowledged after it is stored, see [`inbox`]. The topics are subscribed to again in
+//!   every session, whether or not the broker says that it still knows them.
+//! * Out: QoS 1, packets of at most [`PACKET_BYTES_OUT_MAX`]. What changes is published at once, but the table is asked at
+//!   most every [`COALESCE`]: a point that changes faster is told as it stands then.
+//! * Incoming packets are allowed to be larger than what is looked at, so that one retained monster is refused and
+//!   counted instead of ending every session that meets it; beyond [`PACKET_BYTES_IN_MAX`] the session does end.
 //! * A broker that stops acknowledging for 20 seconds is left and connected to again.
-//! * Reports go into the lines' queue without waiting. Readings that find it full are dropped and counted; changes of
-//!   health are kept, the latest of each device, and offered again before anything newer of that device.
+//! * Reports are waited for: while the hub is behind, nothing more is taken from the connection, and the broker keeps it.
+//! * Nothing can be commanded by MQTT: no message of anybody moves a relay.
 //!
 //! ```text
-//!              CONNACK: subscribe, all retained topics due again
+//!              CONNACK: subscribe, all retained topics due again, rows read again from the last acknowledged
 //!  CONNECTING ───────────────────────────────────────────────► ONLINE ──► stop: "offline", DISCONNECT
 //!    ▲  │ refused, unreachable                                   │ any error, no PUBACK, AwaitAck
 //!    │  ▼                                                        ▼
 //!    └─ WAITING: all devices of the broker silent(line_down) ◄───┘
 //! ```
 //!
-//! What a power cut may cost: readings in flight. The broker publishes the last will; the next session sets every
-//! retained topic right.
+//! What a power cut may cost: readings that were not acknowledged, which the broker sends again, and those of QoS 0. The
+//! broker publishes the last will; the next session sets every retained topic right and goes on with the journal's rows.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use guanjia_core::reading::DeviceIx;
+use guanjia_core::reading::PointIx;
 use guanjia_field::FieldReport;
-use rumqttc::{AsyncClient, LastWill, MqttOptions, Publish, QoS};
-use tokio::sync::mpsc;
+use guanjia_store::Store;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::live::{AlarmBoard, Board, LatestTable};
-use crate::metrics::Metrics;
+use crate::hub;
+use crate::live::{AlarmBoard, Board, Changes, LatestTable};
+use crate::metrics::{Metrics, MqttIn, MqttOut};
 use crate::site::{Broker, Site};
 
+mod connection;
+mod events;
+mod homeassistant;
+mod inbox;
 mod intake;
 mod json;
+mod north;
 mod outgoing;
+mod payload;
 mod session;
+mod sparkplug;
 #[cfg(test)]
 mod tests;
 
-use intake::{Delivery, Intake};
-use outgoing::{Northbound, status_topic};
-use session::{Flight, Heard, Poller, Subscriptions};
+use connection::{Client, Heard, Message, SessionKind, Settings, Verdict};
+use inbox::{Admission, Inbox, Keeping};
+use intake::{Delivery, Intake, PAYLOAD_BYTES_MAX, Tally};
+use north::North;
+use session::{Flight, Subscriptions};
 
 /// Messages handed to the connection and not acknowledged.
 const WINDOW: usize = 32;
-/// Requests the connection holds: the window, a subscription and a disconnect.
-const REQUESTS_MAX: usize = WINDOW + 8;
-/// Events on their way from the connection to this task.
-const EVENTS_MAX: usize = 256;
+/// Messages of devices that are taken in and not acknowledged.
+const UNACKNOWLEDGED_MAX: usize = 512;
 /// The largest packet that is sent.
 const PACKET_BYTES_OUT_MAX: usize = 64 * 1024;
 /// The largest packet that is received; payloads above 64 KiB are refused without being looked at.
 const PACKET_BYTES_IN_MAX: usize = 1024 * 1024;
-/// PINGREQ period; a dead line is noticed after at most two of them.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// The delay after the first failure; doubles.
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 /// The longest delay.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// A session that lived this long starts the delays anew.
 const STABLE_AFTER: Duration = Duration::from_secs(30);
-/// How often values, devices and alarms are looked at for changes.
+/// How often overdue devices and acknowledgements are looked for.
 const LOOK_PERIOD: Duration = Duration::from_millis(500);
+/// How often changes are taken from the table at most.
+const COALESCE: Duration = Duration::from_millis(5);
 /// How long the farewell may take.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
+/// Reports that wait for the hub before no more messages are taken. One message or one lost session may exceed it.
+const WAITING_MAX: usize = 64;
+/// Topics nobody asked for that are unsubscribed from in one session.
+const STRANGERS_MAX: usize = 64;
+
+/// What a broker's task works with.
+#[derive(Clone)]
+pub struct Works {
+    /// The site.
+    pub site: Arc<Site>,
+    /// The journal.
+    pub store: Store,
+    /// The way into the hub.
+    pub messages: mpsc::Sender<hub::Message>,
+    /// What is published.
+    pub latest: Arc<LatestTable>,
+    /// As well. The board must have been loaded from the journal before: what is not on it is published as normal.
+    pub alarms: Arc<Board<AlarmBoard>>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+}
 
 /// Runs the connection to the site's broker of that index until `stop`: readings and health of the devices attached to
-/// it go into `reports`; what it is configured to publish is taken from `latest` and `alarms`. The board must
-/// have been loaded from the journal before: what is not on it is published as normal.
-pub async fn run(
-    site: Arc<Site>,
-    broker: usize,
-    reports: mpsc::Sender<FieldReport>,
-    latest: Arc<LatestTable>,
-    alarms: Arc<Board<AlarmBoard>>,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
-) {
-    match Bridge::new(site, broker, Views { latest, alarms }, reports, metrics) {
-        Some(bridge) => bridge.run(stop).await,
+/// it go to the hub; what it is configured to publish is taken from the table, the board and the journal.
+pub async fn run(works: Works, broker: usize, stop: CancellationToken) {
+    match works.site.brokers.get(broker).cloned() {
+        Some(config) => Bridge::new(works, broker, config).await.run(stop).await,
         None => error!(broker, "no such broker in the site, its devices stay unread"),
     }
 }
 
-/// What is published.
-struct Views {
-    latest: Arc<LatestTable>,
-    alarms: Arc<Board<AlarmBoard>>,
-}
-
 struct Bridge {
-    site: Arc<Site>,
+    works: Works,
     config: Broker,
     intake: Intake,
-    north: Option<Northbound>,
-    reports: Reports,
-    views: Views,
-    /// The alarm board as it was last taken over.
-    board: Option<Arc<AlarmBoard>>,
-    metrics: Arc<Metrics>,
+    inbox: Inbox,
+    north: North,
+    changes: Changes,
+    hub: Hub,
+    /// Announces that alarms have changed.
+    alarms: watch::Receiver<Arc<AlarmBoard>>,
+    /// Until when the table is left alone.
+    next_look: Instant,
 }
 
 /// How a session ended.
@@ -116,264 +137,381 @@ enum End {
     Stopped,
 }
 
+/// One connection at work.
+struct Session {
+    client: Client,
+    flight: Flight,
+    subscriptions: Subscriptions,
+    state: State,
+    /// Topics that were unsubscribed from.
+    strangers: HashSet<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Connecting,
+    Online,
+}
+
 impl Bridge {
-    fn new(
-        site: Arc<Site>,
-        broker: usize,
-        views: Views,
-        reports: mpsc::Sender<FieldReport>,
-        metrics: Arc<Metrics>,
-    ) -> Option<Self> {
-        let config = site.brokers.get(broker)?.clone();
-        let north = config.publish.as_ref().map(|p| Northbound::new(Arc::clone(&site), p, PACKET_BYTES_OUT_MAX));
-        Some(Self {
-            intake: Intake::new(Arc::clone(&site), broker),
+    async fn new(works: Works, broker: usize, config: Broker) -> Self {
+        let now = guanjia_field::now();
+        let name = Arc::clone(&config.name);
+        let north = North::new(&works.site, &config, &works.store, now).await;
+        let mut bridge = Self {
+            intake: Intake::new(Arc::clone(&works.site), broker),
+            inbox: Inbox::new(works.store.clone(), name, Arc::clone(&works.metrics)),
             north,
-            reports: Reports { queue: reports, kept: VecDeque::new() },
-            site,
+            changes: works.latest.changes(),
+            hub: Hub { queue: works.messages.clone(), waiting: VecDeque::new() },
+            alarms: works.alarms.watch(),
+            next_look: Instant::now(),
+            works,
             config,
-            views,
-            board: None,
-            metrics,
-        })
+        };
+        bridge.resume().await;
+        bridge
+    }
+
+    /// Looks again at the last message of each topic that was acknowledged.
+    async fn resume(&mut self) {
+        let name = &self.config.name;
+        let kept = match self.works.store.kept_messages(name).await {
+            Ok(kept) => kept,
+            Err(failure) => {
+                error!(broker = %name, %failure, "the journal does not tell the last messages; devices have to speak first");
+                return;
+            }
+        };
+        self.inbox.resume(&kept);
+        let now = guanjia_field::now();
+        for message in kept {
+            if !self.intake.knows(&message.topic) {
+                if let Err(failure) = self.works.store.forget_message(&self.config.name, &message.topic).await {
+                    debug!(%failure, topic = message.topic, "a message nobody listens to stays in the journal");
+                }
+                continue;
+            }
+            let delivery = Delivery::Kept { received: message.at.min(now) };
+            let (reports, _) = self.intake.message(&message.topic, &message.payload, delivery, now);
+            self.hub.send_all(reports);
+        }
     }
 
     async fn run(mut self, stop: CancellationToken) {
         let mut backoff = BACKOFF_FIRST;
-        self.metrics.mqtt_connected(&self.config.name, false);
+        self.works.metrics.mqtt_connected(&self.config.name, false);
         loop {
             let begin = Instant::now();
             let end = self.session(&stop).await;
-            self.metrics.mqtt_connected(&self.config.name, false);
+            self.works.metrics.mqtt_connected(&self.config.name, false);
             if end == End::Stopped {
                 return;
             }
+            self.inbox.lost();
+            self.north.lost();
             let lost = self.intake.lost(guanjia_field::now());
-            self.deliver(lost);
+            self.hub.send_all(lost);
             if begin.elapsed() >= STABLE_AFTER {
                 backoff = BACKOFF_FIRST;
             }
-            let wake = Instant::now() + backoff.mul_f64(0.75 + 0.5 * fastrand::f64());
-            while Instant::now() < wake {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep_until(wake.min(Instant::now() + LOOK_PERIOD)) => self.reports.offer_kept(),
-                }
+            if self.wait(backoff.mul_f64(0.75 + 0.5 * fastrand::f64()), &stop).await == End::Stopped {
+                return;
             }
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
     }
 
+    /// Waits between two sessions; what the hub is owed goes on its way meanwhile.
+    async fn wait(&mut self, pause: Duration, stop: &CancellationToken) -> End {
+        let wake = Instant::now() + pause;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return End::Stopped,
+                () = tokio::time::sleep_until(wake) => return End::Failed,
+                sent = self.hub.send_next(), if self.hub.is_behind() => if sent.is_err() { return End::Stopped },
+                Some(number) = self.inbox.stored() => self.inbox.settle(number),
+            }
+        }
+    }
+
     /// One session, from the first byte to the first error.
     async fn session(&mut self, stop: &CancellationToken) -> End {
-        let (client, event_loop) = AsyncClient::new(self.options(), REQUESTS_MAX);
-        let (events_in, mut events) = mpsc::channel(EVENTS_MAX);
-        let _poller = Poller::start(event_loop, events_in);
-        let mut flight = Flight::default();
-        let mut subscriptions = Subscriptions::new(self.intake.topics());
+        let will = self.north.will(guanjia_field::now());
+        let mut topics = self.intake.topics();
+        let session = if topics.is_empty() { SessionKind::Clean } else { SessionKind::Kept };
+        topics.extend(self.north.topics());
+        let id = format!("guanjia-{}-{}", self.works.site.id, self.config.name);
+        let (client, _poller, mut events) = connection::open(Settings { id, broker: &self.config, session, will });
+        let mut session = Session {
+            client,
+            flight: Flight::default(),
+            subscriptions: Subscriptions::new(topics),
+            state: State::Connecting,
+            strangers: HashSet::new(),
+        };
         let mut look = tokio::time::interval(LOOK_PERIOD);
-        let mut online = false;
         loop {
+            let online = session.state == State::Online;
+            let takes_more = self.hub.waiting.len() < WAITING_MAX && self.inbox.has_room();
             tokio::select! {
                 () = stop.cancelled() => {
                     if online {
-                        self.farewell(&client, &mut events, &mut flight).await;
+                        self.farewell(session, &mut events).await;
                     }
                     return End::Stopped;
                 }
-                event = events.recv() => match event {
-                    Some(Heard::Connected) => {
-                        online = true;
-                        self.connected();
-                    }
-                    Some(Heard::Message(publish)) => self.message(&publish),
-                    Some(Heard::Subscribed(codes)) => {
-                        for topic in subscriptions.acknowledged(&codes) {
-                            error!(broker = %self.config.name, topic, "the broker refuses a subscription, allow it there");
-                            let refused = self.intake.refused(&topic, guanjia_field::now());
-                            self.deliver(refused);
-                        }
-                    }
-                    Some(Heard::Handed(packet_id)) => flight.handed(packet_id),
-                    Some(Heard::Acknowledged(packet_id)) => {
-                        if let (Some(token), Some(north)) = (flight.acknowledged(packet_id), &mut self.north) {
-                            north.acknowledged(token);
-                        }
-                    }
+                heard = events.recv(), if takes_more => match heard {
                     Some(Heard::Failed(why)) => {
                         warn!(broker = %self.config.name, why, "no session with the broker");
                         return End::Failed;
                     }
+                    Some(heard) => self.hear(heard, &mut session),
                     None => return End::Failed,
                 },
+                sent = self.hub.send_next(), if self.hub.is_behind() => if sent.is_err() { return End::Failed },
+                Some(number) = self.inbox.stored() => self.inbox.settle(number),
+                () = self.north.event(), if online => {}
+                Ok(()) = self.alarms.changed(), if online && self.north.publishes() => self.take_board(),
+                () = changed(&self.changes, self.next_look), if online && self.north.publishes() => self.take_changes(),
                 _ = look.tick() => {
-                    self.reports.offer_kept();
                     if online {
                         self.look();
                     }
-                    if flight.overdue() || subscriptions.overdue() {
+                    self.north.note().await;
+                    let owed = session.flight.len().max(self.north.owed());
+                    self.works.metrics.mqtt_open(&self.config.name, self.inbox.open(), owed);
+                    if session.flight.overdue() || session.subscriptions.overdue() {
                         warn!(broker = %self.config.name, "the broker does not acknowledge, the session is ended");
                         return End::Failed;
                     }
                 }
             }
-            if online {
-                subscriptions.send_next(&client);
-                self.publish_due(&client, &mut flight);
+            if session.state == State::Online {
+                let acknowledged = self.inbox.acknowledge(&session.client);
+                self.works.metrics.mqtt_in(&self.config.name, MqttIn::Acknowledged, acknowledged);
+                session.subscriptions.send_next(&session.client);
+                self.publish_due(&mut session);
             }
         }
     }
 
-    fn options(&self) -> MqttOptions {
-        let id = format!("guanjia-{}-{}", self.site.id, self.config.name);
-        let mut options = MqttOptions::new(id, self.config.host.clone(), self.config.port);
-        options
-            .set_clean_session(true)
-            .set_keep_alive(KEEP_ALIVE)
-            .set_max_packet_size(PACKET_BYTES_IN_MAX, PACKET_BYTES_OUT_MAX)
-            .set_inflight(100);
-        if let Some((user, password)) = &self.config.login {
-            options.set_credentials(user.clone(), password.expose().to_owned());
+    fn hear(&mut self, heard: Heard, session: &mut Session) {
+        match heard {
+            Heard::Connected { resumed } => {
+                session.state = State::Online;
+                self.connected(resumed);
+            }
+            Heard::Message(message) => self.message(&message, session),
+            Heard::Subscribed(answers) => {
+                for topic in session.subscriptions.acknowledged(&answers) {
+                    error!(broker = %self.config.name, topic, "the broker refuses a subscription, allow it there");
+                    let refused = self.intake.refused(&topic, guanjia_field::now());
+                    self.hub.send_all(refused);
+                }
+            }
+            Heard::Handed(packet_id) => {
+                if let Some(token) = session.flight.handed(packet_id) {
+                    self.north.acknowledged(token);
+                }
+            }
+            Heard::Acknowledged(packet_id, verdict) => {
+                let Some(token) = session.flight.acknowledged(packet_id) else { return };
+                let outcome = match verdict {
+                    Verdict::Taken => MqttOut::Acknowledged,
+                    // It will refuse the same again, so it is not asked again; the log and the counter say so.
+                    Verdict::Refused => {
+                        error!(broker = %self.config.name, ?token, "the broker refuses a message, allow it there");
+                        MqttOut::Refused
+                    }
+                };
+                self.works.metrics.mqtt_out(&self.config.name, outcome, 1);
+                self.north.acknowledged(token);
+            }
+            // The session's own loop ends by it.
+            Heard::Failed(_) => {}
         }
-        if let Some(prefix) = &self.config.publish {
-            let topic = status_topic(prefix, &self.site.id);
-            options.set_last_will(LastWill::new(topic, "offline", QoS::AtLeastOnce, true));
-        }
-        options
     }
 
-    fn connected(&mut self) {
-        info!(broker = %self.config.name, "session with the broker");
-        self.metrics.mqtt_connected(&self.config.name, true);
-        self.intake.connected(guanjia_field::now());
-        if let Some(north) = &mut self.north {
-            north.connected();
-            north.status("online");
+    fn connected(&mut self, resumed: bool) {
+        info!(broker = %self.config.name, resumed, "session with the broker");
+        self.works.metrics.mqtt_connected(&self.config.name, true);
+        self.works.metrics.mqtt_session(&self.config.name, resumed);
+        let now = guanjia_field::now();
+        if !resumed {
+            self.inbox.forgotten();
         }
-        self.look();
+        self.intake.connected(now);
+        self.tell_everything();
     }
 
-    fn message(&mut self, publish: &Publish) {
-        let delivery = if publish.retain { Delivery::Retained } else { Delivery::Live };
-        let (reports, tally) = self.intake.message(&publish.topic, &publish.payload, delivery, guanjia_field::now());
-        let counts = [
-            ("undecodable", tally.undecodable),
-            ("oversized", tally.oversized),
-            ("unknown_topic", tally.unknown_topic),
-        ];
-        for (reason, n) in counts.into_iter().filter(|(_, n)| *n > 0) {
-            self.metrics.ingest_dropped(reason, n);
+    /// Everything is to be said anew: the broker may have forgotten it, and nothing that was under way counts.
+    fn tell_everything(&mut self) {
+        if !self.north.publishes() {
+            return;
         }
-        self.deliver(reports);
+        let now = guanjia_field::now();
+        self.north.connected(now);
+        let all: Vec<PointIx> = (0..self.works.site.points.len() as u32).map(PointIx).collect();
+        self.take_rows(&all);
+        self.take_board();
+        self.north.devices(&self.works.latest.devices(), now);
     }
 
-    fn deliver(&mut self, reports: Vec<FieldReport>) {
-        for report in reports {
-            let dropped = self.reports.send(report);
-            if dropped > 0 {
-                self.metrics.ingest_dropped("queue_full", dropped);
+    fn message(&mut self, message: &Message, session: &mut Session) {
+        let (name, metrics) = (&self.config.name, &self.works.metrics);
+        metrics.mqtt_in(name, MqttIn::Received, 1);
+        let now = guanjia_field::now();
+        let fits = message.payload.len() <= PAYLOAD_BYTES_MAX;
+        // What is retained the broker has kept already, and nobody knows how old it is.
+        let keeping = if fits && !message.retain { self.intake.keeping(&message.topic) } else { Keeping::Nowhere };
+        let receipt = match self.inbox.admit(message, keeping, now) {
+            Admission::Known => {
+                metrics.mqtt_in(name, MqttIn::Repeated, 1);
+                return;
+            }
+            Admission::New(receipt) => Some(receipt),
+            Admission::Unpromised => None,
+        };
+        if self.intake.knows(&message.topic) {
+            let delivery = if message.retain { Delivery::Retained } else { Delivery::Live };
+            let (reports, tally) = self.intake.message(&message.topic, &message.payload, delivery, now);
+            count(metrics, name, &tally);
+            self.hub.send_all(reports);
+        } else if !self.north.message(&message.topic, &message.payload) {
+            // A kept session still brings what an earlier configuration asked for.
+            metrics.ingest_dropped("unknown_topic", 1);
+            metrics.mqtt_in(name, MqttIn::Refused, 1);
+            let new = session.strangers.len() < STRANGERS_MAX && session.strangers.insert(message.topic.clone());
+            if new && let Err(failure) = session.client.unsubscribe(&message.topic) {
+                debug!(broker = %name, topic = message.topic, %failure, "cannot unsubscribe now");
             }
         }
+        if let Some(receipt) = receipt {
+            self.hub.waiting.push_back(hub::Message::Receipt(receipt));
+        }
     }
 
-    /// Looks at what may have changed: silent devices, values, alarms.
+    /// Looks at what no change announces: devices that have fallen silent, values that were not told for long.
     fn look(&mut self) {
         let now = guanjia_field::now();
         let overdue = self.intake.overdue(now);
-        self.deliver(overdue);
-        let Some(north) = &mut self.north else { return };
-        let board = self.views.alarms.get();
-        if !self.board.as_ref().is_some_and(|known| Arc::ptr_eq(known, &board)) {
-            north.alarms(&board);
-            self.board = Some(board);
+        self.hub.send_all(overdue);
+        if !self.north.publishes() {
+            return;
         }
-        north.devices(&self.views.latest.devices());
-        let replaced = north.readings(&self.views.latest.all(), now);
+        if self.north.wants_rebirth(now) {
+            info!(broker = %self.config.name, "a host asks for everything anew");
+            self.tell_everything();
+        }
+        let unmentioned = self.north.unmentioned(now);
+        self.take_rows(&unmentioned);
+    }
+
+    fn take_board(&mut self) {
+        let board = Arc::clone(&self.alarms.borrow_and_update());
+        self.north.alarms(&board);
+    }
+
+    fn take_changes(&mut self) {
+        self.next_look = Instant::now() + COALESCE;
+        let (points, devices) = self.changes.take();
+        if devices {
+            self.north.devices(&self.works.latest.devices(), guanjia_field::now());
+        }
+        self.take_rows(&points);
+    }
+
+    fn take_rows(&mut self, points: &[PointIx]) {
+        if points.is_empty() {
+            return;
+        }
+        let replaced = self.north.readings(&self.works.latest.rows(points), guanjia_field::now());
         if replaced > 0 {
             debug!(broker = %self.config.name, replaced, "readings replaced by newer ones before they were published");
-            self.metrics.ingest_dropped("publish_replaced", replaced);
+            self.works.metrics.ingest_dropped("publish_replaced", replaced);
+            self.works.metrics.mqtt_out(&self.config.name, MqttOut::Replaced, replaced);
         }
     }
 
-    fn publish_due(&mut self, client: &AsyncClient, flight: &mut Flight) {
-        let Some(north) = &mut self.north else { return };
-        while flight.len() < WINDOW {
-            let Some(message) = north.next() else { return };
-            let handed = client.try_publish(message.topic, QoS::AtLeastOnce, message.retain, message.payload);
-            if let Err(failure) = handed {
+    fn publish_due(&mut self, session: &mut Session) {
+        let now = guanjia_field::now();
+        while session.flight.len() < WINDOW {
+            let Some(message) = self.north.next(now) else { return };
+            let token = message.token;
+            if let Err(failure) = session.client.publish(message) {
                 // The window is smaller than the connection's queue, so the connection is gone; its end is on its way.
                 debug!(%failure, "message not handed over");
                 return;
             }
-            flight.submitted(message.token);
+            self.works.metrics.mqtt_out(&self.config.name, MqttOut::Sent, 1);
+            session.flight.submitted(token);
         }
     }
 
     /// Says goodbye, so that "offline" is known at once and not by the last will.
-    async fn farewell(&mut self, client: &AsyncClient, events: &mut mpsc::Receiver<Heard>, flight: &mut Flight) {
-        if let Some(north) = &mut self.north {
-            north.status("offline");
-        }
+    async fn farewell(&mut self, mut session: Session, events: &mut mpsc::Receiver<Heard>) {
+        self.north.farewell(guanjia_field::now());
         let deadline = Instant::now() + FAREWELL_MAX;
-        self.publish_due(client, flight);
-        while self.north.as_ref().is_some_and(|north| !north.settled()) {
+        self.publish_due(&mut session);
+        while !self.north.settled() || session.flight.len() > 0 {
             match tokio::time::timeout_at(deadline, events.recv()).await {
-                Ok(Some(Heard::Handed(packet_id))) => flight.handed(packet_id),
-                Ok(Some(Heard::Acknowledged(packet_id))) => {
-                    if let (Some(token), Some(north)) = (flight.acknowledged(packet_id), &mut self.north) {
-                        north.acknowledged(token);
-                    }
-                }
+                // Devices' messages are no longer taken in; they stay unacknowledged, and the broker keeps them.
+                Ok(Some(Heard::Message(_))) => {}
                 Ok(Some(Heard::Failed(_)) | None) | Err(_) => break,
-                Ok(Some(_)) => {}
+                Ok(Some(heard)) => self.hear(heard, &mut session),
             }
-            self.publish_due(client, flight);
+            self.publish_due(&mut session);
         }
-        if client.try_disconnect().is_ok() {
+        self.north.note().await;
+        if session.client.disconnect().is_ok() {
             // The connection ends its events once the packet is out.
             while tokio::time::timeout_at(deadline, events.recv()).await.is_ok_and(|event| event.is_some()) {}
         }
     }
 }
 
-/// The way into the hub.
-struct Reports {
-    queue: mpsc::Sender<FieldReport>,
-    /// Changes of health that found the queue full; at most one per device.
-    kept: VecDeque<FieldReport>,
+/// Waits for a change in the table, but lets it rest until `not_before`.
+async fn changed(changes: &Changes, not_before: Instant) {
+    tokio::time::sleep_until(not_before).await;
+    changes.changed().await;
 }
 
-impl Reports {
-    /// Offers a report; returns how many readings were dropped.
-    fn send(&mut self, report: FieldReport) -> u64 {
-        self.offer_kept();
-        match report {
-            FieldReport::Health { device, .. } => {
-                self.kept.retain(|kept| device_of(kept) != device);
-                self.kept.push_back(report);
-                self.offer_kept();
-                0
-            }
-            FieldReport::Readings { device, ref readings } => {
-                let count = readings.len() as u64;
-                let overtakes = self.kept.iter().any(|kept| device_of(kept) == device);
-                if overtakes || self.queue.try_send(report).is_err() { count } else { 0 }
-            }
-        }
+fn count(metrics: &Metrics, broker: &str, tally: &Tally) {
+    let counts = [("undecodable", tally.undecodable), ("oversized", tally.oversized)];
+    for (reason, n) in counts.into_iter().filter(|(_, n)| *n > 0) {
+        metrics.ingest_dropped(reason, n);
+        metrics.mqtt_in(broker, MqttIn::Refused, 1);
     }
-
-    fn offer_kept(&mut self) {
-        while let Some(report) = self.kept.front() {
-            if self.queue.try_send(report.clone()).is_err() {
-                return;
-            }
-            self.kept.pop_front();
-        }
+    if tally.repeated > 0 {
+        metrics.mqtt_in(broker, MqttIn::Repeated, tally.repeated);
     }
 }
 
-fn device_of(report: &FieldReport) -> DeviceIx {
-    match report {
-        FieldReport::Readings { device, .. } | FieldReport::Health { device, .. } => *device,
+/// The way into the hub, in order. It is waited for, but not by standing still.
+struct Hub {
+    queue: mpsc::Sender<hub::Message>,
+    waiting: VecDeque<hub::Message>,
+}
+
+/// The hub is gone.
+struct Gone;
+
+impl Hub {
+    fn send_all(&mut self, reports: Vec<FieldReport>) {
+        self.waiting.extend(reports.into_iter().map(hub::Message::Report));
+    }
+
+    fn is_behind(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Hands over what waits longest, when there is a place for it.
+    async fn send_next(&mut self) -> Result<(), Gone> {
+        let place = self.queue.reserve().await.map_err(|_| Gone)?;
+        if let Some(message) = self.waiting.pop_front() {
+            place.send(message);
+        }
+        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! list of errors; nothing else in the program reads configuration. Every name has become an index or an `Arc`, so
 //! a dangling reference cannot reach the code that runs. A `Site` never changes; a reload makes a new one.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,6 +67,8 @@ pub struct Site {
     pub billing: Billing,
     /// Every bus, each with the devices on it by index.
     pub lines: Vec<LineConfig>,
+    /// The lines that another master owns, as indexes into `lines`: they are only listened to.
+    pub passive: BTreeSet<usize>,
     /// Every port that modems connect to; their lines are among [`Site::lines`].
     pub entrances: Vec<EntranceConfig>,
     /// Every MQTT broker.
@@ -168,8 +171,40 @@ pub struct Broker {
     pub port: u16,
     /// User name and password.
     pub login: Option<(String, Secret)>,
-    /// The prefix under which readings, availability and alarms are published; `None`: nothing is.
-    pub publish: Option<String>,
+    /// Which protocol it is spoken to in.
+    pub version: MqttVersion,
+    /// How the connection is protected; `None`: not at all.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// What is published there; `None`: nothing is.
+    pub publish: Option<Publish>,
+}
+
+/// A version of MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MqttVersion {
+    /// 3.1.1, which every broker has.
+    V311,
+    /// 5.
+    V5,
+}
+
+/// What is published at a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Publish {
+    /// Topics of this project's own, one a point.
+    Topics {
+        /// How they begin.
+        prefix: String,
+        /// Home Assistant's discovery prefix, if it shall find the devices by itself.
+        home_assistant: Option<String>,
+    },
+    /// Sparkplug B.
+    Sparkplug {
+        /// The group id.
+        group: String,
+        /// The edge node id.
+        node: String,
+    },
 }
 
 /// How a device is reached.
@@ -351,6 +386,11 @@ pub struct LoadPoint {
 }
 
 impl Site {
+    /// Whether another master owns the line at this index of [`Site::lines`].
+    pub fn is_passive(&self, line: usize) -> bool {
+        self.passive.contains(&line)
+    }
+
     /// The definition of a point in its profile.
     pub fn point_def(&self, point: PointIx) -> &PointDef {
         let point = &self.points[point.0 as usize];

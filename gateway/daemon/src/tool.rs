@@ -4,6 +4,7 @@
 //!   decode                    words and a display ──► core::guess
 //!   read  probe  scan  watch  a line (--link, or --site and --line) ──► field::session ──► the device
 //!   write                     the same line ──► field::line, which proves what it wrote
+//!   listen                    a line of another master ──► field::passive; nothing is sent
 //!   watch --api               a running gateway ──► its API
 //! ```
 //!
@@ -18,6 +19,7 @@
 
 pub mod decode;
 mod identify;
+pub mod listen;
 pub mod probe;
 pub mod read;
 pub mod scan;

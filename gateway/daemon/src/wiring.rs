@@ -2,7 +2,8 @@
 //!
 //! | channel | carries | bound | when it is full |
 //! |---|---|---|---|
-//! | reports | lines and MQTT to hub | [`hub::REPORTS_MAX`] | the sender drops the report and counts it |
+//! | reports | lines to hub | [`hub::REPORTS_MAX`] | the sender drops the report and counts it |
+//! | messages | MQTT to hub | [`hub::MESSAGES_MAX`] | the broker's task takes no more; the broker keeps the rest |
 //! | alarms | hub to alarms | [`hub::OBSERVATIONS_MAX`] | the hub waits |
 //! | prepaid | hub to prepaid | [`hub::OBSERVATIONS_MAX`] | the hub drops and counts; registers are cumulative |
 //! | desk | people to alarms | [`DESK_MAX`] | the request is refused (503) |
@@ -86,6 +87,7 @@ impl Generation {
         let (mut intake, mut deciders, mut carriers) = (Stage::default(), Stage::default(), Stage::default());
 
         let (reports_in, reports) = mpsc::channel(hub::REPORTS_MAX);
+        let (messages_in, messages) = mpsc::channel(hub::MESSAGES_MAX);
         let (alarms_in, alarms_out) = mpsc::channel(hub::OBSERVATIONS_MAX);
         let (prepaid_in, prepaid_out) = mpsc::channel(hub::OBSERVATIONS_MAX);
         let (desk, commands) = mpsc::channel(DESK_MAX);
@@ -116,9 +118,8 @@ impl Generation {
         deciders.tasks.spawn("prepaid", prepaid::run(works, accounts, breaker, prepaid_out, deciders.stop.clone()));
 
         let outputs = hub::Outputs { latest: Arc::clone(&latest), alarms: alarms_in, prepaid: prepaid_in };
-        intake
-            .tasks
-            .spawn("hub", hub::run(Arc::clone(&site), reports, outputs, Arc::clone(&metrics), intake.stop.clone()));
+        let (hub_site, hub_metrics, stop) = (Arc::clone(&site), Arc::clone(&metrics), intake.stop.clone());
+        intake.tasks.spawn("hub", hub::run(hub_site, reports, messages, outputs, hub_metrics, stop));
 
         let live = Arc::new(Live {
             site: Arc::clone(&site),
@@ -133,19 +134,17 @@ impl Generation {
             ready,
             public_url: public_url.clone(),
         });
-        for index in 0..site.brokers.len() {
-            intake.tasks.spawn(
-                format!("mqtt {}", site.brokers[index].name),
-                mqtt::run(
-                    Arc::clone(&site),
-                    index,
-                    reports_in.clone(),
-                    Arc::clone(&live.latest),
-                    Arc::clone(&live.alarms),
-                    Arc::clone(&metrics),
-                    intake.stop.clone(),
-                ),
-            );
+        let works = mqtt::Works {
+            site: Arc::clone(&site),
+            store: store.clone(),
+            messages: messages_in,
+            latest: Arc::clone(&live.latest),
+            alarms: Arc::clone(&live.alarms),
+            metrics: Arc::clone(&metrics),
+        };
+        for (index, broker) in site.brokers.iter().enumerate() {
+            let name = format!("mqtt {}", broker.name);
+            intake.tasks.spawn(name, mqtt::run(works.clone(), index, intake.stop.clone()));
         }
         let (channels, stop) = (site.channels.clone(), carriers.stop.clone());
         carriers
@@ -196,12 +195,13 @@ fn start_lines(
         entrances.push(handle);
     }
     let mut handles = Vec::with_capacity(lines.len());
-    for (config, devices) in lines {
+    for (index, (config, devices)) in lines.into_iter().enumerate() {
         let seat = entrances.iter().find_map(|entrance| entrance.seat(&config.name));
         let (config, reports, stop) = (config.clone(), reports.clone(), intake.stop.clone());
         let name = format!("line {}", config.name);
         let (handle, task) = match seat {
             Some(seat) => guanjia_field::start_dial_in_line(config, seat, devices, reports, stop),
+            None if site.is_passive(index) => guanjia_field::listen_line(config, devices, reports, stop),
             None => guanjia_field::start_line(config, devices, reports, stop),
         };
         intake.tasks.adopt(name, task);

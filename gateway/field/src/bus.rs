@@ -16,19 +16,25 @@
 //! * Before the first byte of a request everything that lies on the line is thrown away and counted.
 //! * After a failure the socket is replaced (a serial port is not: it is the same wire) and an RTU line is listened to
 //!   for `linger` before anything else is asked. A serial server may send the late answer into the new socket.
-//! * Exactly the expected number of bytes is read, and checked: unit, function, byte count, check sum, echo, and over
-//!   TCP the transaction number and the header's length.
+//! * The expected answer is read, and checked: unit, function, byte count, check sum, echo, and over TCP the transaction
+//!   number and the header's length. What follows it is thrown away and counted.
+//! * A silence lasts as long as it must and no longer ([`Precise`]): no shorter than t3.5 and what the device's profile
+//!   asks for, at every speed.
+//! * Nothing is broadcast: unit 0 is asked on Modbus TCP only, where it is an address like any other, and whatever is
+//!   written is read back, which nobody would answer.
 //! * [`Unsettled`] remembers, per unit, the questions whose answers may still be under way. A unit answers in order, so
 //!   a question is only sent if none of those answers could be taken for its own; otherwise something else is asked
 //!   first, and its answer proves that the old ones are past.
+//! * Over Modbus TCP several questions can be under way at once ([`window`]); the rules for that are there.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use guanjia_core::profile::UnitEcho;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
-use crate::frame::{FRAME_MAX, Form, Framing, Reply, Request, Verdict, encode, form_of, judge};
+use crate::frame::{FRAME_MAX, Form, Framing, MBAP_HEADER, Reply, Request, Verdict, encode, form_of, judge};
 use crate::link::{Dial, LinkError, Stream};
 use crate::plan::Pace;
 use crate::stats::{Discard, LineStats, nanos};
@@ -66,6 +72,16 @@ pub(crate) struct Ask<'a> {
     pub response_max: Duration,
     /// Silence the device wants after its answer.
     pub silence_min: Duration,
+    pub unit_echo: UnitEcho,
+}
+
+/// The unit an answer must bear: the one that was asked, or on Modbus TCP none where the device is known for that. The
+/// transaction number has the last word.
+fn unit_of(framing: Framing, unit: u8, echo: UnitEcho, bytes: &[u8]) -> u8 {
+    match (framing, echo, bytes.get(MBAP_HEADER - 1)) {
+        (Framing::Mbap, UnitEcho::AskedOrNone, Some(none @ (0 | 255))) => *none,
+        _ => unit,
+    }
 }
 
 /// How many bytes to ask for while an answer is not whole: all of a good one at first. What follows a shorter one is
@@ -361,7 +377,8 @@ impl Bus {
         }
         let (mut skipped, mut patience) = (0, deadline);
         loop {
-            let total = match judge(self.timing.framing, self.tid, ask.unit, ask.request, &buffer[..*filled]) {
+            let unit = unit_of(self.timing.framing, ask.unit, ask.unit_echo, &buffer[..*filled]);
+            let total = match judge(self.timing.framing, self.tid, unit, ask.request, &buffer[..*filled]) {
                 Verdict::Reply(reply) => {
                     self.keep_only(ask.request.frame_len(self.timing.framing, &reply), buffer, filled);
                     return Ok(reply);

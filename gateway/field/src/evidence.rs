@@ -44,8 +44,8 @@ const SCRAP_BYTES_MAX: usize = crate::frame::FRAME_MAX;
 /// Bytes nobody asked for that follow each other this closely are kept as one piece.
 const SCRAP_APART_MAX: Duration = Duration::from_millis(50);
 
-/// The longest read request: header, unit, function, address, count.
-const READ_REQUEST_MAX: usize = 12;
+/// The longest read request: of Modbus ASCII, a colon, six bytes and their check sum as two characters each, a line end.
+const READ_REQUEST_MAX: usize = 17;
 
 /// One answered request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,52 @@ pub struct Proof {
     pub took: Duration,
     /// Which attempt it was: 1 if the first one was answered.
     pub attempt: u32,
+}
+
+impl Proof {
+    /// What the answer carries: the bytes after unit, function and byte count, without the envelope. `None` for a frame
+    /// that is none; the line accepts no such frame.
+    pub fn data(&self) -> Option<Vec<u8>> {
+        let pdu = match self.received.as_slice() {
+            text @ [b':', ..] => {
+                let bytes = ascii_bytes(text)?;
+                bytes.get(1..bytes.len().checked_sub(1)?)?.to_vec()
+            }
+            frame if self.is_tcp() => frame.get(7..)?.to_vec(),
+            frame => frame.get(1..frame.len().checked_sub(2)?)?.to_vec(),
+        };
+        let length = usize::from(*pdu.get(1)?);
+        pdu.get(2..2 + length).map(<[u8]>::to_vec)
+    }
+
+    /// Whether the frames are those of Modbus TCP: a read request is 8 bytes long over RTU and 12 with that header.
+    fn is_tcp(&self) -> bool {
+        self.sent.len() == 12 && self.sent.get(2..4) == Some(&[0, 0])
+    }
+}
+
+/// The bytes of a Modbus ASCII frame, check sum included.
+pub(crate) fn ascii_bytes(text: &[u8]) -> Option<Vec<u8>> {
+    let digits = text.strip_prefix(b":")?.strip_suffix(b"\r\n")?;
+    let digit = |c: &u8| char::from(*c).to_digit(16).map(|d| d as u8);
+    let byte = |pair: &[u8]| Some(digit(pair.first()?)? << 4 | digit(pair.get(1)?)?);
+    digits.chunks(2).map(byte).collect()
+}
+
+impl Evidence {
+    /// The registers from `address` on as they stand in one of the answers.
+    pub fn words(&self, proof: &Proof, address: u16, count: u16) -> Option<Vec<u16>> {
+        let data = proof.data()?;
+        let start = usize::from(address.checked_sub(self.asked.address)?) * 2;
+        let bytes = data.get(start..start + usize::from(count) * 2)?;
+        Some(bytes.chunks_exact(2).map(|w| u16::from_be_bytes([w[0], w[1]])).collect())
+    }
+
+    /// The coil or discrete input at `address` as it stands in one of the answers.
+    pub fn bit(&self, proof: &Proof, address: u16) -> Option<bool> {
+        let at = usize::from(address.checked_sub(self.asked.address)?);
+        proof.data()?.get(at / 8).map(|byte| byte >> (at % 8) & 1 == 1)
+    }
 }
 
 /// What is known about one request.
@@ -307,6 +353,36 @@ mod tests {
         assert_eq!(answers, [(3, 4_000, 3), (2, 2_000, 1)]);
         assert_eq!(known.answers[0].took, Duration::from_millis(12));
         assert_eq!((known.outcome, known.misses, known.at.as_millis()), (Outcome::Timeout, 1, 5_000));
+    }
+
+    #[test]
+    fn words_and_bits_are_found_in_every_kind_of_frame() {
+        let proof = |sent: &[u8], received: &[u8]| Proof {
+            sent: sent.to_vec(),
+            received: received.to_vec(),
+            at: Timestamp::EPOCH,
+            took: Duration::ZERO,
+            attempt: 1,
+        };
+        let rtu = proof(&[7, 3, 0, 100, 0, 2, 1, 1], &[7, 3, 4, 0, 1, 0, 2, 9, 9]);
+        let tcp = proof(&[0, 5, 0, 0, 0, 6, 7, 3, 0, 100, 0, 2], &[0, 5, 0, 0, 0, 7, 7, 3, 4, 0, 1, 0, 2]);
+        let ascii = proof(b":07030064000290\r\n", b":07030400010002EF\r\n");
+        let known = |function| Evidence {
+            asked: Question { unit: 7, function, address: 100, count: 2 },
+            answers: Vec::new(),
+            outcome: Outcome::Answered,
+            at: Timestamp::EPOCH,
+            misses: 0,
+        };
+        for proof in [&rtu, &tcp, &ascii] {
+            assert_eq!(known(3).words(proof, 100, 2), Some(vec![1, 2]));
+            assert_eq!(known(3).words(proof, 101, 1), Some(vec![2]));
+            assert_eq!(known(3).words(proof, 101, 2), None);
+            assert_eq!(known(3).words(proof, 99, 1), None);
+        }
+        let coils = proof(&[7, 1, 0, 100, 0, 10, 1, 1], &[7, 1, 2, 0b1000_0000, 0b10, 9, 9]);
+        let bits: Vec<_> = [107, 108, 109, 116].map(|address| known(1).bit(&coils, address)).into();
+        assert_eq!(bits, [Some(true), Some(false), Some(true), None]);
     }
 
     #[test]

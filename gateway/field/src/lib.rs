@@ -13,6 +13,8 @@
 //! * [`report`], [`stats`]: what others see of it
 //! * [`tap`]: where its bytes can be watched; [`evidence`]: how its last values came to be;
 //!   [`doctor`]: what its failures mean; [`sniff`]: frames whose question is not known
+//! * [`passive`]: a line of another master, heard only
+//! * [`trace`], [`replay`]: a line's bytes as a file, and what they mean
 //! * [`rehearsal`]: frames from documents, judged like those of a line
 //! * [`session`]: one question and its answer, for the tools of the command line
 //!
@@ -20,8 +22,8 @@
 //!
 //! A value must never appear under another point's name. Modbus RTU has no transaction number, so a late answer looks
 //! like the one that is waited for. What is done about it is written down in `bus`. There is no function in this
-//! crate's interface that writes to a register: only [`line::LineHandle::relay`], which can say nothing but what the
-//! device's profile allows.
+//! crate's interface that writes to a register: only [`line::LineHandle::relay`] and [`line::LineHandle::write`], which
+//! can say nothing but what the device's profile allows.
 
 pub mod budget;
 mod bus;
@@ -33,18 +35,21 @@ mod frame;
 pub mod fuzzing;
 pub mod line;
 pub mod link;
+pub mod passive;
 pub mod plan;
 pub mod rehearsal;
+pub mod replay;
 pub mod report;
 pub mod session;
 pub mod sniff;
 pub mod stats;
 pub mod tap;
+pub mod trace;
 
 pub use clock::now;
 pub use line::{
-    FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, SettingCommand, SettingOutcome, start_dial_in_line,
-    start_line,
+    FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, SettingCommand, SettingOutcome, listen_line,
+    start_dial_in_line, start_line,
 };
 pub use link::dial_in::{Caller, Carries, DialIn, EntranceConfig, EntranceHandle, start_entrance};
 pub use link::tls::TlsFiles;

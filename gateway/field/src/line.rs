@@ -50,6 +50,8 @@ use crate::tap::Tap;
 mod command;
 mod device;
 mod hearing;
+mod introduce;
+mod listen;
 mod poll;
 mod relay;
 mod schedule;
@@ -60,6 +62,7 @@ pub use command::PROOF_MAX;
 use command::{Order, Outcome, Proving, Waiting};
 use device::{Company, Device, State};
 use hearing::Hearing;
+pub use listen::listen_line;
 use poll::Turn;
 pub use relay::{RelayCommand, RelayOutcome};
 use schedule::{Next, Slot};
@@ -457,7 +460,7 @@ impl Line {
             return;
         }
         device.state = State::silent(reason, Instant::now() + device.probe_step);
-        device.decoder.forget();
+        device.forget();
         for slot in self.slots.iter_mut().filter(|s| s.device == i) {
             slot.forget();
         }

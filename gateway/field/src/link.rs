@@ -10,7 +10,7 @@
 //!   it dials us       dtu             dtu             dtu
 //! ```
 //!
-//! Nine ways, and one conversation: `bus` has the same deadlines, silences, drains and doubts over each of them. What a
+//! Eight ways, and one conversation: `bus` has the same deadlines, silences, drains and doubts over each of them. What a
 //! way brings along of its own stands in its module: a port that was replugged (`serial`), certificates
 //! ([`tls`]), datagrams (`udp`), modems that come and go ([`dial_in`]).
 //!

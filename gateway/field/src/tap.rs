@@ -171,6 +171,11 @@ impl Tap {
         self.doctor.get_or_init(|| Mutex::new(Doctor::new(facts)));
     }
 
+    /// Whether a doctor listens: only to a line that is polled by this program.
+    pub fn is_attended(&self) -> bool {
+        self.doctor.get().is_some()
+    }
+
     /// What is wrong with the line, and for how long it has been known.
     pub fn findings(&self) -> Vec<(Finding, Duration)> {
         let Some(doctor) = self.doctor.get() else { return Vec::new() };
@@ -234,6 +239,11 @@ impl Tap {
         let bytes = (settled.sent.len() + settled.answer.len()) as u32;
         self.tell_doctor(Sign::Settled { asked, outcome, took, bytes });
         self.publish(|| Seen::Settled { asked: settled.asked, outcome: settled.outcome, took });
+    }
+
+    /// Keeps what another master's question was answered with.
+    pub(crate) fn overheard(&self, settled: &Settled<'_>) {
+        self.evidence.settled(settled, clock::now());
     }
 
     fn tell_doctor(&self, sign: Sign<'_>) {

@@ -39,6 +39,7 @@ use crate::sql::Conn;
 
 mod alarms;
 mod ledger;
+mod messages;
 mod outbox;
 mod pages;
 mod statement;
@@ -50,6 +51,7 @@ mod verify;
 mod writer;
 
 pub use alarms::AlarmBatch;
+pub use messages::KeptMessage;
 pub use outbox::{Backlog, OutboxRow};
 pub use pages::{PageResult, PageStatus};
 pub use statement::{StatementLine, Wallet};

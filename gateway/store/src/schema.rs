@@ -9,25 +9,30 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 /// The journal's tables.
 pub(crate) fn journal() -> Migrator {
-    migrator("journal", include_str!("../migrations/sqlite/0001_journal.sql"))
+    migrator(&[
+        ("journal", include_str!("../migrations/sqlite/0001_journal.sql")),
+        ("messages", include_str!("../migrations/sqlite/0002_messages.sql")),
+    ])
 }
 
 /// The billing store's tables on SQLite.
 pub(crate) fn billing_sqlite() -> Migrator {
-    migrator("billing", include_str!("../migrations/sqlite/0001_billing.sql"))
+    migrator(&[("billing", include_str!("../migrations/sqlite/0001_billing.sql"))])
 }
 
 /// The billing store's tables on PostgreSQL.
 pub(crate) fn billing_postgres() -> Migrator {
-    migrator("billing", include_str!("../migrations/postgres/0001_billing.sql"))
+    migrator(&[("billing", include_str!("../migrations/postgres/0001_billing.sql"))])
 }
 
-fn migrator(name: &'static str, first: &'static str) -> Migrator {
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        Cow::Borrowed(name),
-        MigrationType::Simple,
-        first.into_sql_str(),
-        false,
-    )])
+/// Migrations by name and text, numbered from 1.
+fn migrator(files: &[(&'static str, &'static str)]) -> Migrator {
+    let numbered = (1..).zip(files);
+    Migrator::with_migrations(
+        numbered
+            .map(|(n, (name, text))| {
+                Migration::new(n, Cow::Borrowed(name), MigrationType::Simple, text.into_sql_str(), false)
+            })
+            .collect(),
+    )
 }

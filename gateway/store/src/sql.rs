@@ -19,6 +19,7 @@ const ROWS_PER_INSERT: usize = 200;
 pub(crate) enum Value<'a> {
     Int(Option<i64>),
     Text(Option<Cow<'a, str>>),
+    Bytes(Cow<'a, [u8]>),
 }
 
 impl From<i64> for Value<'_> {
@@ -57,6 +58,12 @@ impl From<String> for Value<'_> {
     }
 }
 
+impl<'a> From<&'a [u8]> for Value<'a> {
+    fn from(value: &'a [u8]) -> Self {
+        Value::Bytes(Cow::Borrowed(value))
+    }
+}
+
 impl From<uuid::Uuid> for Value<'_> {
     fn from(value: uuid::Uuid) -> Self {
         Value::from(value.to_string())
@@ -92,6 +99,13 @@ impl Row {
     }
 
     pub fn opt_text(&self, column: &str) -> Result<Option<String>, StoreError> {
+        Ok(match self {
+            Row::Sqlite(row) => row.try_get(column)?,
+            Row::Postgres(row) => row.try_get(column)?,
+        })
+    }
+
+    pub fn bytes(&self, column: &str) -> Result<Vec<u8>, StoreError> {
         Ok(match self {
             Row::Sqlite(row) => row.try_get(column)?,
             Row::Postgres(row) => row.try_get(column)?,
@@ -144,6 +158,7 @@ macro_rules! on_driver {
                     $query = match value {
                         Value::Int(int) => $query.bind(*int),
                         Value::Text(text) => $query.bind(text.as_deref()),
+                        Value::Bytes(bytes) => $query.bind(bytes.as_ref()),
                     };
                 }
                 #[allow(unused)]
@@ -156,6 +171,7 @@ macro_rules! on_driver {
                     $query = match value {
                         Value::Int(int) => $query.bind(*int),
                         Value::Text(text) => $query.bind(text.as_deref()),
+                        Value::Bytes(bytes) => $query.bind(bytes.as_ref()),
                     };
                 }
                 #[allow(unused)]

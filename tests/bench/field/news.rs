@@ -11,10 +11,13 @@ use tokio::sync::watch;
 use crate::Extent;
 use crate::numbers::{Aim, Periods, at, row};
 use crate::plant::Caller;
+use crate::process::processor_time;
 use crate::rig::Rig;
 use crate::site::{POINTS, device_id};
 
 const PERIOD: Duration = Duration::from_secs(1);
+/// Scrapes one after the other whose processor time is counted.
+const BURST: usize = 50;
 /// How long one change may take to be seen at all.
 const SEEN_MAX: Duration = Duration::from_secs(10);
 
@@ -86,16 +89,32 @@ pub async fn scrape(extent: Extent) -> anyhow::Result<()> {
             anyhow::ensure!(samples >= points, "{samples} of {points} points are exported");
         }
         let (times, periods) = polled(&rig, extent, Some(path)).await?;
-        results.push((path, samples, times, periods));
+        let cost = cost(&rig, path, extent.of(BURST, 2)).await?;
+        results.push((path, samples, times, periods, cost));
     }
-    for (path, samples, times, periods) in results {
+    for (path, samples, times, periods, cost) in results {
         let beside = format!("{samples} samples; the client's time to take them is in it");
+        row(&format!("GET {path}, p50"), at(&times, 0.5), "ms", Aim::Stated, &beside);
         let aimed = if path == "/metrics/points" { aim(Aim::Most(10.0)) } else { Aim::Stated };
-        row(&format!("GET {path}, p50"), at(&times, 0.5), "ms", aimed, &beside);
+        row("processor time of one", cost, "ms", aimed, "the polls' share taken off");
         let beside = format!("without scrapes {:.4}", calm.jitter_ms(0.99));
         row("period off by, p99, scraped once a second", periods.jitter_ms(0.99), "ms", Aim::Stated, &beside);
     }
     Ok(())
+}
+
+/// The gateway's processor time for one scrape, in milliseconds, without what the polls take meanwhile.
+async fn cost(rig: &Rig, path: &str, times: usize) -> anyhow::Result<f64> {
+    let pid = rig.pid()?;
+    let (before, calm) = (processor_time(pid)?, Duration::from_secs(5));
+    tokio::time::sleep(calm).await;
+    let share = (processor_time(pid)? - before).as_secs_f64() / calm.as_secs_f64();
+    let (before, begun) = (processor_time(pid)?, Instant::now());
+    for _ in 0..times {
+        std::hint::black_box(rig.gateway.get(path).await?);
+    }
+    let (spent, elapsed) = ((processor_time(pid)? - before).as_secs_f64(), begun.elapsed().as_secs_f64());
+    Ok((spent - share * elapsed) / times as f64 * 1e3)
 }
 
 /// Scrape times in milliseconds, sorted, and the periods of the polls meanwhile.

@@ -111,6 +111,11 @@ impl Wire {
         *self.shared.silent.lock().unwrap_or_else(PoisonError::into_inner) = units.to_vec();
     }
 
+    /// What was seen since [`Wire::take_seen`].
+    pub fn seen(&self) -> Seen {
+        self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What was seen since this was last asked.
     pub fn take_seen(&self) -> Seen {
         std::mem::take(&mut self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner))

@@ -79,7 +79,7 @@ fn time(place: &Registers, words: &[u16]) -> Result<Value, DecodeError> {
 fn days(year: u64, month: u64) -> u64 {
     match month {
         4 | 6 | 9 | 11 => 30,
-        2 if year % 4 == 0 => 29,
+        2 if year.is_multiple_of(4) => 29,
         2 => 28,
         _ => 31,
     }

@@ -36,6 +36,20 @@ pub struct ReadLimits {
     pub response_max: Duration,
     /// Requests it can have under way at once on Modbus TCP; 1 where nobody has tried more.
     pub in_flight_max: u8,
+    /// Which unit id its answers bear on Modbus TCP.
+    pub unit_echo: UnitEcho,
+}
+
+/// Which unit id the answers of a device bear on Modbus TCP. Over RTU and ASCII it is always the one that was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnitEcho {
+    /// The one it was asked under, as the standard has it.
+    #[default]
+    Asked,
+    /// That, or 0 or 255: many devices that have no line behind them do not care. The transaction number still tells
+    /// their answers apart.
+    AskedOrNone,
 }
 
 impl Default for ReadLimits {
@@ -53,6 +67,7 @@ impl Default for ReadLimits {
             interval_min: Duration::ZERO,
             response_max: Duration::from_millis(500),
             in_flight_max: 1,
+            unit_echo: UnitEcho::Asked,
         }
     }
 }

@@ -9,6 +9,7 @@ use guanjia_core::reading::{DeviceIx, PointIx};
 use guanjia_core::text::Bilingual;
 use guanjia_field::Periods;
 
+use super::brokers::Templates;
 use super::context::Context;
 use super::document::Entry;
 use super::lines::{self, Line};
@@ -31,8 +32,8 @@ pub struct Surroundings<'a> {
     pub lines: &'a [Entry<Option<Line>>],
     /// Every broker's table, right or wrong.
     pub broker_names: Vec<&'a str>,
-    /// Every broker.
-    pub brokers: &'a [Broker],
+    /// Every broker, and the topics of its devices.
+    pub brokers: &'a [(Broker, Templates)],
     /// Every profile.
     pub profiles: &'a BTreeMap<String, LoadedProfile>,
     /// Every profile's name, of those with errors too.
@@ -159,7 +160,11 @@ fn attachment(
         Some(own) => polling(context, own, around.polling),
         None => around.polling,
     };
-    match (&entry.line, &entry.unit, &entry.broker, &entry.topic) {
+    let topic = match &entry.topic {
+        Some(own) => Some(own.clone()),
+        None => from_template(context, entry, around, |templates| &templates.topic)?,
+    };
+    match (&entry.line, &entry.unit, &entry.broker, &topic) {
         (Some(line), Some(unit), None, None) => {
             let (index, unit) = on_line(context, line, unit, loaded, around)?;
             let address = (format!("line `{}`", **line), format!("unit {unit}"));
@@ -170,7 +175,11 @@ fn attachment(
             let index = on_broker(context, broker, topic, loaded, around)?;
             let address = (format!("broker `{}`", **broker), format!("topic `{}`", **topic));
             claim(context, entry, topic.span(), address, addresses)?;
-            let availability = entry.availability.as_ref().map(|t| (**t).clone());
+            let availability = match &entry.availability {
+                Some(own) => Some(own.clone()),
+                None => from_template(context, entry, around, |templates| &templates.availability)?,
+            };
+            let availability = availability.map(|topic| (*topic).clone());
             Some(Attachment::Mqtt { broker: index, topic: (**topic).clone(), availability })
         }
         _ => {
@@ -259,5 +268,29 @@ fn on_broker(
             .help("write `line` and `unit`");
         return None;
     }
-    around.brokers.iter().position(|b| *b.name == ***broker)
+    around.brokers.iter().position(|(b, _)| *b.name == ***broker)
+}
+
+/// The device's topic after its broker's template, if it has one; `None` with an error if that needs to know more.
+fn from_template(
+    context: &mut Context,
+    entry: &Entry<RawDevice>,
+    around: &Surroundings<'_>,
+    which: impl Fn(&Templates) -> &Option<String>,
+) -> Option<Option<At<String>>> {
+    let broker = entry.broker.as_ref().and_then(|name| around.brokers.iter().find(|(b, _)| *b.name == ***name));
+    let Some(template) = broker.and_then(|(_, templates)| which(templates).as_ref()) else { return Some(None) };
+    let node = match &entry.node {
+        Some(node) => (**node).clone(),
+        None if template.contains("{node}") => {
+            context
+                .error(entry.at.clone(), format!("`{template}` needs to know the device's node"))
+                .help("add node = \"…\": what the device is called in its topics");
+            return None;
+        }
+        None => String::new(),
+    };
+    let topic = template.replace("{device}", &entry.key).replace("{node}", &node);
+    let at = entry.node.as_ref().map_or(entry.at.clone(), At::span);
+    Some(Some(At::new(topic, at)))
 }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use guanjia_field::line::IN_FLIGHT_MAX;
 use guanjia_field::link::tls::{MODBUS_TLS_PORT, TlsPart};
 use guanjia_field::{EntranceConfig, LineConfig, Link, Parity, SerialFormat, TlsFiles};
 use schemars::JsonSchema;
@@ -17,7 +18,6 @@ use super::document::Entry;
 use super::profile::RawSerial;
 use super::secret::{SecretSource, readable_by_everybody};
 use super::value::{At, Span};
-use crate::site::Broker;
 
 mod claims;
 pub mod dial_in;
@@ -29,8 +29,6 @@ use dial_in::{RawDialIn, RawDtu};
 const LINGER: Duration = Duration::from_millis(250);
 /// The registered port of Modbus TCP.
 const MODBUS_PORT: u16 = 502;
-/// The registered port of MQTT without TLS.
-const MQTT_PORT: u16 = 1883;
 
 /// `[rtu_over_tcp.NAME]`
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -48,6 +46,9 @@ pub struct RawRtuOverTcp {
     pub stop_bits: Option<At<u8>>,
     /// How long its slowest device may think; instead of what the profiles say.
     pub response_max: Option<At<Span>>,
+    /// True if another master polls this line: then the gateway only listens, and never sends. Default false.
+    #[serde(default)]
+    pub passive: bool,
 }
 
 /// `[modbus_rtu.NAME]`
@@ -66,6 +67,9 @@ pub struct RawModbusRtu {
     pub stop_bits: Option<At<u8>>,
     /// How long its slowest device may think; instead of what the profiles say.
     pub response_max: Option<At<Span>>,
+    /// True if another master polls this line: then the gateway only listens, and never sends. Default false.
+    #[serde(default)]
+    pub passive: bool,
 }
 
 /// `[modbus_tcp.NAME]`
@@ -74,6 +78,9 @@ pub struct RawModbusRtu {
 pub struct RawModbusTcp {
     /// Host and port; the port may be left out (502).
     pub address: At<String>,
+    /// Requests that may be under way at once to all the units behind one gateway, 1 to 16. Default 1. A device that
+    /// has the line for itself says it in its profile.
+    pub in_flight_max: Option<At<u8>>,
     /// How long its slowest device may think; instead of what the profiles say.
     pub response_max: Option<At<Span>>,
 }
@@ -159,8 +166,53 @@ pub struct RawMqtt {
     pub user: Option<At<String>>,
     /// Password.
     pub password: Option<At<SecretSource>>,
-    /// Prefix under which the gateway publishes readings, availability and alarms; nothing is published without it.
+    /// "3.1.1" or "5". Default "3.1.1", which every broker has.
+    pub version: Option<RawMqttVersion>,
+    /// How the connection is protected; without it nothing is.
+    pub tls: Option<At<RawMqttTls>>,
+    /// The topic of a device's messages, for devices that name none: "{device}" is its id, "{node}" its `node`.
+    pub topic: Option<At<String>>,
+    /// The topic on which a device says "online" or "offline", for devices that name none; with the same placeholders.
+    pub availability: Option<At<String>>,
+    /// Prefix under which the gateway publishes readings, availability, alarms and events; nothing without it.
     pub publish: Option<At<String>>,
+    /// Home Assistant's discovery prefix, mostly "homeassistant": it finds every device by itself. Needs `publish`.
+    pub homeassistant: Option<At<String>>,
+    /// Publish as an edge node of Sparkplug B, instead of `publish`.
+    pub sparkplug: Option<At<RawSparkplug>>,
+}
+
+/// `version` of a broker
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum RawMqttVersion {
+    /// MQTT 3.1.1.
+    #[serde(rename = "3.1.1")]
+    V311,
+    /// MQTT 5.
+    #[serde(rename = "5")]
+    V5,
+}
+
+/// `tls` of a broker
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawMqttTls {
+    /// The certificate (PEM) of whoever signed the broker's, relative to the site file.
+    pub ca: At<String>,
+    /// The gateway's own certificate (PEM, with those between it and its signer), for brokers that ask for one.
+    pub cert: Option<At<String>>,
+    /// The key (PEM) of that certificate; a file only the gateway can read.
+    pub key: Option<At<String>>,
+}
+
+/// `sparkplug` of a broker
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawSparkplug {
+    /// The group id.
+    pub group: String,
+    /// The edge node id. Default: the site's id.
+    pub node: Option<String>,
 }
 
 /// The tables of lines, by kind.
@@ -211,7 +263,11 @@ pub fn lines(context: &mut Context, raw: &RawLines, http: Option<SocketAddr>) ->
     }
     for entry in &raw.modbus_tcp {
         let address = claims.address(context, &entry.address, Some(MODBUS_PORT), &entry.key);
-        lines.push(line(entry, address.map(|address| Link::ModbusTcp { address }), None, &entry.response_max));
+        let mut line = line(entry, address.map(|address| Link::ModbusTcp { address }), None, &entry.response_max);
+        if let (Some(line), Some(most)) = (&mut line.value, &entry.in_flight_max) {
+            line.config.in_flight_max = in_flight(context, most);
+        }
+        lines.push(line);
     }
     for entry in &raw.modbus_rtu {
         let format = entry.serial().rtu(context);
@@ -247,6 +303,16 @@ fn line<T>(
 ) -> Entry<Option<Line>> {
     let line = link.map(|link| Line { config: line_config(entry.key.clone(), link, response_max), format });
     Entry { key: entry.key.clone(), at: entry.at.clone(), value: line }
+}
+
+fn in_flight(context: &mut Context, most: &At<u8>) -> u8 {
+    if !(1..=IN_FLIGHT_MAX).contains(&**most) {
+        context
+            .error(most.span(), format!("{} requests cannot be under way at once", **most))
+            .help(format!("write 1 to {IN_FLIGHT_MAX}"));
+        return 1;
+    }
+    **most
 }
 
 fn line_config(name: Arc<str>, link: Link, response_max: &Option<At<Span>>) -> LineConfig {
@@ -414,21 +480,6 @@ pub fn format_conflict(line: &Line, serial: &RawSerial) -> Option<(String, Strin
     let bits = if format.data_bits == 8 { String::new() } else { format!("{} data bits, ", format.data_bits) };
     let is = format!("{} baud, {bits}parity {}, {} stop bits", format.baud, parity.as_str(), format.stop_bits);
     Some((is, can))
-}
-
-/// Checks every broker.
-pub fn brokers(context: &mut Context, raw: &[Entry<RawMqtt>]) -> Vec<Broker> {
-    let mut brokers = Vec::new();
-    for entry in raw {
-        let login = context.login(entry.user.as_ref(), entry.password.as_ref());
-        if let Some(prefix) = entry.publish.as_ref().filter(|p| !is_topic(p)) {
-            context.error(prefix.span(), format!("`{}` is not a topic", **prefix)).help("write \"guanjia\"");
-        }
-        let Some((host, port)) = context.host_port(&entry.address, Some(MQTT_PORT)) else { continue };
-        let publish = entry.publish.as_ref().map(|p| (**p).clone());
-        brokers.push(Broker { name: entry.key.clone(), host, port, login, publish });
-    }
-    brokers
 }
 
 /// A topic name: not empty, no wildcards, no slash at either end.

@@ -7,6 +7,7 @@
 mod golden;
 mod inputs;
 mod limits;
+mod message;
 mod place;
 mod points;
 mod raw;
@@ -28,8 +29,8 @@ pub use self::raw::{RawProfile, RawSerial};
 
 use self::place::Places;
 use self::raw::{
-    RawDefaults, RawFirmware, RawGolden, RawHeartbeat, RawIdentity, RawInvalid, RawNumbers, RawPoint, RawRead,
-    RawRelay, RawSetting, RawSunSpec,
+    RawDefaults, RawFirmware, RawGolden, RawHeartbeat, RawIdentity, RawInvalid, RawMessage, RawNumbers, RawPoint,
+    RawRead, RawRelay, RawSetting, RawSunSpec,
 };
 use super::alarms::{self, RawAlarm};
 use super::diagnostic::{Report, Source};
@@ -70,7 +71,8 @@ pub struct LoadedProfile {
 impl LoadedProfile {
     /// Whether its points come in MQTT messages.
     pub fn is_mqtt(&self) -> bool {
-        self.profile.points.iter().any(|p| matches!(p.source, PointSource::Message { .. }))
+        let in_words = self.profile.message.as_ref().is_some_and(|form| form.words.is_some());
+        in_words || self.profile.points.iter().any(|p| matches!(p.source, PointSource::Message { .. }))
     }
 }
 
@@ -87,7 +89,8 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
     let firmware = document.one::<RawFirmware>("firmware", report);
     let sunspec = document.one::<RawSunSpec>("sunspec", report);
     let heartbeat = document.one::<RawHeartbeat>("heartbeat", report);
-    let raw_points = document.list::<RawPoint>("point", report);
+    let message = document.one::<RawMessage>("message", report);
+    let mut raw_points = document.list::<RawPoint>("point", report);
     let raw_alarms = document.list::<RawAlarm>("alarm", report);
     let relay = document.one::<RawRelay>("relay", report);
     let settings = document.list::<RawSetting>("setting", report);
@@ -106,11 +109,20 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
         has_models: sunspec.is_some(),
     };
     let mut found = Vec::new();
-    for (entry, raw) in raw_points.iter().enumerate() {
-        found.extend(points::points(raw, entry, &places, report));
+    let mut elements = 0;
+    for (entry, raw) in raw_points.iter_mut().enumerate() {
+        let in_array = message.as_ref().and_then(|m| message::element(m, raw, elements));
+        let mut made = points::points(raw, entry, &places, report);
+        if let Some(array) = in_array {
+            message::in_order(&array, elements, &mut made);
+            elements += made.len();
+        }
+        found.extend(made);
     }
     points::check_unique(&raw_points, &found, source, report);
-    points::check_one_way(&raw_points, &found, source, report);
+    if message.as_ref().is_none_or(|m| m.words.is_none()) {
+        points::check_one_way(&raw_points, &found, source, report);
+    }
     inputs::tie(&raw_points, &mut found, source, report);
     let limits = limits::read_limits(read.as_ref(), places.defaults.table, source, report);
     let identity = inputs::identity(&identity, &found, &places, report);
@@ -128,6 +140,7 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
         }
         alarms.extend(alarms::templates(raw, &found, source, report));
     }
+    let message = message.as_ref().and_then(|m| message::form(m, &found, source, report));
     let relay = relay.and_then(|r| writing::relay(&r, head.class, &found, source, report));
     let settings = settings.iter().filter_map(|s| writing::setting(s, head.class, &found, source, report)).collect();
     let mut profile = Profile {
@@ -137,6 +150,7 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
         limits,
         alarms,
         relay,
+        message,
         settings,
         identity,
         firmware,

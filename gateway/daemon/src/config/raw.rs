@@ -206,9 +206,11 @@ pub struct RawDevice {
     pub unit: Option<At<u16>>,
     /// The MQTT broker it reports to.
     pub broker: Option<At<String>>,
-    /// The topic of its messages.
+    /// The topic of its messages, instead of its broker's template.
     pub topic: Option<At<String>>,
-    /// The topic on which it says "online" or "offline".
+    /// What it is called in its broker's template, such as a radio meter's EUI.
+    pub node: Option<At<String>>,
+    /// The topic on which it says "online" or "offline", instead of its broker's template.
     pub availability: Option<At<String>>,
     /// What people call it. Default: its id.
     pub name: Option<Bilingual>,

@@ -78,12 +78,14 @@ impl SecretSource {
     }
 }
 
+/// Whether the file is no secret.
 #[cfg(unix)]
 pub(super) fn readable_by_everybody(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o004 != 0)
 }
 
+/// Whether the file is no secret.
 #[cfg(not(unix))]
 pub(super) fn readable_by_everybody(_: &Path) -> bool {
     false

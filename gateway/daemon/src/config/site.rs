@@ -11,6 +11,7 @@ use guanjia_field::Periods;
 use jiff::tz::TimeZone;
 
 use super::alarms::RawAlarm;
+use super::brokers;
 use super::causes::{self, Plans};
 use super::channels::{self, RawChannels};
 use super::context::Context;
@@ -20,6 +21,7 @@ use super::diagnostic::{Report, Source};
 use super::document::{Document, Entry};
 use super::library::{self, Shelf};
 use super::lines::{self, RawLines, RawMqtt};
+use super::passive;
 use super::people::{self, Duty, RawDuty, RawLadders, RawPerson, RawShift};
 use super::policy::{self, RawPolicy};
 use super::prepaid;
@@ -138,7 +140,8 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
     let tariffs = prepaid::tariffs(&shelves.tariffs, zone.as_ref(), &mut context.report);
 
     let lines::Lines { lines, entrances } = lines::lines(context, &tables.lines, http.as_ref().map(|h| h.listen));
-    let brokers = lines::brokers(context, &tables.mqtt);
+    let site_id = tables.building.as_ref().map_or("site", |building| building.id.as_str());
+    let brokers = brokers::brokers(context, &tables.mqtt, site_id);
     let polling = match &tables.polling {
         Some(raw) => devices::polling(context, raw, PERIODS),
         None => PERIODS,
@@ -180,6 +183,8 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         policies: &policies,
     };
     let service_points = prepaid::service_points(context, &tables.service_points, &around);
+    let passive = passive::lines(&tables.lines, &lines);
+    passive::check_service_points(context, &passive, &tables.service_points, &service_points, &found.devices);
 
     let building = tables.building.as_ref()?;
     let Devices { devices, points } = found;
@@ -193,8 +198,9 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         api_clients,
         billing: billing?,
         lines: lines.into_iter().map(|l| l.value.map(|l| l.config)).collect::<Option<_>>()?,
+        passive,
         entrances: entrances.into_iter().map(|e| e.value).collect::<Option<_>>()?,
-        brokers,
+        brokers: brokers.into_iter().map(|(broker, _)| broker).collect(),
         devices,
         points,
         alarms,

@@ -296,3 +296,49 @@ async fn the_site_file_of_the_simulated_building_is_right() {
     }
     building.shutdown().await;
 }
+
+#[test]
+fn devices_on_a_broker_have_their_topics_by_template_and_their_messages_by_profile() {
+    use guanjia_core::profile::{TimeFormat, WordEncoding};
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    std::fs::create_dir(directory.path().join("profiles")).expect("it can be made");
+    let head =
+        "vendor = \"Example\"\nmodel = \"X\"\nclass = \"water-meter\"\nconfidence = \"synthetic\"\nsources = []\n";
+    let point =
+        |id: &str, more: &str| format!("[[point]]\nid = \"{id}\"\nname = {{ zh = \"点\", en = \"Point\" }}\n{more}");
+    let register = "table = \"holding\"\naddress = 12\ntype = \"u32\"\n";
+    let words = "words = { pointer = \"/data\", encoding = \"hex\", address = 10 }\n";
+    let time = "time = { pointer = \"/ts\", format = \"unix-millis\" }\n";
+    let radio = format!("{head}[message]\n{words}{time}{}", point("volume_total", register));
+    let repeat = "repeat = { count = 2 }\n";
+    let list = [
+        format!("{head}[message]\narray = \"/v\"\n"),
+        point("flow", ""),
+        point("valve_{n}", repeat),
+        point("mark", "pointer = \"/mark\"\n"),
+        point("last", ""),
+        point("phase_{n}", &format!("{repeat}pointer = \"/p/{{n}}/u\"\n")),
+    ];
+    for (name, text) in [("radio", radio), ("list", list.concat())] {
+        std::fs::write(directory.path().join(format!("profiles/{name}.toml")), text).expect("it can be written");
+    }
+    let text = std::fs::read_to_string(config_dir().join("site.toml")).expect("the example can be read");
+    let text = text.replace("plans = \"plans\"\ntariffs = \"tariffs\"", "");
+    let more = "\n[device.r-1]\nprofile = \"radio\"\nbroker = \"local\"\nfloor = \"1F\"\n\
+                \n[device.r-2]\nprofile = \"list\"\nbroker = \"local\"\nfloor = \"1F\"\n";
+    let (site, report) = load_text("site.toml", &format!("{text}{more}"), directory.path(), NOW);
+    let site = site.unwrap_or_else(|| panic!("{report}"));
+    let device = |id: &str| site.devices.iter().find(|d| &*d.id == id).expect("it is in the file");
+    let Attachment::Mqtt { topic, availability, .. } = &device("r-1").attachment else { panic!("it is on a broker") };
+    assert_eq!((topic.as_str(), availability.as_deref()), ("site/water/r-1/state", Some("site/water/r-1/online")));
+    let form = device("r-1").profile.message.clone().expect("it has one");
+    let (words, time) = (form.words.expect("registers"), form.time.expect("a time"));
+    assert_eq!((words.encoding, words.address, time.format), (WordEncoding::Hex, 10, TimeFormat::UnixMillis));
+    let pointers: Vec<&str> = device("r-2")
+        .profile
+        .points
+        .iter()
+        .map(|point| if let PointSource::Message { pointer } = &point.source { pointer.as_str() } else { "" })
+        .collect();
+    assert_eq!(pointers, ["/v/0", "/v/1", "/v/2", "/mark", "/v/3", "/p/1/u", "/p/2/u"]);
+}

@@ -21,6 +21,11 @@ use super::unit::{self, Unit};
 pub struct At<T>(toml::Spanned<T>);
 
 impl<T> At<T> {
+    /// A value that stands for something else in the file.
+    pub fn new(value: T, at: Range<usize>) -> Self {
+        Self(toml::Spanned::new(at, value))
+    }
+
     /// Where it stands, in bytes of the file.
     pub fn span(&self) -> Range<usize> {
         self.0.span()

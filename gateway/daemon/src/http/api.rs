@@ -3,6 +3,7 @@
 //! Times are RFC 3339 in UTC, money is text in yuan, values are JSON numbers with the text they were read as beside
 //! them; a value without good quality is still shown, with its quality and the time at which it was true.
 
+mod field;
 mod look;
 mod orders;
 mod top_up;
@@ -30,6 +31,9 @@ pub fn routes() -> Router<Web> {
         .route("/service-points/{id}/statement", get(look::statement))
         .route("/devices", get(look::devices))
         .route("/devices/{id}", get(look::device))
+        .route("/devices/{id}/points/{point}/explain", get(field::explain))
+        .route("/lines", get(field::lines))
+        .route("/lines/{line}/trace", get(field::trace))
         .route("/alarms", get(look::alarms))
         .route("/alarms/{device}/{alarm}/reset", post(orders::reset))
         .route("/incidents", get(look::incidents))

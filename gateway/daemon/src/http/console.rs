@@ -7,7 +7,9 @@
 //! * Every text comes from [`text`]; what the site file names comes in the reader's language too.
 
 mod devices;
+mod explain;
 mod incidents;
+mod lines;
 mod orders;
 mod overview;
 mod parts;
@@ -46,6 +48,8 @@ pub fn routes() -> Router<Web> {
         .route("/", get(page))
         .route("/devices", get(page))
         .route("/devices/{id}", get(page))
+        .route("/devices/{id}/points/{point}", get(page))
+        .route("/lines", get(page))
         .route("/incidents", get(page))
         .route("/incidents/{id}", get(page))
         .route("/incidents/{id}/acknowledge", post(orders::acknowledge))
@@ -67,6 +71,10 @@ pub enum View {
     Devices(devices::Filter),
     /// One device.
     Device(String),
+    /// How one point came to its value.
+    Point(String, String),
+    /// All lines.
+    Lines,
     /// All incidents and standing alarms.
     Incidents,
     /// One incident.
@@ -97,7 +105,11 @@ impl View {
         match (path.next()?, path.next()) {
             ("", None) => Some(View::Overview),
             ("devices", None) => Query::try_from_uri(uri).ok().map(|Query(filter)| View::Devices(filter)),
-            ("devices", Some(id)) => decoded(id).map(View::Device),
+            ("devices", Some(rest)) => match rest.split_once("/points/") {
+                None => decoded(rest).map(View::Device),
+                Some((id, point)) => decoded(id).zip(decoded(point)).map(|(id, point)| View::Point(id, point)),
+            },
+            ("lines", None) => Some(View::Lines),
             ("incidents", None) => Some(View::Incidents),
             ("incidents", Some(id)) => Uuid::try_parse(id).ok().map(View::Incident),
             ("shops", None) => Some(View::Shops),
@@ -110,7 +122,7 @@ impl View {
     fn section(&self) -> &'static str {
         match self {
             View::Overview => "/",
-            View::Devices(_) | View::Device(_) => "/devices",
+            View::Devices(_) | View::Device(_) | View::Point(..) | View::Lines => "/devices",
             View::Incidents | View::Incident(_) => "/incidents",
             View::Shops | View::ServicePoint(_) => "/shops",
         }
@@ -122,6 +134,8 @@ impl View {
             View::Overview => overview::render(ctx).await.map(Some),
             View::Devices(filter) => Ok(Some(devices::list(ctx, filter))),
             View::Device(id) => Ok(devices::one(ctx, id)),
+            View::Point(device, point) => Ok(explain::one(ctx, device, point)),
+            View::Lines => Ok(Some(lines::list(ctx))),
             View::Incidents => incidents::list(ctx).await.map(Some),
             View::Incident(id) => incidents::one(ctx, *id).await,
             View::Shops => Ok(Some(shops::list(ctx))),

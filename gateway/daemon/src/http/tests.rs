@@ -2,6 +2,7 @@
 
 mod api;
 mod console;
+mod evidence;
 mod house;
 mod links;
 mod metrics;

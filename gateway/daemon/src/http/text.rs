@@ -148,6 +148,7 @@ texts! {
     ANY = "全部", "All";
     FILTER = "筛选", "Filter";
     NO_DEVICE = "没有符合条件的设备。", "No device matches.";
+    DEVICE_CLOCK = "设备时钟", "Its clock";
     LAST_ANSWER = "最近应答", "Last answer";
     NEVER = "从未", "never";
     POINT = "测点", "Point";
@@ -191,6 +192,42 @@ texts! {
     MINUTES_AGO = "{n} 分钟前", "{n} min ago";
     HOURS_AGO = "{n} 小时前", "{n} h ago";
     DAYS_AGO = "{n} 天前", "{n} d ago";
+    LINES = "线路", "Lines";
+    NO_LINE = "本站点没有线路。", "This site has no lines.";
+    NOT_CONNECTED = "未连接", "Not connected";
+    LINE_WELL = "线路正常", "Nothing wrong";
+    LINE_ILL = "线路有问题", "Something is wrong";
+    FINDING = "诊断", "Finding";
+    LINES_ILL = "{n} 条线路有诊断结果", "{n} with findings";
+    FOUNDED_ON = "依据:{b} 次通信中的 {a} 次", "Founded on {a} of {b} transactions";
+    REQUESTS = "各设备通信", "Requests by device";
+    DEVICE = "设备", "Device";
+    ANSWERED = "有应答", "Answered";
+    TIMEOUTS = "超时", "Time-outs";
+    DAMAGED = "受损或不符", "Discarded";
+    EXCEPTIONS = "被拒绝", "Refused";
+    PROFILE = "型号文件", "Profile";
+    TOPIC = "主题", "Topic";
+    FORMULA = "公式", "Formula";
+    POINT_ABSENT = "此设备没有这个测点。", "This device has no such point.";
+    LISTENED = "只听", "Only listened to";
+    POINTER = "字段", "Field of the message";
+    WHERE_FROM = "数据来源", "Where it is read";
+    UNIT_ADDRESS = "从站地址", "Unit";
+    FUNCTION = "功能码", "Function";
+    REGISTERS = "寄存器", "Registers";
+    LAST_ATTEMPT = "最近一次读取:", "Last attempt";
+    UNANSWERED_SINCE = "此后 {n} 次未读到", "{n} attempts without an answer since";
+    ANSWERS = "应答报文", "Answers";
+    NO_ANSWER_KEPT = "启动以来没有收到应答。", "No answer since the start.";
+    ROUND_TRIP = "往返时间", "Round trip";
+    ATTEMPT = "第几次尝试", "Attempt";
+    SENT = "发送", "Sent";
+    RECEIVED = "接收", "Received";
+    ITS_WORDS = "本测点的字", "Its words";
+    MEANS = "数值为", "They say";
+    DISCARDED = "最近丢弃的报文", "Thrown away lately";
+    NOTHING_DISCARDED = "没有丢弃的报文。", "Nothing was thrown away.";
 }
 
 /// Stable words that appear in rows and boards, and how people say them. A word that is missing here is shown as it
@@ -223,6 +260,29 @@ const WORDS: &[(&str, T)] = &[
     ("offline", T("离线", "offline")),
     ("answering", T("在线", "answering")),
     ("silent", T("无应答", "silent")),
+    // Lines and evidence.
+    ("modbus_rtu", T("串口", "serial port")),
+    ("rtu_over_tcp", T("串口服务器", "serial server")),
+    ("modbus_tcp", T("网络", "network")),
+    ("answered", T("已应答", "answered")),
+    ("timeout", T("超时", "time-out")),
+    ("discarded", T("已丢弃", "discarded")),
+    ("link_error", T("连接中断", "connection broke")),
+    ("scrap_late", T("迟到", "late")),
+    ("scrap_foreign", T("非本次应答", "answer to another question")),
+    ("scrap_damaged", T("受损", "damaged")),
+    ("scrap_unasked", T("未请求而来", "nobody asked for it")),
+    ("form_type", T("类型", "Type")),
+    ("form_bytes", T("字节序", "Byte order")),
+    ("form_words", T("字序", "Word order")),
+    ("form_scale", T("倍率", "Scale")),
+    ("form_bit", T("位", "Bit")),
+    ("form_mask", T("掩码", "Mask")),
+    ("form_offset", T("偏移", "Offset")),
+    ("order_big", T("高位在前", "high first")),
+    ("order_little", T("低位在前", "low first")),
+    ("order_swapped-in-pairs", T("相邻互换", "swapped in pairs")),
+    ("order_swapped-pairs", T("双字互换", "pairs swapped")),
     // Incidents, alarms, pages.
     ("open", T("待受理", "open")),
     ("acknowledged", T("已受理", "acknowledged")),

@@ -27,7 +27,8 @@ fn start() -> Bench {
     let (prepaid_in, prepaid) = mpsc::channel(OBSERVATIONS_MAX);
     let out = Outputs { latest: Arc::clone(&latest), alarms: alarms_in, prepaid: prepaid_in };
     let metrics = Arc::new(Metrics::new(&site));
-    tokio::spawn(run(Arc::clone(&site), queue, out, metrics, CancellationToken::new()));
+    let (_, messages) = mpsc::channel(1);
+    tokio::spawn(run(Arc::clone(&site), queue, messages, out, metrics, CancellationToken::new()));
     Bench { site, latest, reports, alarms, prepaid }
 }
 

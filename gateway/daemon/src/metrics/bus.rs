@@ -3,8 +3,10 @@
 //! The lines count for themselves; here their numbers only get their names.
 
 use guanjia_field::Link;
+use guanjia_field::doctor::Illness;
 use guanjia_field::link::dial_in::DialInStats;
 use guanjia_field::stats::{Counter, DURATION_BUCKETS_MS, LineStats};
+use guanjia_field::trace::Envelope;
 
 use crate::live::Live;
 use crate::metrics::page::Page;
@@ -114,7 +116,26 @@ pub fn write(page: &mut Page, live: &Live) {
         }
     }
     durations(page, live);
+    findings(page, live);
     entrances(page, live);
+}
+
+/// What the doctor of each line has found. Every finding a line can have is there, so that its absence is a zero.
+fn findings(page: &mut Page, live: &Live) {
+    let name = "guanjia_line_finding";
+    page.family(name, "gauge", "1 while the line's doctor finds this wrong with it, else 0.");
+    for (line, config) in live.lines.iter().zip(&live.site.lines).filter(|(line, _)| line.tap().is_attended()) {
+        let (protocol, has_wire) = (protocol(&config.link), Envelope::of(&config.link) != Envelope::Tcp);
+        let standing = line.tap().findings();
+        for illness in Illness::ALL {
+            if !has_wire && !illness.is_possible_on_tcp() {
+                continue;
+            }
+            let stands = standing.iter().any(|(finding, _)| finding.illness == illness);
+            let labels = [("bus", &**line.name()), ("protocol", protocol), ("finding", illness.as_str())];
+            page.sample(name, &labels, if stands { 1.0 } else { 0.0 });
+        }
+    }
 }
 
 /// The histogram of transaction times; the lines keep their buckets apart, Prometheus wants them cumulative.
@@ -147,7 +168,7 @@ fn lines(live: &Live) -> impl Iterator<Item = ([(&'static str, &str); 2], &LineS
 }
 
 /// The closed set of the `protocol` label.
-fn protocol(link: &Link) -> &'static str {
+pub fn protocol(link: &Link) -> &'static str {
     match link {
         Link::Serial { .. } => "modbus_rtu",
         Link::RtuOverTcp { .. } => "rtu_over_tcp",

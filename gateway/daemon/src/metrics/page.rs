@@ -15,6 +15,7 @@ use guanjia_core::supply::ServiceKind;
 use guanjia_core::units::Utility;
 use prometheus::{Encoder, TextEncoder};
 
+use crate::device_clock;
 use crate::live::{DeviceStatus, Live, SupplyView};
 use crate::metrics::{Metrics, SYSTEMS, bus, points, process, severity, system_of};
 use crate::site::{Attachment, Device, Site};
@@ -92,6 +93,7 @@ pub fn render(metrics: &Metrics, live: &Live) -> String {
     process::write(&mut page);
     let statuses = live.latest.devices();
     devices(&mut page, &live.site, &statuses);
+    clocks(&mut page, live);
     values(&mut page, live);
     alarms(&mut page, live);
     states(&mut page, live, &statuses);
@@ -138,6 +140,21 @@ fn devices(page: &mut Page, site: &Site, statuses: &[DeviceStatus]) {
     for (device, status) in site.devices.iter().zip(statuses) {
         if let Some(at) = status.last_success {
             page.sample(name, &device_labels(site, device), at.as_seconds_f64());
+        }
+    }
+}
+
+/// How far the devices' own clocks are off.
+fn clocks(page: &mut Page, live: &Live) {
+    let name = "guanjia_device_clock_skew_seconds";
+    page.family(
+        name,
+        "gauge",
+        "By how much a device's own clock is ahead; absent without one, or while it is not read.",
+    );
+    for device in &live.site.devices {
+        if let Some(clock) = device_clock::of(live, device) {
+            page.sample(name, &device_labels(&live.site, device), clock.skew_seconds);
         }
     }
 }

@@ -3,8 +3,10 @@
 //! * A message speaks of the points whose pointers lead somewhere in it. Points it does not mention keep their value
 //!   and, if that goes on, turn stale. A message that mentions none of its device's points, or that is no JSON, makes
 //!   all of them bad: something else talks on that topic.
-//! * The time of a value is when it was received. A retained message may be from last year, so its values are
-//!   [`Quality::Suspect`]: they can be seen, but raise, clear and bill nothing, until a live message confirms them.
+//! * What a payload says, and how old and how trustworthy it is, is read in [`super::payload`]. Suspect values can be
+//!   seen, but raise, clear and bill nothing, until a live message confirms them.
+//! * A retained message that is the last live one once more says nothing new.
+//! * After a restart the last message of each topic that the journal has is looked at again, as of when it came.
 //! * A device that said `offline` (its last will) stays offline until it says `online` or sends a live message; what
 //!   the broker retained of it means nothing.
 //!
@@ -20,13 +22,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use guanjia_core::profile::{PointDef, Source};
-use guanjia_core::reading::{BadReason, Decimal, DeviceIx, PointIx, Quality, Reading, Value};
+use guanjia_core::profile::PollClass;
+use guanjia_core::reading::{BadReason, DeviceIx, Quality};
 use guanjia_core::time::Timestamp;
 use guanjia_field::{DeviceHealth, FieldReport};
 use tracing::{debug, warn};
 
-use super::json::{Found, Message};
+use super::inbox::{Keeping, fingerprint};
+use super::payload::{all_bad, read};
 use crate::site::{Attachment, Device, Site};
 
 #[cfg(test)]
@@ -34,14 +37,19 @@ mod tests;
 
 /// The largest payload that is looked at.
 pub(super) const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
-/// Characters of a text value.
-const TEXT_CHARS_MAX: usize = 256;
 
-/// Whether a message came because it was sent now, or because the broker had kept it.
+/// How a message came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
+    /// Because it was sent.
     Live,
+    /// Because the broker had kept it.
     Retained,
+    /// Because this program had kept it, over a restart.
+    Kept {
+        /// When it had come first.
+        received: Timestamp,
+    },
 }
 
 /// What a message was worth, besides its reports.
@@ -53,6 +61,8 @@ pub(super) struct Tally {
     pub oversized: u64,
     /// Messages on topics nobody asked for.
     pub unknown_topic: u64,
+    /// Retained messages that were read before.
+    pub repeated: u64,
 }
 
 /// What a topic means to one device.
@@ -70,6 +80,9 @@ struct Known {
     silent: Option<Option<BadReason>>,
     /// When it last said anything live, or the session with the broker began.
     heard: Timestamp,
+    /// The last live message, by its fingerprint, and when it came.
+    last: Option<(u64, Timestamp)>,
+    keeping: Keeping,
 }
 
 /// The receiving side of one broker.
@@ -91,7 +104,8 @@ impl Intake {
                 continue;
             }
             let index = devices.len();
-            devices.push(Known { ix: device.ix, silent: None, heard: Timestamp::MAX });
+            let keeping = keeping(&site, device);
+            devices.push(Known { ix: device.ix, silent: None, heard: Timestamp::MAX, last: None, keeping });
             topics.entry(topic.clone()).or_default().push(Role::State(index));
             if let Some(topic) = availability {
                 topics.entry(topic.clone()).or_default().push(Role::Availability(index));
@@ -105,6 +119,19 @@ impl Intake {
         let mut topics: Vec<String> = self.topics.keys().cloned().collect();
         topics.sort_unstable();
         topics
+    }
+
+    /// Whether anybody listens to a topic.
+    pub(super) fn knows(&self, topic: &str) -> bool {
+        self.topics.contains_key(topic)
+    }
+
+    /// Whether a message on that topic has to outlive the program.
+    pub(super) fn keeping(&self, topic: &str) -> Keeping {
+        let matters = self.topics.get(topic).into_iter().flatten().any(|role| match role {
+            Role::State(index) | Role::Availability(index) => self.devices[*index].keeping == Keeping::Journal,
+        });
+        if matters { Keeping::Journal } else { Keeping::Nowhere }
     }
 
     /// One message.
@@ -123,7 +150,10 @@ impl Intake {
         };
         for role in roles {
             match role {
-                Role::Availability(index) => self.availability(index, payload, now, &mut reports),
+                Role::Availability(index) => {
+                    let at = if let Delivery::Kept { received } = delivery { received } else { now };
+                    self.availability(index, payload, at, &mut reports);
+                }
                 Role::State(index) => self.state(index, payload, delivery, now, &mut reports, &mut tally),
             }
         }
@@ -191,6 +221,14 @@ impl Intake {
         if delivery == Delivery::Retained && offline {
             return;
         }
+        let known = self.devices[index].last.as_ref();
+        let max_age = self.device(index).max_age;
+        let print = fingerprint("", payload);
+        let again = known.is_some_and(|(last, at)| *last == print && now.since(*at) <= max_age);
+        if delivery == Delivery::Retained && again {
+            tally.repeated += 1;
+            return;
+        }
         let device = self.device(index);
         let points = device.profile.points.len() as u64;
         let readings = if payload.len() > PAYLOAD_BYTES_MAX {
@@ -207,9 +245,18 @@ impl Intake {
             readings
         };
         let ix = device.ix;
-        // Only a live message proves that the device is there now.
-        if delivery == Delivery::Live {
-            self.answering(index, now, reports);
+        // Only a live message proves that the device is there now; one that says itself that it is old does not.
+        let measured = readings.iter().map(|r| r.at).max().unwrap_or(now);
+        let current = now.since(measured) <= max_age;
+        match delivery {
+            Delivery::Live if current => self.answering(index, now, reports),
+            Delivery::Kept { received } if now.since(received) <= max_age => self.answering(index, received, reports),
+            Delivery::Live | Delivery::Retained | Delivery::Kept { .. } => {}
+        }
+        match delivery {
+            Delivery::Live => self.devices[index].last = Some((print, now)),
+            Delivery::Kept { received } => self.devices[index].last = Some((print, received)),
+            Delivery::Retained => {}
         }
         reports.push(FieldReport::Readings { device: ix, readings });
     }
@@ -239,55 +286,11 @@ impl Intake {
     }
 }
 
-fn all_bad(device: &Device, why: BadReason, at: Timestamp) -> Vec<Reading> {
-    (0..device.profile.points.len()).map(|offset| Reading::bad(point_ix(device, offset), why, at)).collect()
-}
-
-fn point_ix(device: &Device, offset: usize) -> PointIx {
-    PointIx(device.first_point.0 + offset as u32)
-}
-
-/// The readings of one payload of one device.
-fn read(device: &Device, payload: &[u8], delivery: Delivery, at: Timestamp) -> Vec<Reading> {
-    let Some(message) = Message::parse(payload) else { return all_bad(device, BadReason::Undecodable, at) };
-    let mut readings = Vec::new();
-    for (offset, def) in device.profile.points.iter().enumerate() {
-        let Source::Message { pointer } = &def.source else { continue };
-        let found = message.find(pointer);
-        if found == Found::Missing {
-            continue;
-        }
-        let point = point_ix(device, offset);
-        readings.push(match value_of(def, found) {
-            Ok(value) if delivery == Delivery::Live => Reading::good(point, value, at),
-            Ok(value) => Reading { point, value: Some(value), quality: Quality::Suspect, at },
-            Err(why) => Reading::bad(point, why, at),
-        });
-    }
-    if readings.is_empty() { all_bad(device, BadReason::Undecodable, at) } else { readings }
-}
-
-/// The value of a point, scaled.
-fn value_of(def: &PointDef, found: Found) -> Result<Value, BadReason> {
-    match found {
-        Found::Null => Err(BadReason::Sentinel),
-        Found::Number(number) => scaled(number, def.scale).map(Value::Decimal).ok_or(BadReason::Undecodable),
-        Found::Bool(bit) if !is_measurement(def) => Ok(Value::Bool(bit)),
-        Found::Text(text) if !is_measurement(def) && def.codes.is_empty() && text.chars().count() <= TEXT_CHARS_MAX => {
-            Ok(Value::Text(text.into()))
-        }
-        Found::Missing | Found::Bool(_) | Found::Text(_) | Found::Unusable => Err(BadReason::Undecodable),
-    }
-}
-
-/// Something with a unit or a counter can only be a number.
-fn is_measurement(def: &PointDef) -> bool {
-    !def.unit.is_empty() || def.counter_digits.is_some()
-}
-
-/// Exactly `number x scale`; `None` on overflow.
-fn scaled(number: Decimal, scale: Decimal) -> Option<Decimal> {
-    let mantissa = number.mantissa.checked_mul(scale.mantissa)?;
-    let exponent = number.exponent.checked_add(scale.exponent)?;
-    Some(Decimal::new(mantissa, exponent))
+/// The last message of a device somebody pays by, or an alarm looks at, has to outlive the program.
+fn keeping(site: &Site, device: &Device) -> Keeping {
+    use guanjia_core::alarm::Condition;
+    let pays = device.profile.points.iter().any(|point| point.poll != PollClass::Bulk);
+    let watched =
+        site.alarms.iter().any(|alarm| alarm.device == device.ix && !matches!(alarm.condition, Condition::Silent(_)));
+    if pays || watched { Keeping::Journal } else { Keeping::Nowhere }
 }

@@ -5,23 +5,28 @@
 //!  <prefix>/<site>/device/<device>/availability      online | offline                                retained
 //!  <prefix>/<site>/alarm/<device>/<alarm>            {"state", "priority", "text", ... }             retained
 //!  <prefix>/<site>/device/<device>/point/<point>     {"value", "quality", "at"}   on change, and every PERIOD
+//!  <prefix>/<site>/event                             what has happened, see [`super::events`]
+//!  <ha>/device/guanjia_<site>_<device>/config        see [`super::homeassistant`]                retained
 //! ```
 //!
 //! * Retained topics are *slots*. A slot knows what ought to stand there and stays due until the broker has
 //!   acknowledged exactly that. After a reconnect every slot is due again: the broker may have lost its memory.
-//! * Readings are the latest or nothing: while one waits to be sent, a newer one takes its place and is counted.
+//! * Readings are the latest or nothing: while one waits to be sent, a newer one takes its place and is counted. A new
+//!   session is told all of them once.
 //! * The order is by weight: status, alarms, availability, readings.
 //! * Values are written with their exact digits. A value that is stale or bad is `null`, with the quality saying why.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use guanjia_core::alarm::{AlarmDef, AlarmRecord};
 use guanjia_core::reading::{PointIx, Quality, Value};
 use guanjia_core::time::Timestamp;
+use rumqttc::QoS;
 use serde_json::json;
 
+use super::homeassistant;
 use crate::live::{AlarmBoard, DeviceStatus, Latest};
 use crate::site::Site;
 
@@ -32,6 +37,8 @@ mod tests;
 pub(super) const PERIOD: Duration = Duration::from_secs(60);
 /// Bytes of a fixed header, topic length and packet id.
 const PACKET_OVERHEAD: usize = 16;
+/// Configurations of devices that are gone, removed in one run of the program.
+const STRAYS_MAX: usize = 2_000;
 /// The slot of the gateway's own status.
 const STATUS_SLOT: usize = 0;
 
@@ -40,14 +47,19 @@ const STATUS_SLOT: usize = 0;
 pub(super) enum Token {
     Slot(usize),
     Reading,
+    /// A row of the timeline.
+    Event(u64),
+    /// Nothing anybody waits for.
+    Plain,
 }
 
-/// One message to publish with QoS 1.
+/// One message to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Outgoing {
     pub topic: String,
-    pub payload: String,
+    pub payload: Vec<u8>,
     pub retain: bool,
+    pub qos: QoS,
     pub token: Token,
 }
 
@@ -79,7 +91,12 @@ pub(super) struct Northbound {
     /// From an alarm's key to its slot.
     alarm_slots: HashMap<Arc<str>, usize>,
     first_device_slot: usize,
-    readings: BTreeMap<PointIx, Latest>,
+    /// How retained configurations of this site begin; those without a slot are of devices that are gone.
+    strays: Option<String>,
+    strays_found: usize,
+    readings: HashMap<PointIx, Latest>,
+    /// The order in which points became due, so that a restless one does not keep the others waiting.
+    readings_due: VecDeque<PointIx>,
     published: Vec<Option<Published>>,
     packet_bytes_max: usize,
 }
@@ -91,7 +108,7 @@ pub(super) fn status_topic(prefix: &str, site: &str) -> String {
 
 impl Northbound {
     /// The topics of `site` under `prefix`. Nothing larger than `packet_bytes_max` is ever handed out.
-    pub(super) fn new(site: Arc<Site>, prefix: &str, packet_bytes_max: usize) -> Self {
+    pub(super) fn new(site: Arc<Site>, prefix: &str, discovery: Option<&str>, packet_bytes_max: usize) -> Self {
         let base = format!("{prefix}/{}", site.id);
         let slot = |topic: String| Slot { topic, wanted: None, sent: None };
         let mut slots = vec![slot(status_topic(prefix, &site.id))];
@@ -102,6 +119,9 @@ impl Northbound {
         }
         let first_device_slot = slots.len();
         slots.extend(site.devices.iter().map(|d| slot(format!("{base}/device/{}/availability", d.id))));
+        let configs = discovery.map_or_else(Vec::new, |ha| homeassistant::configs(&site, ha, &base));
+        slots.extend(configs.into_iter().map(|(topic, config)| Slot { topic, wanted: Some(config), sent: None }));
+        let strays = discovery.map(|ha| homeassistant::own_prefix(ha, &site.id));
         let published = vec![None; site.points.len()];
         Self {
             site,
@@ -110,7 +130,10 @@ impl Northbound {
             due: BTreeSet::new(),
             alarm_slots,
             first_device_slot,
-            readings: BTreeMap::new(),
+            strays,
+            strays_found: 0,
+            readings: HashMap::new(),
+            readings_due: VecDeque::new(),
             published,
             packet_bytes_max,
         }
@@ -122,6 +145,22 @@ impl Northbound {
             slot.sent = None;
         }
         self.due = (0..self.slots.len()).filter(|&index| self.slots[index].wanted.is_some()).collect();
+        self.published.fill(None);
+        self.readings.clear();
+        self.readings_due.clear();
+    }
+
+    /// A retained configuration that stands at the broker; what this site has no device for any more is removed.
+    pub(super) fn found(&mut self, topic: &str, payload: &[u8]) {
+        let ours = self.strays.as_ref().is_some_and(|prefix| topic.starts_with(prefix.as_str()));
+        let full = self.strays_found >= STRAYS_MAX;
+        if !ours || payload.is_empty() || full || self.slots.iter().any(|slot| slot.topic == topic) {
+            return;
+        }
+        self.strays_found += 1;
+        self.due.insert(self.slots.len());
+        // An empty retained message removes the one that stands there.
+        self.slots.push(Slot { topic: topic.to_owned(), wanted: Some(String::new()), sent: None });
     }
 
     /// Whether the gateway is there.
@@ -154,15 +193,15 @@ impl Northbound {
 
     /// Takes in the latest values; those that have changed, or were published a period ago, become due. Returns how
     /// many waiting readings were replaced by newer ones.
-    pub(super) fn readings(&mut self, latest: &[Latest], now: Timestamp) -> u64 {
+    pub(super) fn readings(&mut self, rows: &[(PointIx, Latest)], now: Timestamp) -> u64 {
         let mut replaced = 0;
-        for (index, row) in latest.iter().enumerate().take(self.published.len()) {
-            let point = PointIx(index as u32);
+        for (point, row) in rows {
+            let Some(last) = self.published.get_mut(point.0 as usize) else { continue };
             let never_read = Quality::Bad(guanjia_core::reading::BadReason::NeverRead);
             if row.quality == never_read {
                 continue;
             }
-            let changed = self.published[index].as_ref().is_none_or(|published| {
+            let changed = last.as_ref().is_none_or(|published| {
                 published.quality != row.quality
                     || published.value.as_ref() != row.value.as_ref().map(|(value, _)| value)
                     || now.since(published.at) >= PERIOD
@@ -170,29 +209,56 @@ impl Northbound {
             if !changed {
                 continue;
             }
-            self.published[index] =
+            *last =
                 Some(Published { value: row.value.as_ref().map(|(v, _)| v.clone()), quality: row.quality, at: now });
-            if self.readings.insert(point, row.clone()).is_some() {
-                replaced += 1;
+            match self.readings.insert(*point, row.clone()) {
+                Some(_) => replaced += 1,
+                None => self.readings_due.push_back(*point),
             }
         }
         replaced
     }
 
-    /// The next message, the weightiest first; `None` if nothing is due.
-    pub(super) fn next(&mut self) -> Option<Outgoing> {
+    /// Points that were published a period ago.
+    pub(super) fn unmentioned(&self, now: Timestamp) -> Vec<PointIx> {
+        let published = self.published.iter().enumerate();
+        published
+            .filter(|(_, last)| last.as_ref().is_some_and(|last| now.since(last.at) >= PERIOD))
+            .map(|(index, _)| PointIx(index as u32))
+            .collect()
+    }
+
+    /// The next retained topic that is due, the weightiest first.
+    pub(super) fn next_state(&mut self) -> Option<Outgoing> {
         loop {
-            let message = self.next_slot().or_else(|| self.next_reading())?;
-            if message.topic.len() + message.payload.len() + PACKET_OVERHEAD <= self.packet_bytes_max {
+            let message = self.next_slot()?;
+            if self.fits(&message) {
                 return Some(message);
             }
-            // Handed over, it would end the session, and the next one, and every one after it.
-            tracing::error!(topic = %message.topic, bytes = message.payload.len(), "message too large to publish");
             if let Token::Slot(index) = message.token {
                 self.slots[index].sent = None;
                 self.slots[index].wanted = None;
             }
         }
+    }
+
+    /// The next reading that is due, the oldest first.
+    pub(super) fn next_reading(&mut self) -> Option<Outgoing> {
+        loop {
+            let message = self.take_reading()?;
+            if self.fits(&message) {
+                return Some(message);
+            }
+        }
+    }
+
+    /// A message that is too large would end the session, and the next one, and every one after it.
+    fn fits(&self, message: &Outgoing) -> bool {
+        let fits = message.topic.len() + message.payload.len() + PACKET_OVERHEAD <= self.packet_bytes_max;
+        if !fits {
+            tracing::error!(topic = %message.topic, bytes = message.payload.len(), "message too large to publish");
+        }
+        fits
     }
 
     /// The broker has the message.
@@ -227,14 +293,18 @@ impl Northbound {
         let slot = &mut self.slots[index];
         let payload = slot.wanted.clone()?;
         slot.sent = Some(payload.clone());
-        Some(Outgoing { topic: slot.topic.clone(), payload, retain: true, token: Token::Slot(index) })
+        let payload = payload.into_bytes();
+        let (topic, qos) = (slot.topic.clone(), QoS::AtLeastOnce);
+        Some(Outgoing { topic, payload, retain: true, qos, token: Token::Slot(index) })
     }
 
-    fn next_reading(&mut self) -> Option<Outgoing> {
-        let (point, row) = self.readings.pop_first()?;
+    fn take_reading(&mut self) -> Option<Outgoing> {
+        let point = self.readings_due.pop_front()?;
+        let row = self.readings.remove(&point)?;
         let device = self.site.device_of(point);
         let topic = format!("{}/device/{}/point/{}", self.base, device.id, self.site.point_def(point).id);
-        Some(Outgoing { topic, payload: reading_payload(&row), retain: false, token: Token::Reading })
+        let payload = reading_payload(&row).into_bytes();
+        Some(Outgoing { topic, payload, retain: false, qos: QoS::AtLeastOnce, token: Token::Reading })
     }
 }
 

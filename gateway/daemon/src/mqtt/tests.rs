@@ -5,20 +5,22 @@ use std::sync::Mutex;
 
 use bytes::BytesMut;
 use guanjia_core::alarm::{AlarmClass, AlarmDef, AlarmRecord, Condition, Latching, Priority};
+use guanjia_core::incident::TimelineEntry;
 use guanjia_core::profile::{EquipmentClass, PointDef, PollClass, Profile, Source};
-use guanjia_core::reading::{Decimal, PointIx, Quality, Reading, Value};
+use guanjia_core::reading::{Decimal, DeviceIx, PointIx, Quality, Reading, Value};
 use guanjia_core::text::Bilingual;
 use guanjia_core::time::Timestamp;
 use guanjia_field::DeviceHealth;
+use guanjia_store::AlarmBatch;
 use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode, PingResp, PubAck, SubAck};
-use rumqttc::{Packet, SubscribeReasonCode};
+use rumqttc::{Packet, Publish as Packet3, QoS, SubscribeReasonCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::notify::tests::bare_site;
-use crate::site::{Attachment, Device, Point};
+use crate::site::{Attachment, Device, MqttVersion, Point, Publish};
 
 /// A water meter on `water/<id>/state` with volume, flow, valve and serial number, and its one alarm.
 pub(super) fn water_site(port: u16, publish: Option<&str>) -> Site {
@@ -41,7 +43,9 @@ pub(super) fn water_site(port: u16, publish: Option<&str>) -> Site {
         host: "127.0.0.1".to_owned(),
         port,
         login: None,
-        publish: publish.map(str::to_owned),
+        version: MqttVersion::V311,
+        tls: None,
+        publish: publish.map(|prefix| Publish::Topics { prefix: prefix.to_owned(), home_assistant: None }),
     }];
     site.points = (0..4).map(|def| Point { device: DeviceIx(0), def }).collect();
     site.devices = vec![Device {
@@ -103,6 +107,12 @@ struct BrokerState {
     subscribed: Vec<String>,
     /// Publications without an answer.
     mute: bool,
+    /// Their packet ids.
+    held: Vec<u16>,
+    /// What the gateway has acknowledged.
+    acknowledged: Vec<u16>,
+    /// Whether it is told that its session is still there.
+    resumes: bool,
     refuse_subscriptions: bool,
     disconnected_politely: bool,
 }
@@ -117,7 +127,19 @@ struct FakeBroker {
 
 #[derive(Clone, Debug)]
 enum Order {
-    Publish { topic: &'static str, payload: Vec<u8>, retain: bool },
+    Publish {
+        topic: &'static str,
+        payload: Vec<u8>,
+        retain: bool,
+    },
+    /// With QoS 1.
+    Deliver {
+        packet_id: u16,
+        payload: &'static str,
+        duplicate: bool,
+    },
+    /// Acknowledges two publications, the later first.
+    AcknowledgeBackwards,
     Drop,
 }
 
@@ -146,9 +168,20 @@ impl FakeBroker {
                 order = orders.recv() => match order.unwrap() {
                     Order::Drop => break,
                     Order::Publish { topic, payload, retain } => {
-                        let mut publish = Publish::new(topic, QoS::AtMostOnce, payload);
+                        let mut publish = Packet3::new(topic, QoS::AtMostOnce, payload);
                         publish.retain = retain;
                         publish.write(&mut out).unwrap();
+                    }
+                    Order::Deliver { packet_id, payload, duplicate } => {
+                        let mut publish = Packet3::new("water/w-1/state", QoS::AtLeastOnce, payload);
+                        (publish.pkid, publish.dup) = (packet_id, duplicate);
+                        publish.write(&mut out).unwrap();
+                    }
+                    Order::AcknowledgeBackwards => {
+                        let held = std::mem::take(&mut self.state.lock().unwrap().held);
+                        for packet_id in held.into_iter().rev() {
+                            PubAck::new(packet_id).write(&mut out).unwrap();
+                        }
                     }
                 },
                 read = stream.read_buf(&mut buffer) => if !read.is_ok_and(|n| n > 0) { break },
@@ -176,7 +209,10 @@ impl FakeBroker {
     fn answer(&self, packet: Packet, out: &mut BytesMut) {
         let mut state = self.state.lock().unwrap();
         match packet {
-            Packet::Connect(_) => drop(ConnAck::new(ConnectReturnCode::Success, false).write(out).unwrap()),
+            Packet::Connect(_) => {
+                ConnAck::new(ConnectReturnCode::Success, state.resumes).write(out).unwrap();
+            }
+            Packet::PubAck(ack) => state.acknowledged.push(ack.pkid),
             Packet::PingReq => drop(PingResp.write(out).unwrap()),
             Packet::Subscribe(subscribe) => {
                 let refused = state.refuse_subscriptions;
@@ -190,6 +226,7 @@ impl FakeBroker {
                 let payload = String::from_utf8(publish.payload.to_vec()).unwrap();
                 state.arrived.push((publish.topic.clone(), payload.clone()));
                 if state.mute {
+                    state.held.push(publish.pkid);
                     return;
                 }
                 if publish.retain {
@@ -220,39 +257,89 @@ impl FakeBroker {
     }
 }
 
-/// A bridge to a fake broker.
+/// A bridge to a fake broker, between a hub that this test is and a journal.
 struct Bench {
     broker: FakeBroker,
     latest: Arc<LatestTable>,
     alarms: Arc<Board<AlarmBoard>>,
-    reports: mpsc::Receiver<FieldReport>,
+    messages: mpsc::Receiver<hub::Message>,
+    journal: Journal,
     stop: CancellationToken,
     running: JoinHandle<()>,
+}
+
+struct Journal {
+    store: Store,
+    dir: tempfile::TempDir,
+}
+
+impl Journal {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(dir.path(), "test").await.unwrap();
+        Self { store, dir }
+    }
+
+    async fn happen(&self, what: &str) {
+        let entry = TimelineEntry {
+            at: Timestamp::from_millis(1_800_000_000_000),
+            incident: None,
+            what: what.to_owned(),
+            subject: "w-1/leak".to_owned(),
+            detail: String::new(),
+        };
+        self.store.commit_alarms(AlarmBatch { timeline: vec![entry], ..AlarmBatch::default() }).await.unwrap();
+    }
 }
 
 impl Bench {
     async fn start(publish: Option<&str>) -> Self {
         let broker = FakeBroker::start().await;
-        Self::with(broker, publish)
+        Self::with(broker, Journal::new().await, publish)
     }
 
-    fn with(broker: FakeBroker, publish: Option<&str>) -> Self {
+    fn with(broker: FakeBroker, journal: Journal, publish: Option<&str>) -> Self {
         let site = Arc::new(water_site(broker.port, publish));
         let latest = Arc::new(LatestTable::new(&site, guanjia_field::now()));
         let alarms = Arc::new(Board::new(AlarmBoard::default()));
-        let (queue, reports) = mpsc::channel(64);
+        let (queue, messages) = mpsc::channel(64);
         let stop = CancellationToken::new();
-        let metrics = Arc::new(Metrics::new(&site));
-        let bridge = run(site, 0, queue, Arc::clone(&latest), Arc::clone(&alarms), metrics, stop.clone());
-        Self { broker, latest, alarms, reports, stop, running: tokio::spawn(bridge) }
+        let works = Works {
+            metrics: Arc::new(Metrics::new(&site)),
+            site,
+            store: journal.store.clone(),
+            messages: queue,
+            latest: Arc::clone(&latest),
+            alarms: Arc::clone(&alarms),
+        };
+        let running = tokio::spawn(run(works, 0, stop.clone()));
+        Self { broker, latest, alarms, messages, journal, stop, running }
     }
 
     async fn subscribed(&self) {
         self.broker.until("no subscription", |state| state.subscribed.len() >= 2).await;
     }
 
+    async fn message(&mut self) -> hub::Message {
+        tokio::time::timeout(Duration::from_secs(10), self.messages.recv()).await.expect("no message").unwrap()
+    }
+
+    /// The next report; receipts before it are given back.
     async fn report(&mut self) -> FieldReport {
-        tokio::time::timeout(Duration::from_secs(10), self.reports.recv()).await.expect("no report").unwrap()
+        loop {
+            match self.message().await {
+                hub::Message::Report(report) => return report,
+                hub::Message::Receipt(receipt) => give_back(receipt),
+            }
+        }
+    }
+
+    async fn receipt(&mut self) -> crate::receipt::Receipt {
+        loop {
+            if let hub::Message::Receipt(receipt) = self.message().await {
+                return receipt;
+            }
+        }
     }
 
     /// The next readings, whatever health comes before them.
@@ -264,11 +351,39 @@ impl Bench {
         }
     }
 
-    async fn end(self) -> FakeBroker {
+    fn deliver(&self, packet_id: u16, payload: &'static str, duplicate: bool) {
+        self.broker.say.send(Order::Deliver { packet_id, payload, duplicate }).unwrap();
+    }
+
+    fn acknowledged(&self) -> Vec<u16> {
+        self.broker.state.lock().unwrap().acknowledged.clone()
+    }
+
+    /// The words of the events that arrived, in order.
+    fn events(&self) -> Vec<String> {
+        let state = self.broker.state.lock().unwrap();
+        let events = state.arrived.iter().filter(|(topic, _)| topic == "gj/test/event");
+        let word = |payload: &str| serde_json::from_str::<serde_json::Value>(payload).unwrap()["what"].clone();
+        events.map(|(_, payload)| word(payload).as_str().unwrap().to_owned()).collect()
+    }
+
+    async fn end(self) -> (FakeBroker, Journal) {
         self.stop.cancel();
         self.running.await.unwrap();
-        self.broker
+        (self.broker, self.journal)
     }
+
+    /// The end of a process that is killed: nothing is said, nothing is finished.
+    async fn kill(self) -> (FakeBroker, Journal) {
+        self.running.abort();
+        drop(self.running.await);
+        (self.broker, self.journal)
+    }
+}
+
+/// As the alarms task does.
+fn give_back(receipt: crate::receipt::Receipt) {
+    receipt.stored();
 }
 
 const LEAK: &str = "gj/test/alarm/w-1/leak";
@@ -302,7 +417,7 @@ async fn an_oversized_message_is_refused_and_ends_no_session() {
     assert!(readings.iter().all(|r| r.quality == Quality::Bad(guanjia_core::reading::BadReason::Undecodable)));
     bench.broker.publish("water/w-1/state", r#"{"volume_l":2}"#, false);
     assert_eq!(bench.readings().await[0].quality, Quality::Good);
-    let broker = bench.end().await;
+    let (broker, _) = bench.end().await;
     assert_eq!(broker.state.lock().unwrap().connects, 1);
 }
 
@@ -325,7 +440,7 @@ async fn a_lost_session_silences_its_devices_and_is_made_anew() {
 async fn a_refused_subscription_is_not_mistaken_for_a_quiet_device() {
     let broker = FakeBroker::start().await;
     broker.state.lock().unwrap().refuse_subscriptions = true;
-    let mut bench = Bench::with(broker, None);
+    let mut bench = Bench::with(broker, Journal::new().await, None);
     let refused = DeviceHealth::Silent(guanjia_core::reading::BadReason::Refused);
     let health = bench.report().await;
     assert!(matches!(health, FieldReport::Health { health, .. } if health == refused), "{health:?}");
@@ -372,7 +487,7 @@ async fn the_last_will_speaks_for_a_gateway_that_is_cut_off_and_the_gateway_for_
     let will = ("gj/test/status".to_owned(), "offline".to_owned());
     assert_eq!(bench.broker.state.lock().unwrap().wills[0], will);
     bench.broker.until("no second session", |s| s.connects == 2 && s.retained["gj/test/status"] == "online").await;
-    let broker = bench.end().await;
+    let (broker, _) = bench.end().await;
     broker.until("no farewell", |s| s.disconnected_politely && s.retained["gj/test/status"] == "offline").await;
     assert_eq!(broker.state.lock().unwrap().wills.len(), 1);
 }
@@ -391,22 +506,166 @@ async fn readings_go_out_exact_and_with_their_quality() {
     bench.end().await;
 }
 
-#[test]
-fn a_full_queue_drops_readings_and_keeps_the_latest_health_in_order() {
-    use guanjia_core::reading::BadReason;
-    let (queue, mut receiver) = mpsc::channel(1);
-    let mut reports = Reports { queue, kept: VecDeque::new() };
-    let at = Timestamp::from_millis(5);
-    let device = DeviceIx(0);
-    let readings =
-        || FieldReport::Readings { device, readings: vec![Reading::bad(PointIx(0), BadReason::Offline, at)] };
-    let health = |health| FieldReport::Health { device, health, at };
-    assert_eq!(reports.send(readings()), 0);
-    assert_eq!(reports.send(readings()), 1);
-    assert_eq!(reports.send(health(DeviceHealth::Silent(BadReason::Offline))), 0);
-    assert_eq!(reports.send(health(DeviceHealth::Answering)), 0);
-    assert!(matches!(receiver.try_recv(), Ok(FieldReport::Readings { .. })));
-    assert_eq!(reports.send(readings()), 1, "the health that waits goes first and takes the place");
-    assert_eq!(receiver.try_recv(), Ok(health(DeviceHealth::Answering)));
-    assert_eq!(reports.kept.len(), 0);
+#[tokio::test]
+async fn a_message_is_acknowledged_after_everybody_has_stored_it_and_not_before() {
+    let mut bench = Bench::start(None).await;
+    bench.subscribed().await;
+    bench.deliver(7, r#"{"volume_l":1}"#, false);
+    assert_eq!(bench.readings().await[0].quality, Quality::Good);
+    let receipt = bench.receipt().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(bench.acknowledged(), [0u16; 0], "the alarms have not written what follows from it");
+    receipt.stored();
+    bench.broker.until("no acknowledgement", |state| state.acknowledged == [7]).await;
+    let kept = bench.journal.store.kept_messages("local").await.unwrap();
+    assert_eq!((kept.len(), kept[0].payload.as_slice()), (1, &br#"{"volume_l":1}"#[..]));
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn acknowledgements_leave_in_the_order_in_which_the_messages_came() {
+    let mut bench = Bench::start(None).await;
+    bench.subscribed().await;
+    bench.deliver(4, r#"{"volume_l":1}"#, false);
+    bench.deliver(5, r#"{"volume_l":2}"#, false);
+    let (first, second) = (bench.receipt().await, bench.receipt().await);
+    give_back(second);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(bench.acknowledged(), [0u16; 0], "the first is not stored");
+    give_back(first);
+    bench.broker.until("no acknowledgements", |state| state.acknowledged == [4, 5]).await;
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_message_that_comes_again_is_read_once_and_acknowledged_once_it_is_stored() {
+    let mut bench = Bench::start(None).await;
+    bench.broker.state.lock().unwrap().resumes = true;
+    bench.subscribed().await;
+    bench.deliver(7, r#"{"volume_l":1}"#, false);
+    bench.readings().await;
+    let receipt = bench.receipt().await;
+    bench.broker.say.send(Order::Drop).unwrap();
+    bench.broker.until("no second session", |state| state.connects == 2 && state.subscribed.len() == 4).await;
+    bench.deliver(7, r#"{"volume_l":1}"#, true);
+    give_back(receipt);
+    bench.broker.until("no acknowledgement", |state| state.acknowledged == [7]).await;
+    bench.deliver(7, r#"{"volume_l":1}"#, true);
+    bench.broker.until("no second acknowledgement", |state| state.acknowledged == [7, 7]).await;
+    bench.deliver(8, r#"{"volume_l":1}"#, false);
+    let mut values = 0;
+    while values == 0 {
+        values += usize::from(bench.readings().await.iter().any(|reading| reading.value.is_some()));
+    }
+    let receipt = bench.receipt().await;
+    give_back(receipt);
+    bench.broker.until("no third acknowledgement", |state| state.acknowledged == [7, 7, 8]).await;
+    assert!(bench.messages.try_recv().is_err(), "the repetitions said nothing");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_before_a_kill_is_looked_at_again_after_it() {
+    let mut bench = Bench::start(None).await;
+    bench.broker.state.lock().unwrap().resumes = true;
+    bench.subscribed().await;
+    bench.deliver(3, r#"{"volume_l":41000}"#, false);
+    bench.readings().await;
+    let receipt = bench.receipt().await;
+    give_back(receipt);
+    bench.broker.until("no acknowledgement", |state| state.acknowledged == [3]).await;
+    let (broker, journal) = bench.kill().await;
+    let mut bench = Bench::with(broker, journal, None);
+    let readings = bench.readings().await;
+    assert_eq!(readings[0].value, Some(Value::Decimal(Decimal::new(41_000, -3))));
+    assert_eq!(readings[0].quality, Quality::Good);
+    bench.broker.until("no second session", |state| state.subscribed.len() == 4).await;
+    bench.deliver(3, r#"{"volume_l":41000}"#, true);
+    bench.broker.until("no acknowledgement", |state| state.acknowledged == [3, 3]).await;
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_message_nobody_had_stored_before_a_kill_is_read_when_the_broker_sends_it_again() {
+    let mut bench = Bench::start(None).await;
+    bench.broker.state.lock().unwrap().resumes = true;
+    bench.subscribed().await;
+    bench.journal.store.close().await;
+    bench.deliver(3, r#"{"volume_l":5}"#, false);
+    let receipt = bench.receipt().await;
+    give_back(receipt);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(bench.acknowledged(), [0u16; 0], "the journal has not written it");
+    let (broker, journal) = bench.kill().await;
+    let (store, _) = Store::open(journal.dir.path(), "test").await.unwrap();
+    let mut bench = Bench::with(broker, Journal { store, dir: journal.dir }, None);
+    bench.broker.until("no second session", |state| state.subscribed.len() == 4).await;
+    bench.deliver(3, r#"{"volume_l":5}"#, true);
+    assert_eq!(bench.readings().await[0].value, Some(Value::Decimal(Decimal::new(5, -3))));
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn everything_that_has_happened_is_told_in_order_whatever_the_broker_forgets() {
+    let bench = Bench::start(Some("gj")).await;
+    bench.broker.until("not online", |s| s.retained.contains_key("gj/test/status")).await;
+    bench.journal.happen("raised").await;
+    bench.broker.until("no event", |s| s.arrived.iter().any(|(topic, _)| topic == "gj/test/event")).await;
+    bench.broker.state.lock().unwrap().mute = true;
+    bench.journal.happen("accepted").await;
+    bench.journal.happen("cleared").await;
+    let sent = |s: &BrokerState| s.arrived.iter().filter(|(topic, _)| topic == "gj/test/event").count() >= 3;
+    bench.broker.until("not sent", sent).await;
+    let (broker, journal) = bench.kill().await;
+    {
+        let mut state = broker.state.lock().unwrap();
+        state.mute = false;
+        state.arrived.clear();
+    }
+    let bench = Bench::with(broker, journal, Some("gj"));
+    bench.broker.until("not told", |s| s.arrived.iter().any(|(_, payload)| payload.contains("cleared"))).await;
+    let events = bench.events();
+    let tail = &events[events.len().saturating_sub(2)..];
+    assert_eq!(tail, ["accepted", "cleared"], "unacknowledged rows come again, in order");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_acknowledges_backwards_stalls_nothing() {
+    let bench = Bench::start(Some("gj")).await;
+    bench.broker.until("not online", |s| s.retained.contains_key(LEAK)).await;
+    bench.broker.state.lock().unwrap().mute = true;
+    for n in 0..6 {
+        bench.journal.happen(&format!("event-{n}")).await;
+    }
+    bench.broker.until("not sent", |s| s.held.len() >= 6).await;
+    bench.broker.state.lock().unwrap().mute = false;
+    bench.broker.say.send(Order::AcknowledgeBackwards).unwrap();
+    bench.journal.happen("last").await;
+    bench.broker.until("stalled", |s| s.arrived.iter().any(|(_, payload)| payload.contains("\"last\""))).await;
+    assert_eq!(bench.broker.state.lock().unwrap().connects, 1);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_change_is_published_without_waiting_for_anybody_to_look() {
+    let bench = Bench::start(Some("gj")).await;
+    bench.broker.until("not online", |s| s.retained.contains_key(LEAK)).await;
+    let mut delays = Vec::new();
+    for round in 1..=40i64 {
+        let value = Value::Decimal(Decimal::new(i128::from(round), 0));
+        let at = Timestamp::from_millis(round);
+        let begin = Instant::now();
+        bench.latest.update(&[Reading::good(PointIx(0), value, at)]);
+        let wanted = format!("{{\"value\":{round},");
+        while !bench.broker.state.lock().unwrap().arrived.iter().any(|(_, p)| p.starts_with(&wanted)) {
+            assert!(begin.elapsed() < Duration::from_secs(10), "not published");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        delays.push(begin.elapsed());
+    }
+    delays.sort_unstable();
+    // Looking every half second would take 250 ms in the middle; a loaded machine takes some, but not that.
+    assert!(delays[delays.len() / 2] < Duration::from_millis(100), "{delays:?}");
+    bench.end().await;
 }

@@ -56,6 +56,7 @@ pub(crate) fn bare_site(data_dir: PathBuf) -> Site {
             interval: Duration::from_secs(900),
         },
         lines: vec![],
+        passive: Default::default(),
         entrances: vec![],
         brokers: vec![],
         devices: vec![],

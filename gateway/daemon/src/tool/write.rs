@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use clap::Args;
 use guanjia_core::encode;
-use guanjia_core::profile::{PointDef, Profile, Setting, WriteFunction};
+use guanjia_core::profile::{PointDef, Profile, Setting};
 use guanjia_core::reading::{Decimal, DeviceIx, PointIx, Value};
 use guanjia_core::time::Timestamp;
 use guanjia_field::{FieldDevice, Periods, SettingCommand, SettingOutcome, start_line};
@@ -150,16 +150,12 @@ fn prepare(target: &Target, profile: &Profile, point: &str, value: &str) -> Resu
     }
     let setting = profile.settings.iter().find(|s| **s.point() == *point).ok_or_else(|| read_only(profile, point))?;
     let parsed = parse(value)?;
-    let written = encode::setting(profile, setting, &parsed)
+    // The line encodes it again; asked here, the objection names the range.
+    encode::setting(profile, setting, &parsed)
         .map_err(|error| usage(format!("{value} cannot be written: {error} ({})", range(setting))))?;
-    let words = match (written.function, written.words.as_slice()) {
-        // The line makes the masks itself; it wants the register with the part in its place.
-        (WriteFunction::Mask, [_, part]) => vec![*part],
-        _ => written.words,
-    };
     let valid = i64::try_from(VALID.as_millis()).unwrap_or(i64::MAX);
     let valid_until = Timestamp::from_millis(guanjia_field::now().as_millis().saturating_add(valid));
-    Ok(SettingCommand { device: DeviceIx(0), point: setting.point().clone(), words, valid_until })
+    Ok(SettingCommand { device: DeviceIx(0), point: setting.point().clone(), value: parsed, valid_until })
 }
 
 fn read_only(profile: &Profile, point: &str) -> Trouble {

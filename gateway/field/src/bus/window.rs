@@ -18,9 +18,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use guanjia_core::profile::UnitEcho;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Ask, Bus, Miss, Severity, outcome_of};
+use super::{Ask, Bus, Miss, Severity, outcome_of, unit_of};
 use crate::frame::{Framing, MBAP_HEADER, Reply, Request, Verdict, encode, judge, mbap_len};
 use crate::link::LinkError;
 use crate::stats::{Discard, nanos};
@@ -45,6 +46,7 @@ struct Flight {
     tid: u16,
     unit: u8,
     request: Request,
+    unit_echo: UnitEcho,
     frame: Vec<u8>,
     started: Instant,
     response_max: Duration,
@@ -104,6 +106,7 @@ impl Bus {
             tid: self.tid,
             unit: ask.unit,
             request: ask.request.clone(),
+            unit_echo: ask.unit_echo,
             frame,
             started,
             response_max: ask.response_max,
@@ -202,7 +205,8 @@ impl Bus {
         let tid = u16::from_be_bytes([*t0, *t1]);
         let Some(at) = self.flights.under_way.iter().position(|f| f.tid == tid) else { return Cut::Other(total) };
         let flight = &self.flights.under_way[at];
-        let answer = match judge(Framing::Mbap, tid, flight.unit, &flight.request, frame) {
+        let unit = unit_of(Framing::Mbap, flight.unit, flight.unit_echo, frame);
+        let answer = match judge(Framing::Mbap, tid, unit, &flight.request, frame) {
             Verdict::Reply(reply) => Ok(reply),
             Verdict::Reject(why) => Err(why),
             Verdict::Need(_) | Verdict::Skip(_) => Err(Discard::Damaged),

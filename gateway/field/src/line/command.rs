@@ -105,6 +105,12 @@ impl Waiting {
     pub(super) fn new(order: Order, answer: oneshot::Sender<Outcome>) -> Self {
         Self { order, answer, unsent: 0, not_before: Instant::now() }
     }
+
+    /// Ends the command without having sent it.
+    pub(super) fn refuse(self, why: &str) {
+        // Whoever gave up waiting needs no answer.
+        let _ = self.answer.send(Outcome::NotWritable(why.to_owned()));
+    }
 }
 
 /// A command that was sent.
@@ -205,6 +211,11 @@ impl Line {
                 return;
             }
         };
+        if !self.devices[device].meeting.is_over() {
+            let why = "the device has not shown that it is the one of its profile; nothing was sent";
+            self.finish(at, Outcome::Unknown(why.into()));
+            return;
+        }
         let mut sent = Sent::No;
         let gate = || match order.objection() {
             None => {

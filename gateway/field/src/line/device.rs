@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use guanjia_core::decode::Decoder;
-use guanjia_core::profile::PollClass;
+use guanjia_core::profile::{PollClass, Profile};
 use guanjia_core::reading::{BadReason, Reading};
 use guanjia_core::time::Timestamp;
 use tokio::time::Instant;
 
 use super::FieldDevice;
+use super::introduce::Meeting;
 use crate::bus::Ask;
 use crate::frame::Request;
 use crate::plan::{Layout, Learned, Lesson, Pace, ReadRequest, plan, read_alone, split, unreadable};
@@ -87,6 +88,8 @@ pub(super) struct Device {
     /// Points that must come in one answer.
     together: Vec<(usize, usize)>,
     pace: Pace,
+    /// Whether it has shown that it is the one of its profile.
+    pub(super) meeting: Meeting,
     /// What it taught by refusing reads.
     pub(super) learned: Learned,
     /// How often its reads were planned anew because of that.
@@ -101,15 +104,8 @@ impl Device {
             Company::Alone => PROBE_PAUSE_ALONE,
             Company::Shared => PROBE_PAUSE_MAX.max(probe_step),
         };
-        let periods = spec.periods;
-        let age_max = |class| match class {
-            PollClass::Alarm => periods.alarm,
-            PollClass::Billing => periods.billing,
-            PollClass::Bulk => periods.bulk,
-        };
-        let age_max = |class| age_max(class).saturating_mul(REMEMBERED_PERIODS).max(REMEMBERED_MIN);
         Self {
-            decoder: Decoder::new(Arc::clone(&spec.profile), age_max),
+            decoder: decoder(&spec),
             state: State::Unknown,
             response_max: response_max.unwrap_or(spec.profile.limits.response_max),
             probe_step: probe_step.min(probe_pause_max),
@@ -121,11 +117,34 @@ impl Device {
             under_way: 0,
             bridges: bridges(&spec, pace),
             together: spec.profile.together(),
+            meeting: Meeting::new(&spec.profile),
             pace,
             learned: Learned::default(),
             plans: 0,
             spec,
         }
+    }
+
+    /// It is the one of its profile, of which this is all that it has.
+    pub(super) fn learn_profile(&mut self, profile: Arc<Profile>) {
+        self.spec.profile = profile;
+        self.decoder = decoder(&self.spec);
+        self.bridges = bridges(&self.spec, self.pace);
+        self.learned = Learned::default();
+        self.plans += 1;
+    }
+
+    /// It may come back as another one.
+    pub(super) fn forget(&mut self) {
+        self.decoder.forget();
+        if self.meeting.again() {
+            self.plans += 1;
+        }
+    }
+
+    /// The reads of a class: of its points, or of its introduction as long as that is not over.
+    pub(super) fn reads(&self, class: PollClass) -> Vec<ReadRequest> {
+        self.meeting.reads(class).unwrap_or_else(|| plan(&self.layout(), Some(class)))
     }
 
     /// What decides how its points are read.
@@ -214,8 +233,9 @@ impl Device {
 
     /// A question to it.
     pub(super) fn ask<'a>(&self, request: &'a Request) -> Ask<'a> {
-        let silence_min = self.spec.profile.limits.silence_min;
-        Ask { unit: self.spec.unit, request, response_max: self.response_max, silence_min }
+        let limits = &self.spec.profile.limits;
+        let (silence_min, unit_echo) = (limits.silence_min, limits.unit_echo);
+        Ask { unit: self.spec.unit, request, response_max: self.response_max, silence_min, unit_echo }
     }
 
     /// It is asked now.
@@ -226,6 +246,12 @@ impl Device {
     pub(super) fn bridges(&self) -> &[Request] {
         &self.bridges
     }
+}
+
+fn decoder(spec: &FieldDevice) -> Decoder {
+    let periods = spec.periods;
+    let age_max = move |class| periods.of(class).saturating_mul(REMEMBERED_PERIODS).max(REMEMBERED_MIN);
+    Decoder::new(Arc::clone(&spec.profile), age_max)
 }
 
 /// Reads of many shapes, the harmless ones first: those the profile knows, by ascending length, then one register of a

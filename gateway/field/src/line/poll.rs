@@ -231,6 +231,10 @@ impl Line {
         };
         let planned = &mut slot.reads[p];
         planned.rests = None;
+        if !self.devices[i].meeting.is_over() {
+            self.introduced(turn.slot, p, &answer);
+            return;
+        }
         if let Answer::Refused(code) = answer {
             self.refused(turn.slot, p, code, at);
             return;
@@ -357,7 +361,11 @@ impl Line {
     /// Looks whether a silent device is back, with the first read of its most urgent slot.
     pub(super) async fn probe(&mut self, i: usize) {
         let started = Instant::now();
-        let Some(s) = self.slots.iter().position(|s| s.device == i && s.is_idle()) else {
+        for slot in self.slots.iter_mut().filter(|s| s.device == i && s.is_idle()) {
+            slot.forget();
+            slot.replan(&self.devices[i]);
+        }
+        let Some(s) = self.slots.iter().position(|s| s.device == i && s.is_idle() && !s.reads.is_empty()) else {
             // A device without a readable point cannot be found alive; it is left alone.
             self.devices[i].probe_missed(started);
             return;
@@ -414,7 +422,7 @@ pub(super) fn value(device: &FieldDevice, read: &ReadRequest, i: usize, answer: 
 
 impl Device {
     /// The readings that an answer to `read` brings, those derived from it included.
-    fn readings(
+    pub(super) fn readings(
         &mut self,
         read: &ReadRequest,
         answer: &Answer,

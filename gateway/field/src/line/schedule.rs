@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use super::device::Device;
 use crate::frame::Request;
-use crate::plan::{ReadRequest, plan};
+use crate::plan::ReadRequest;
 
 /// No slot comes more often, unless it has no period at all.
 pub(super) const PERIOD_MIN: Duration = Duration::from_millis(10);
@@ -208,7 +208,7 @@ impl Slot {
         }
         self.plan = device.plans;
         let mut old = std::mem::take(&mut self.reads);
-        for read in plan(&device.layout(), Some(self.class)) {
+        for read in device.reads(self.class) {
             let same = old.iter().position(|planned| planned.read == read);
             let planned = same.map(|at| old.swap_remove(at)).unwrap_or_else(|| Planned::new(read));
             self.reads.push(planned);
@@ -307,8 +307,8 @@ pub(super) fn slots(line: &str, devices: &[Device], start: Instant) -> Vec<Slot>
         let phase = (i as f64 + place_of(line)) / devices.len() as f64;
         for class in [PollClass::Alarm, PollClass::Billing, PollClass::Bulk] {
             let period = device.spec.periods.of(class);
-            let reads = plan(&device.layout(), Some(class));
-            if reads.is_empty() {
+            let reads = device.reads(class);
+            if reads.is_empty() && (device.meeting.is_over() || !device.meeting.will_read(class)) {
                 continue;
             }
             slots.push(Slot {

@@ -19,6 +19,7 @@ mod commands;
 mod dial_in;
 mod hostile;
 mod interleavings;
+mod introductions;
 mod lies;
 mod refusals;
 mod servers;

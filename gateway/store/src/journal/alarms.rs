@@ -151,7 +151,7 @@ fn happened_at(batch: &AlarmBatch, incident: &IncidentRecord) -> Timestamp {
 }
 
 /// Appends one entry to the timeline's chain.
-async fn add_entry(conn: &mut Conn<'_>, entry: &TimelineEntry) -> Result<(), StoreError> {
+pub(super) async fn add_entry(conn: &mut Conn<'_>, entry: &TimelineEntry) -> Result<(), StoreError> {
     let last = conn.row("SELECT seq, hash FROM timeline ORDER BY seq DESC LIMIT 1", &[]).await?;
     let (seq, prev_hash) = match last {
         Some(row) => (row.int("seq")? + 1, row.text("hash")?),

@@ -6,19 +6,23 @@
 //!                                     └─► open_intents() after the restart: find out what the relay did
 //! ```
 //!
+//! What became of a command is also a line of the timeline, in the same transaction: whoever is told what happens is
+//! told that too.
+//!
 //! A notice and its pages are written together; whether it reached anybody is read from the pages themselves, so a
 //! notice can never be called delivered by mistake.
 
-use guanjia_core::incident::{PageRecord, PageState};
+use guanjia_core::incident::{PageRecord, PageState, TimelineEntry};
 use guanjia_core::supply::{RelayIntent, SupplyRecord};
 use guanjia_core::time::Timestamp;
 use uuid::Uuid;
 
+use super::alarms::add_entry;
 use super::pages::{self, PageStatus, page_columns};
 use super::writer::{Command, Outcome};
 use super::{Store, list_limit};
 use crate::error::{StoreError, signed, unsigned};
-use crate::sql::{Conn, Row, to_json};
+use crate::sql::{Conn, Row, to_json, to_word};
 
 /// What a tenant was told, and what became of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,7 +109,7 @@ impl Store {
         self.send_done(Command::IntendRelay(Box::new(intent))).await
     }
 
-    /// What became of a command: a stable word, such as `proven` or `failed`, and free detail.
+    /// What became of a command: a stable word, such as `verified` or `refused`, and free detail.
     ///
     /// # Errors
     ///
@@ -257,10 +261,19 @@ pub(super) async fn settle(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE relay_intents SET outcome = $1, detail = $2, settled_at = $3 WHERE id = $4 AND outcome IS NULL";
-    match conn.execute(sql, &[outcome.into(), detail.into(), at.into(), id.into()]).await? {
-        0 => Err(StoreError::NotFound { what: "open intent", id: id.to_string() }),
-        _ => Ok(()),
+    if conn.execute(sql, &[outcome.into(), detail.into(), at.into(), id.into()]).await? == 0 {
+        return Err(StoreError::NotFound { what: "open intent", id: id.to_string() });
     }
+    let row = conn.row("SELECT record FROM relay_intents WHERE id = $1", &[id.into()]).await?;
+    let Some(intent) = row.map(|row| row.json::<RelayIntent>("record")).transpose()? else { return Ok(()) };
+    let entry = TimelineEntry {
+        at,
+        incident: None,
+        what: "relay_settled".to_owned(),
+        subject: intent.service_point.clone(),
+        detail: format!("{} {outcome}: {detail}", to_word(&intent.action)?),
+    };
+    add_entry(conn, &entry).await
 }
 
 /// Writes a notice inside the open transaction.

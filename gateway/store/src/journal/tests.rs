@@ -13,6 +13,7 @@ use super::writer::Command;
 use crate::error::StoreError;
 
 mod duty;
+mod messages;
 mod money;
 mod proof;
 

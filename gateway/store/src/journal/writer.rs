@@ -28,9 +28,10 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::alarms::AlarmBatch;
+use super::messages::NewMessages;
 use super::pages::PageResult;
 use super::supply::{ClosePermit, NewNotice};
-use super::{Origin, Wallet, alarms, ledger, outbox, pages, supply, usage, with_suffix};
+use super::{Origin, Wallet, alarms, ledger, messages, outbox, pages, supply, usage, with_suffix};
 use crate::error::StoreError;
 use crate::sql::Conn;
 
@@ -76,6 +77,15 @@ pub(super) enum Command {
     },
     PermitClose(Box<ClosePermit>),
     Notice(Box<NewNotice>),
+    KeepMessages(Box<NewMessages>),
+    ForgetMessage {
+        broker: String,
+        topic: String,
+    },
+    Tell {
+        broker: String,
+        seq: i64,
+    },
     Confirm(u64),
     /// Writes nothing; finds out whether writing works.
     Probe,
@@ -253,6 +263,9 @@ async fn apply(conn: &mut Conn<'_>, origin: &Origin, command: &Command) -> Resul
         }
         Command::PermitClose(permit) => supply::permit(conn, permit).await.map(|()| Outcome::Done),
         Command::Notice(notice) => supply::notice(conn, notice).await.map(Outcome::Noticed),
+        Command::KeepMessages(new) => messages::keep(conn, new).await.map(|()| Outcome::Done),
+        Command::ForgetMessage { broker, topic } => messages::forget(conn, broker, topic).await.map(|()| Outcome::Done),
+        Command::Tell { broker, seq } => messages::tell(conn, broker, *seq).await.map(|()| Outcome::Done),
         Command::Confirm(seq) => outbox::confirm(conn, *seq).await.map(|()| Outcome::Done),
         Command::Probe => conn.execute("UPDATE progress SET run = run", &[]).await.map(|_| Outcome::Done),
         Command::Close => Ok(Outcome::Done),

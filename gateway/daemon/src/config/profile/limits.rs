@@ -63,6 +63,7 @@ pub fn read_limits(
         interval_min: or(&raw.interval_min, defaults.interval_min),
         response_max: or(&raw.response_max, defaults.response_max),
         in_flight_max: in_flight.unwrap_or(defaults.in_flight_max),
+        unit_echo: raw.unit_echo,
     }
 }
 

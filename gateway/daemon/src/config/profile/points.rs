@@ -59,11 +59,19 @@ pub fn points(raw: &Entry<RawPoint>, entry: usize, places: &Places<'_>, report: 
             min_firmware: raw.min_firmware.as_ref().map(|v| v.0),
             evidence: raw.evidence,
             counter_digits: counter_digits(raw, source, report),
-            ..PointDef::new(&numbered(&raw.id, n), place)
+            ..PointDef::new(&numbered(&raw.id, n), numbered_place(place, n))
         };
         points.push(Found { def, entry });
     }
     points
+}
+
+/// Puts the number in place of `{n}` in a pointer.
+fn numbered_place(place: PointSource, n: Option<u16>) -> PointSource {
+    match place {
+        PointSource::Message { pointer } => PointSource::Message { pointer: numbered(&pointer, n) },
+        other => other,
+    }
 }
 
 fn counter_digits(raw: &Entry<RawPoint>, source: &Arc<Source>, report: &mut Report) -> Option<u8> {

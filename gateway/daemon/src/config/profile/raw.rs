@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use guanjia_core::profile::{
-    Alignment, Confidence, EquipmentClass, Evidence, Order, PointKind, PollClass, Table, TimeField, WireType,
-    WordOrder, WriteFunction,
+    Alignment, Confidence, EquipmentClass, Evidence, Order, PointKind, PollClass, Table, TimeField, TimeFormat,
+    UnitEcho, WireType, WordEncoding, WordOrder, WriteFunction,
 };
 use guanjia_core::text::Bilingual;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -36,6 +36,8 @@ pub struct RawProfile {
     serial: Option<RawSerial>,
     /// What a read must respect.
     read: Option<RawRead>,
+    /// For MQTT: what its messages look like beyond the pointers of its points.
+    message: Option<RawMessage>,
     /// The document's numbers of the first address of each table, for points that give their `number`.
     numbers: Option<RawNumbers>,
     /// What every point has that does not say otherwise.
@@ -120,6 +122,10 @@ pub struct RawRead {
     pub response_max: Option<Span>,
     /// Requests it can have under way at once on Modbus TCP, 1 to 16. Default 1.
     pub in_flight_max: Option<At<u8>>,
+    /// Which unit id its answers bear on Modbus TCP: "asked", or "asked-or-none" if it may also be 0 or 255 whatever it
+    /// was asked under. Default "asked".
+    #[serde(default)]
+    pub unit_echo: UnitEcho,
 }
 
 /// How many points one request may bring.
@@ -250,6 +256,43 @@ impl JsonSchema for RawBits {
             "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string", "pattern": "^0x[0-9A-Fa-f_]+$" }]
         })
     }
+}
+
+/// `[message]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawMessage {
+    /// Pointer to a JSON array: points without a place of their own are its elements, in the order of the file.
+    pub array: Option<At<String>>,
+    /// Registers that come as text: the points are given by `table`, `address` and `type` as on Modbus.
+    pub words: Option<At<RawWords>>,
+    /// Where the device says when it measured. Default: the time of arrival.
+    pub time: Option<At<RawTime>>,
+}
+
+/// `words` of `[message]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawWords {
+    /// Pointer to the text, such as "/data"; "" if the whole payload is the text.
+    pub pointer: String,
+    /// "base64" or "hex".
+    pub encoding: WordEncoding,
+    /// The table the registers are of. Default "holding".
+    pub table: Option<Table>,
+    /// The address of the first register. Default 0.
+    #[serde(default)]
+    pub address: u16,
+}
+
+/// `time` of `[message]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawTime {
+    /// Pointer to the time, such as "/ts".
+    pub pointer: String,
+    /// "rfc3339", "unix-seconds" or "unix-millis".
+    pub format: TimeFormat,
 }
 
 /// `[[point]]`

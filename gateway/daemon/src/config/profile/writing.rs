@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use guanjia_core::profile::{EquipmentClass, PointDef, Relay, Setting, Table, WriteFunction};
+use guanjia_core::profile::{EquipmentClass, Order, PointDef, Relay, Setting, Table, WireType, WriteFunction};
 
 use super::raw::{RawRelay, RawSetting};
 use crate::config::alarms::in_unit_of;
@@ -90,6 +90,14 @@ pub fn setting(
                 format!("function {:02} does not write this table", raw.function.code()),
             )
             .help("coils are written with \"coil\" or \"coils\", holding registers with the others; inputs never");
+        return None;
+    }
+    use WireType::{I8High, I8Low, U8High, U8Low};
+    let is_half = matches!(place.wire, U8High | U8Low | I8High | I8Low);
+    if is_half || *raw.function == WriteFunction::Mask && place.bytes == Order::Little {
+        report
+            .error(source, raw.point.span(), "half a register, or bits of a swapped one, cannot be set")
+            .help("give the point type = \"u16\" and a `mask`, with the bytes in order");
         return None;
     }
     let part = place.bit.is_some() || place.mask.is_some();

@@ -9,6 +9,7 @@ use guanjia_core::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::LIST_MAX;
+use crate::device_clock;
 use crate::http::problem::{Code, Problem};
 use crate::http::{Web, access};
 use crate::live::{DeviceStatus, Latest, Live};
@@ -137,6 +138,10 @@ pub async fn device(State(web): State<Web>, headers: HeaderMap, Path(id): Path<S
     let statuses = live.latest.devices();
     let mut body = device_json(device, &statuses[device.ix.0 as usize]);
     body["points"] = points_json(&live, device);
+    if let Some(clock) = device_clock::of(&live, device) {
+        let at = clock.at.to_string();
+        body["clock"] = json!({ "says": clock.says, "at": at, "skew_seconds": clock.skew_seconds });
+    }
     Ok(Json(body))
 }
 

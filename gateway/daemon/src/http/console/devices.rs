@@ -6,10 +6,11 @@ use serde::Deserialize;
 
 use super::parts::{Mark, chip, fact, heading, quality, value, when};
 use super::{Ctx, Rendered, ago};
+use crate::device_clock;
 use crate::http::text;
 use crate::live::DeviceStatus;
 use crate::metrics::{SYSTEMS, bus_of, export_of};
-use crate::site::Device;
+use crate::site::{Attachment, Device};
 
 /// Which devices a list shows; empty text means all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -44,8 +45,19 @@ pub fn list(ctx: &Ctx, filter: &Filter) -> Rendered {
         @if found.is_empty() { p.empty { (ctx.t(text::NO_DEVICE)) } }
         ul.rows { @for (device, status) in found.iter().copied() { (row(ctx, device, status)) } }
     };
-    let head = html! { h1 { (ctx.t(text::DEVICES)) " " span.count { (found.len()) } } };
+    let head = html! { h1 { (ctx.t(text::DEVICES)) " " span.count { (found.len()) } } (to_lines(ctx)) };
     Rendered { title: ctx.t(text::DEVICES).to_owned(), head, form: form(ctx, filter), body }
+}
+
+/// The way to the lines, with how many have findings.
+fn to_lines(ctx: &Ctx) -> Markup {
+    let ill = ctx.live.lines.iter().filter(|line| !line.tap().findings().is_empty()).count();
+    html! {
+        p {
+            a href="/lines" { (ctx.t(text::LINES)) } " " span.count { (ctx.live.lines.len()) }
+            @if ill > 0 { " " (chip(Mark::Minor, &ctx.t(text::LINES_ILL).replace("{n}", &ill.to_string()))) }
+        }
+    }
 }
 
 fn form(ctx: &Ctx, filter: &Filter) -> Markup {
@@ -140,7 +152,19 @@ pub fn one(ctx: &Ctx, id: &str) -> Option<Rendered> {
             (fact(ctx.t(text::SYSTEM), &html! { (ctx.word(profile.class.system())) }))
             @if !device.floor.is_empty() { (fact(ctx.t(text::FLOOR), &html! { (device.building) " " (device.floor) })) }
             (fact(ctx.t(text::MODEL), &html! { (profile.vendor) " " (profile.model) }))
-            (fact(ctx.t(text::BUS), &html! { (bus_of(&ctx.live.site, device)) }))
+            (fact(ctx.t(text::BUS), &{
+                let bus = bus_of(&ctx.live.site, device);
+                match device.attachment {
+                    Attachment::Line { .. } => html! { a href={ "/lines#line-" (bus) } { (bus) } },
+                    Attachment::Mqtt { .. } => html! { (bus) },
+                }
+            }))
+            @if let Some(clock) = device_clock::of(&ctx.live, device) {
+                (fact(ctx.t(text::DEVICE_CLOCK), &html! {
+                    (clock.says.replace('T', " ")) " "
+                    span.faint { (format!("{:+.0} s", clock.skew_seconds)) }
+                }))
+            }
             (fact(ctx.t(text::LAST_ANSWER), &match status.last_success {
                 Some(at) => html! { (when(ctx, at)) },
                 None => html! { (ctx.t(text::NEVER)) },
@@ -170,7 +194,10 @@ pub fn points(ctx: &Ctx, device: &Device) -> Markup {
                     tbody {
                         @for (def, latest) in rows {
                             tr {
-                                th scope="row" { (def.name.get(ctx.lang)) " " span.id { (def.id) } }
+                                th scope="row" {
+                                    a href={ "/devices/" (device.id) "/points/" (def.id) } { (def.name.get(ctx.lang)) }
+                                    " " span.id { (def.id) }
+                                }
                                 td.number { (value(ctx, def, &latest)) }
                                 td { (quality(ctx, latest.quality)) }
                                 td.age { @if let Some((_, at)) = &latest.value { (ago(ctx, *at)) } @else { "—" } }

@@ -16,10 +16,21 @@ fn form(request: reqwest::RequestBuilder, field: &str, value: &str) -> reqwest::
 
 fn pages(house: &House) -> Vec<String> {
     let incident = format!("/incidents/{}", house.incident);
-    ["/", "/devices", "/devices/m-1", "/incidents", &incident, "/shops", "/shops/s-1-e", "/shops/s-2-w"]
-        .iter()
-        .map(|path| (*path).to_owned())
-        .collect()
+    [
+        "/",
+        "/devices",
+        "/devices/m-1",
+        "/devices/m-1/points/energy_active_import",
+        "/lines",
+        "/incidents",
+        &incident,
+        "/shops",
+        "/shops/s-1-e",
+        "/shops/s-2-w",
+    ]
+    .iter()
+    .map(|path| (*path).to_owned())
+    .collect()
 }
 
 #[tokio::test]
@@ -55,7 +66,15 @@ async fn the_choice_of_language_is_remembered() {
 #[tokio::test]
 async fn what_is_not_there_is_said_in_words() {
     let house = House::open().await;
-    for path in ["/devices/none", "/shops/none", "/incidents/none", "/nothing", "/devices/a/b"] {
+    for path in [
+        "/devices/none",
+        "/shops/none",
+        "/incidents/none",
+        "/nothing",
+        "/devices/a/b",
+        "/devices/m-1/points/none",
+        "/devices/m-1/points/a/b",
+    ] {
         let (status, html) = house.get(path).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
         assert!(html.contains("找不到此页"), "{path}");

@@ -19,7 +19,7 @@ use guanjia_core::text::{Bilingual, Lang};
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::{Hao, Quantity, Utility};
 use guanjia_core::usage::{Ratio, Register, RegisterSpec};
-use guanjia_field::{LineConfig, Link, Periods, now};
+use guanjia_field::{FieldDevice, LineConfig, LineHandle, Link, Periods, now};
 use guanjia_store::{AlarmBatch, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
@@ -64,12 +64,25 @@ impl House {
 
     /// A house with this console.
     pub async fn start(console: ConsoleAccess) -> House {
+        Self::with_server(console, None).await
+    }
+
+    /// A house whose devices stand behind this Modbus TCP server.
+    pub async fn on_line(server: SocketAddr) -> House {
+        Self::with_server(ConsoleAccess::Open, Some(server)).await
+    }
+
+    async fn with_server(console: ConsoleAccess, server: Option<SocketAddr>) -> House {
         // Another test of this process may have installed it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let site = Arc::new(site(dir.path().to_owned(), address, console));
+        let mut site = site(dir.path().to_owned(), address, console);
+        if let Some(server) = server {
+            site.lines[0].link = Link::ModbusTcp { address: server.to_string() };
+        }
+        let site = Arc::new(site);
         let (store, _writer) = Store::open(dir.path(), &site.id).await.unwrap();
         for point in &site.service_points {
             store.open_wallet(&point.id, point.utility, point.opening, now()).await.unwrap();
@@ -78,9 +91,11 @@ impl House {
         store.commit_alarms(batch(&incident)).await.unwrap();
         let board = AlarmBoard { alarms: vec![alarm(&incident)], incidents: vec![incident.clone()] };
         let (desk, commands) = mpsc::channel(8);
+        let stop = CancellationToken::new();
+        let latest = Arc::new(LatestTable::new(&site, now()));
         let live = Arc::new(Live {
-            latest: Arc::new(LatestTable::new(&site, now())),
-            lines: vec![],
+            lines: if server.is_some() { lines(&site, &latest, &stop) } else { vec![] },
+            latest,
             entrances: vec![],
             alarms: Arc::new(Board::new(board)),
             supplies: Arc::new(Board::new(supplies())),
@@ -94,7 +109,6 @@ impl House {
         tokio::spawn(obey(Arc::clone(&live), commands));
         let metrics = Arc::new(Metrics::new(&live.site));
         metrics.heartbeat(now());
-        let stop = CancellationToken::new();
         let (_, receiver) = watch::channel(Arc::clone(&live));
         let app = App { live: receiver, metrics: Arc::clone(&metrics), stop: stop.clone() };
         let server = tokio::spawn(serve(app, listener));
@@ -115,6 +129,33 @@ impl House {
         self.live.latest.update(&[Reading::good(ix, value, now())]);
         self.live.latest.set_device(self.live.site.device_of(ix).ix, None, now());
     }
+}
+
+/// The first line of the site, polled; what it reports goes into the table.
+fn lines(site: &Site, latest: &Arc<LatestTable>, stop: &CancellationToken) -> Vec<LineHandle> {
+    let devices = site.devices.iter().filter_map(|device| match device.attachment {
+        Attachment::Line { unit, periods, .. } => Some(FieldDevice {
+            ix: device.ix,
+            id: device.id.clone(),
+            unit,
+            profile: device.profile.clone(),
+            first_point: device.first_point,
+            periods: Periods { bulk: Duration::from_millis(200), ..periods },
+        }),
+        Attachment::Mqtt { .. } => None,
+    });
+    let (reports, mut reported) = mpsc::channel(100);
+    let config = site.lines[0].clone();
+    let (handle, _task) = guanjia_field::start_line(config, devices.collect(), reports, stop.clone());
+    let latest = Arc::clone(latest);
+    tokio::spawn(async move {
+        while let Some(report) = reported.recv().await {
+            if let guanjia_field::FieldReport::Readings { readings, .. } = report {
+                latest.update(&readings);
+            }
+        }
+    });
+    vec![handle]
 }
 
 /// Does what the desk is asked, as simply as the tests need it.
@@ -268,6 +309,7 @@ fn devices() -> Vec<Device> {
         vec![
             point("energy_active_import", "正向有功电能", "Active energy import", "kW.h", -2),
             point("active_power_total", "总有功功率", "Active power", "kW", -3),
+            point("device_time", "设备时钟", "Clock", "", 0),
         ],
     );
     let water = profile(EquipmentClass::WaterMeter, vec![point("volume_total", "累计流量", "Volume", "m3", -3)]);
@@ -415,6 +457,7 @@ fn site(data_dir: PathBuf, listen: SocketAddr, console: ConsoleAccess) -> Site {
             in_flight_max: 1,
             linger: Duration::ZERO,
         }],
+        passive: BTreeSet::new(),
         entrances: vec![],
         brokers: vec![],
         service_points: service_points(&devices, &zone),

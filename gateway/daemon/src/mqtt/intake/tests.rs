@@ -1,5 +1,8 @@
 //! What a topic can say, and what may be believed of it.
 
+use guanjia_core::profile::Source;
+use guanjia_core::reading::{Decimal, Value};
+
 use super::*;
 use crate::mqtt::tests::water_site;
 
@@ -47,6 +50,33 @@ fn a_retained_value_is_suspect_until_a_live_one_comes() {
     let (reports, _) = intake.message(STATE, br#"{"flow":1}"#, Delivery::Live, T0);
     assert_eq!(qualities(&reports), [Quality::Good]);
     assert_eq!(healths(&reports), [DeviceHealth::Answering]);
+    let (reports, tally) = intake.message(STATE, br#"{"flow":1}"#, Delivery::Retained, later(1));
+    assert!(reports.is_empty() && tally.repeated == 1, "the last live message once more makes nothing suspect");
+    let (reports, _) = intake.message(STATE, br#"{"flow":2}"#, Delivery::Retained, later(1));
+    assert_eq!(qualities(&reports), [Quality::Suspect]);
+}
+
+#[test]
+fn after_a_restart_the_last_message_counts_as_of_when_it_came() {
+    let mut intake = intake();
+    let kept = |received| Delivery::Kept { received };
+    let (reports, _) = intake.message(STATE, br#"{"flow":1}"#, kept(T0), later(59));
+    assert_eq!(qualities(&reports), [Quality::Good]);
+    assert!(
+        matches!(&reports[1], FieldReport::Readings { readings, .. } if readings[0].at == T0),
+        "the time of a value does not move"
+    );
+    assert_eq!(healths(&intake.overdue(later(61))), [DeviceHealth::Silent(BadReason::NoAnswer)]);
+    let mut intake = self::intake();
+    let (reports, _) = intake.message(STATE, br#"{"flow":1}"#, kept(T0), later(61));
+    assert_eq!(qualities(&reports), [Quality::Suspect], "too old to raise, clear or bill anything");
+    assert!(healths(&reports).is_empty());
+}
+
+#[test]
+fn what_somebody_pays_by_is_kept_in_the_journal() {
+    assert_eq!(intake().keeping(STATE), Keeping::Journal);
+    assert_eq!(intake().keeping("water/w-2/state"), Keeping::Nowhere);
 }
 
 #[test]

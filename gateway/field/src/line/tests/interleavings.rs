@@ -6,7 +6,7 @@
 //! GUANJIA_INTERLEAVING=4711 cargo test -p guanjia-field interleavings                    one again, by its number
 //! ```
 //!
-//! One interleaving is one life of a line, of any framing and on connections that are replaced or kept, drawn from its
+//! One interleaving is one life of a line, of any framing, on connections that are replaced or kept, with one or several questions under way, drawn from its
 //! number alone: it starts, meets an answer spoiled in some new way after every second request, moves a relay there and
 //! back, and is stopped. Whatever happens, no value may be reported under another point's name, and once the bus has
 //! executed a write, nothing that was true before it. A check sum misses one damaged frame in 65,536 by its nature (one
@@ -58,7 +58,7 @@ fn no_value_under_another_name_in_any_of_many_interleavings() {
     println!("{} interleavings: {seen:?}", until - from);
     if until - from >= 1_000 {
         // A test in which nothing happens proves nothing.
-        assert!(seen.values > 10 * (until - from), "{seen:?}");
+        assert!(seen.values > 5 * (until - from), "{seen:?}");
         assert!(seen.misses > 5 * (until - from), "{seen:?}");
         assert!(seen.discarded > until - from, "{seen:?}");
         assert!(seen.writes > (until - from) / 4, "{seen:?}");
@@ -96,8 +96,9 @@ impl std::ops::AddAssign for Seen {
 fn live(seed: u64) -> Result<Seen, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let mut rng = Rng::with_seed(seed);
+    // One more than there are: Modbus TCP with several questions under way at once.
     let ways = all_ways();
-    let way = ways[rng.usize(..ways.len())];
+    let way = ways.get(rng.usize(..ways.len() + 1)).copied().unwrap_or_else(|| several(4).into());
     let script = (0..200).map(|_| act(&mut rng)).collect();
     let moves = [rng.u64(0..800), rng.u64(0..800)];
     runtime.block_on(async {

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::world::{Damage, Storm};
 use super::*;
 
 /// Runs a line whose first two polls go well, whose next request meets `acts`, and which is honest afterwards.
@@ -222,8 +223,28 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() }
 }
 
+fn one_wrong_byte() -> impl Strategy<Value = Damage> {
+    prop_oneof![
+        any::<usize>().prop_map(Damage::Lost),
+        (any::<usize>(), any::<u8>()).prop_map(|(at, byte)| Damage::Added(at, byte)),
+        (any::<usize>(), 1u16..256).prop_map(|(at, bits)| Damage::Burst(at, bits)),
+    ]
+}
+
 proptest! {
     #![proptest_config(config(60))]
+
+    /// One byte more, less or another one, anywhere in an answer, costs that request and no other.
+    #[test]
+    fn one_wrong_byte_costs_one_request_at_most(damage in one_wrong_byte(), way in any_way()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let storm = Storm { delay: 1, copy: None, damage, split: None };
+            let rig = after(way, &[Act::Storm(storm)]).await;
+            prop_assert!(failed(&rig) <= 1, "{}", failed(&rig));
+            Ok(())
+        })?;
+    }
 
     /// When the bus has become honest, everybody is read again.
     #[test]

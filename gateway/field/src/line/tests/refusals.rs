@@ -13,7 +13,13 @@ fn asked_for(rig: &Rig, register: u16) -> usize {
 #[tokio::test(start_paused = true)]
 async fn a_gap_that_is_refused_is_learned_once_and_never_asked_for_again() {
     // The alarm points lie at 0, 1 and 40; on a network one request spans them.
-    let mut rig = Rig::start(tcp(), 1, Facts { missing: [(1, 20)].into(), ..Facts::default() });
+    let facts: Shared = Arc::new(Mutex::new(Facts { missing: [(1, 20)].into(), ..Facts::default() }));
+    let mut devices = devices(1);
+    let mut profile = Profile::clone(&devices[0].profile);
+    profile.limits.gap_max = None;
+    devices[0].profile = Arc::new(profile);
+    let dial = world(Framing::Mbap, &facts);
+    let mut rig = Rig::with_dial(tcp(), devices, dial, facts);
     rig.run(Duration::from_secs(5)).await;
     rig.assert_names();
     for point in ["fire", "fault", "far_fire"] {

@@ -79,6 +79,8 @@ pub(super) struct Facts {
     pub(super) stuck: HashSet<u8>,
     /// Registers (unit, address) that unit refuses with exception 2.
     pub(super) missing: HashSet<(u8, u16)>,
+    /// The unit all answers bear instead of the one that was asked.
+    pub(super) answers_as: Option<u8>,
     /// How long a byte is on the wire.
     pub(super) byte_time: Duration,
     /// No connection is accepted.
@@ -318,7 +320,7 @@ impl World {
         let right = if is_missing { vec![function | 0x80, 2] } else { answer(unit, function, count) };
         let other_function = if function == 4 { 3 } else { 4 };
         let frame = |unit: u8, pdu: &[u8]| envelope(self.framing, tid, unit, pdu);
-        let mut bytes = frame(unit, &right);
+        let mut bytes = frame(facts.answers_as.unwrap_or(unit), &right);
         let (mut delay, mut second, mut third) = (1, None, None);
         match &act {
             Act::Answer => {}

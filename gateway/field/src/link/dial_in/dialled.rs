@@ -33,6 +33,10 @@ const PIECES_APART_MAX: Duration = Duration::from_millis(50);
 /// What is read from the socket at a time; also all that is ever held back.
 const HELD_MAX: usize = 1024;
 
+/// Pieces that are taken from the socket before others get their turn: a modem that sends nothing but heartbeats, as
+/// fast as it can, must not hold the line's task.
+const PIECES_MAX: usize = 16;
+
 /// The connection itself.
 #[derive(Debug)]
 pub(crate) enum Wire {
@@ -122,7 +126,7 @@ impl Dialled {
     }
 
     pub(in crate::link) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        loop {
+        for _ in 0..PIECES_MAX {
             let ready = self.given_out();
             if ready > 0 {
                 let some = ready.min(into.remaining());
@@ -144,6 +148,8 @@ impl Dialled {
                 }
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Takes packets out of what is held, and says how much of the rest may be given out.
@@ -186,5 +192,66 @@ impl Drop for Dialled {
     fn drop(&mut self) {
         self.lifeline.let_go();
         self.stats.connected.sub(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::link::dial_in::Carries;
+
+    fn dialled() -> (Dialled, tokio::io::DuplexStream, Arc<DialInStats>) {
+        let (ours, theirs) = tokio::io::duplex(1 << 20);
+        let dial_in = DialIn {
+            entrance: "port".into(),
+            who: "dtu".into(),
+            registration: Some(b"IMEI".as_slice().into()),
+            heartbeat: Some(b"PING".as_slice().into()),
+            carries: Carries::ModbusTcp,
+        };
+        let stats = Arc::default();
+        (Dialled::in_memory(ours, dial_in, Arc::clone(&stats)), theirs, stats)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn packets_of_the_modem_are_taken_out_between_frames_and_nowhere_else() {
+        let (mut io, mut modem, stats) = dialled();
+        let mut buffer = [0; 8];
+        modem.write_all(b"PINGIMEI\x01\x03PING").await.unwrap();
+        assert_eq!(io.read(&mut buffer[..2]).await.unwrap(), 2);
+        assert_eq!(buffer[..2], [1, 3]);
+        assert_eq!(io.read(&mut buffer).await.unwrap(), 4, "in a frame it is data");
+        io.between_frames();
+        modem.write_all(b"PI").await.unwrap();
+        let rest = async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            modem.write_all(b"NG\x02").await.unwrap();
+        };
+        let (read, ()) = tokio::join!(io.read(&mut buffer), rest);
+        assert_eq!((read.unwrap(), buffer[0]), (1, 2));
+        assert_eq!(stats.heartbeats.get(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_only_began_like_a_packet_is_given_out_after_a_moment() {
+        let (mut io, mut modem, _) = dialled();
+        let mut buffer = [0; 8];
+        modem.write_all(b"PI").await.unwrap();
+        let begin = Instant::now();
+        assert_eq!(io.read(&mut buffer).await.unwrap(), 2);
+        assert!(begin.elapsed() >= PIECES_APART_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_heartbeats_gives_others_their_turn() {
+        let (mut io, mut modem, stats) = dialled();
+        modem.write_all(&b"PING".repeat(100_000)).await.unwrap();
+        let mut buffer = [0; 8];
+        let mut buffer = ReadBuf::new(&mut buffer);
+        let polled = poll_fn(|cx| Poll::Ready(io.poll_read(cx, &mut buffer).is_pending()));
+        assert!(tokio::task::unconstrained(polled).await, "it comes back before the flood is over");
+        assert!(stats.heartbeats.get() < 100_000);
     }
 }

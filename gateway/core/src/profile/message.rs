@@ -1,0 +1,58 @@
+//! What the messages of devices on MQTT look like.
+
+use serde::{Deserialize, Serialize};
+
+use super::Table;
+
+/// What the messages of a device on MQTT look like, beyond the pointers of its points.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MessageForm {
+    /// Registers that come as text, as radio meters send them; points with a [`Source::Registers`](super::Source::Registers) are read from these.
+    pub words: Option<MessageWords>,
+    /// Where the device says when it measured; without it a value is as old as its arrival.
+    pub time: Option<MessageTime>,
+}
+
+/// Consecutive registers of one table, written as text inside a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageWords {
+    /// The RFC 6901 pointer to the text; empty if the whole payload is the text.
+    pub pointer: String,
+    /// How the bytes are written.
+    pub encoding: WordEncoding,
+    /// Which table the registers are of.
+    pub table: Table,
+    /// The address of the first of them, zero based.
+    pub address: u16,
+}
+
+/// How bytes are written as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WordEncoding {
+    /// RFC 4648, either alphabet, with or without padding.
+    Base64,
+    /// Two hexadecimal digits a byte.
+    Hex,
+}
+
+/// Where and how a message says when its values were measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageTime {
+    /// The RFC 6901 pointer to it.
+    pub pointer: String,
+    /// How it is written.
+    pub format: TimeFormat,
+}
+
+/// How a time is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeFormat {
+    /// `2026-01-31T08:00:00Z`, with its offset from UTC.
+    Rfc3339,
+    /// Seconds since 1970 in UTC.
+    UnixSeconds,
+    /// Milliseconds since 1970 in UTC.
+    UnixMillis,
+}
