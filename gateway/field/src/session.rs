@@ -50,11 +50,18 @@ pub struct Patience {
     pub silence_min: Duration,
     /// How often a read is asked before it is given up; at least 1.
     pub attempts: u32,
+    /// Which unit id its answers bear on Modbus TCP.
+    pub unit_echo: UnitEcho,
 }
 
 impl From<&ReadLimits> for Patience {
     fn from(limits: &ReadLimits) -> Self {
-        Self { response_max: limits.response_max, silence_min: limits.silence_min, attempts: 2 }
+        Self {
+            response_max: limits.response_max,
+            silence_min: limits.silence_min,
+            attempts: 2,
+            unit_echo: limits.unit_echo,
+        }
     }
 }
 
@@ -274,7 +281,7 @@ impl Session {
         self.open().await?;
         let response_max = self.response_max.unwrap_or(patience.response_max);
         let started = Instant::now();
-        let ask = Ask { unit, request, response_max, silence_min: patience.silence_min, unit_echo: UnitEcho::Asked };
+        let ask = Ask { unit, request, response_max, silence_min: patience.silence_min, unit_echo: patience.unit_echo };
         let reply = self.bus.exchange(ask).await.map_err(|miss| match miss {
             Miss::Timeout => SessionError::Silent { unit, response_max },
             Miss::Discarded => SessionError::Garbled { unit },

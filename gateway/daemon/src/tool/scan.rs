@@ -151,11 +151,8 @@ async fn scan(options: &Options, stop: CancellationToken) -> Result<ExitCode, Tr
 
 impl Scan<'_> {
     async fn line(&mut self, config: LineConfig, format: Option<SerialFormat>) -> Result<(), Trouble> {
-        let patience = Patience {
-            response_max: config.response_max.unwrap_or(RESPONSE_MAX),
-            silence_min: Duration::ZERO,
-            attempts: 1,
-        };
+        let patience =
+            Patience { response_max: config.response_max.unwrap_or(RESPONSE_MAX), attempts: 1, ..Patience::default() };
         let mut session = Session::new(config);
         for i in 0..self.units.len() {
             if self.stop.is_cancelled() {

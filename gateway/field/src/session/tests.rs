@@ -57,7 +57,7 @@ async fn session(script: Script) -> Session {
 const READ: ReadOf = ReadOf { unit: 7, table: Table::Holding, address: 100, count: 1 };
 
 fn patience(attempts: u32) -> Patience {
-    Patience { response_max: Duration::from_millis(300), silence_min: Duration::ZERO, attempts }
+    Patience { response_max: Duration::from_millis(300), attempts, ..Patience::default() }
 }
 
 #[tokio::test]
