@@ -27,8 +27,11 @@ use guanjia_field::fuzzing::{self, Envelope, FRAME_MAX, Judged, Question};
 #[allow(dead_code, reason = "only the walk is a target")]
 mod json;
 
+/// What is done with one input.
+pub type Target = fn(&[u8]);
+
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("frames", frames),
     ("forms", forms),
     ("decode", decode_words),

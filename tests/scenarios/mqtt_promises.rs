@@ -31,7 +31,7 @@ async fn house(broker: &Mosquitto, more: &str) -> anyhow::Result<House> {
 struct Peer {
     client: AsyncClient,
     seen: Arc<Mutex<Vec<(String, String)>>>,
-    acknowledged: mpsc::UnboundedReceiver<()>,
+    acknowledged: mpsc::Receiver<()>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -46,7 +46,7 @@ impl Peer {
     fn connect(options: MqttOptions, filters: &'static [&'static str]) -> Self {
         let (client, mut events) = AsyncClient::new(options, 64);
         let seen: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
-        let (told, acknowledged) = mpsc::unbounded_channel();
+        let (told, acknowledged) = mpsc::channel(1_024);
         let (store, subscriber) = (Arc::clone(&seen), client.clone());
         let task = tokio::spawn(async move {
             loop {
@@ -60,7 +60,7 @@ impl Peer {
                         let text = String::from_utf8_lossy(&message.payload).into_owned();
                         store.lock().unwrap_or_else(PoisonError::into_inner).push((message.topic.clone(), text));
                     }
-                    Ok(Event::Incoming(Packet::PubAck(_))) => drop(told.send(())),
+                    Ok(Event::Incoming(Packet::PubAck(_))) => drop(told.try_send(())),
                     Ok(_) => {}
                     Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
                 }

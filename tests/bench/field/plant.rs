@@ -37,6 +37,8 @@ pub const DEVICES_MAX: usize = 65_536;
 const HEAD: usize = 8;
 /// Length of a read request.
 const REQUEST: usize = 12;
+/// Orders that wait for the plant's thread.
+const ORDERS_MAX: usize = 8;
 /// How long a start or a stop of the plant may take.
 const SETTLE_MAX: Duration = Duration::from_secs(10);
 
@@ -62,7 +64,7 @@ pub enum Mood {
 pub struct Plant {
     shared: Arc<Shared>,
     ports: [u16; 2],
-    orders: Option<mpsc::UnboundedSender<Order>>,
+    orders: Option<mpsc::Sender<Order>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -80,8 +82,8 @@ struct Device {
 }
 
 enum Order {
-    Down(std::sync::mpsc::Sender<()>),
-    Up(std::sync::mpsc::Sender<()>),
+    Down(std::sync::mpsc::SyncSender<()>),
+    Up(std::sync::mpsc::SyncSender<()>),
 }
 
 impl Plant {
@@ -100,7 +102,7 @@ impl Plant {
             [listen(0)?, listen(0)?]
         };
         let ports = [listeners[0].local_addr()?.port(), listeners[1].local_addr()?.port()];
-        let (orders, inbox) = mpsc::unbounded_channel();
+        let (orders, inbox) = mpsc::channel(ORDERS_MAX);
         let theirs = Arc::clone(&shared);
         let thread = std::thread::spawn(move || runtime.block_on(serve(theirs, ports, listeners, inbox)));
         Ok(Self { shared, ports, orders: Some(orders), thread: Some(thread) })
@@ -142,10 +144,10 @@ impl Plant {
         self.order(Order::Up)
     }
 
-    fn order(&self, order: impl FnOnce(std::sync::mpsc::Sender<()>) -> Order) -> anyhow::Result<()> {
-        let (done, wait) = std::sync::mpsc::channel();
+    fn order(&self, order: impl FnOnce(std::sync::mpsc::SyncSender<()>) -> Order) -> anyhow::Result<()> {
+        let (done, wait) = std::sync::mpsc::sync_channel(1);
         let orders = self.orders.as_ref().ok_or_else(|| anyhow::anyhow!("the plant has ended"))?;
-        orders.send(order(done)).map_err(|_| anyhow::anyhow!("the plant has ended"))?;
+        orders.try_send(order(done)).map_err(|_| anyhow::anyhow!("the plant has ended"))?;
         Ok(wait.recv_timeout(SETTLE_MAX)?)
     }
 
@@ -204,12 +206,7 @@ fn base() -> Vec<u8> {
     (0..REGISTERS / 2).flat_map(|n| (n as f32 / 2.0).to_be_bytes()).collect()
 }
 
-async fn serve(
-    shared: Arc<Shared>,
-    ports: [u16; 2],
-    listeners: [TcpListener; 2],
-    mut orders: mpsc::UnboundedReceiver<Order>,
-) {
+async fn serve(shared: Arc<Shared>, ports: [u16; 2], listeners: [TcpListener; 2], mut orders: mpsc::Receiver<Order>) {
     let mut accepting = accept_all(&shared, listeners);
     while let Some(order) = orders.recv().await {
         match order {

@@ -11,7 +11,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -26,6 +26,8 @@ const SILENCE: Duration = Duration::from_nanos(1_041_666 * 7 / 2);
 const THINKS: Duration = Duration::from_millis(10);
 /// Length of a read request.
 const REQUEST: usize = 8;
+/// Runs of bytes that wait to be answered.
+const RUNS_MAX: usize = 1_024;
 /// How often a waiting thread looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -150,7 +152,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 }
 
 /// Takes the bytes as they come, so that their time is known while the other thread writes.
-fn listen(mut reader: Box<dyn Read + Send>, shared: &Shared, heard: &std::sync::mpsc::Sender<(Instant, Vec<u8>)>) {
+fn listen(mut reader: Box<dyn Read + Send>, shared: &Shared, heard: &SyncSender<(Instant, Vec<u8>)>) {
     let mut buffer = [0; 512];
     while !shared.ended.load(Ordering::Relaxed) {
         match reader.read(&mut buffer) {
@@ -165,7 +167,7 @@ fn listen(mut reader: Box<dyn Read + Send>, shared: &Shared, heard: &std::sync::
 
 /// One connection, until the other side closes it.
 fn converse((reader, mut writer): Port, shared: &Arc<Shared>) {
-    let (heard, bytes) = channel();
+    let (heard, bytes) = sync_channel(RUNS_MAX);
     let theirs = Arc::clone(shared);
     let listening = std::thread::spawn(move || listen(reader, &theirs, &heard));
     let mut free_at = Instant::now();

@@ -96,7 +96,7 @@ fn words(text: &str) -> Result<Vec<u16>, Trouble> {
         .split(|c: char| c.is_whitespace() || matches!(c, ',' | ':' | '-'))
         .map(|part| part.strip_prefix("0x").unwrap_or(part))
         .collect();
-    if digits.is_empty() || digits.len() % 4 != 0 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if digits.is_empty() || !digits.len().is_multiple_of(4) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(wrong());
     }
     let word = |four: &[u8]| std::str::from_utf8(four).ok().and_then(|four| u16::from_str_radix(four, 16).ok());

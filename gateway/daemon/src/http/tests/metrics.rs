@@ -74,7 +74,7 @@ async fn a_dead_meter_exports_no_value_but_stays_visible() {
     assert_eq!(line(&text), None, "the last value of a dead meter is not a value");
     assert!(text.contains(&format!("{up}0\n")));
     assert!(text.contains("guanjia_device_last_success_timestamp_seconds{device=\"m-1\""));
-    assert!(text.contains("guanjia_points{system=\"electricity\",quality=\"bad\"} 2\n"), "{text}");
+    assert!(text.contains("guanjia_points{system=\"electricity\",quality=\"bad\"} 3\n"), "{text}");
 }
 
 #[tokio::test]
