@@ -166,9 +166,9 @@ async fn a_captured_line_that_lies_replays_to_what_the_gateway_refused() {
 }
 
 /// A line that is listened to; whatever is sent into the channel is heard on it.
-fn listening(count: u8) -> (Rig, mpsc::UnboundedSender<Vec<u8>>) {
-    let (wire, mut bytes) = mpsc::unbounded_channel::<Vec<u8>>();
-    let (ends, mut opened) = mpsc::unbounded_channel();
+fn listening(count: u8) -> (Rig, mpsc::Sender<Vec<u8>>) {
+    let (wire, mut bytes) = mpsc::channel::<Vec<u8>>(10_000);
+    let (ends, mut opened) = mpsc::channel(16);
     tokio::spawn(async move {
         let mut end: Option<tokio::io::DuplexStream> = None;
         loop {
@@ -187,7 +187,7 @@ fn listening(count: u8) -> (Rig, mpsc::UnboundedSender<Vec<u8>>) {
     });
     let dial = Dial::Script(Box::new(move || {
         let (ours, theirs) = tokio::io::duplex(4096);
-        ends.send(theirs).ok()?;
+        ends.try_send(theirs).ok()?;
         Some(crate::link::Stream::Memory(ours))
     }));
     let (sender, reports) = mpsc::channel(10_000);
@@ -208,7 +208,7 @@ async fn what_another_master_reads_is_read_here_under_the_right_names() {
     tokio::spawn(async move {
         while let Some(event) = tap.next().await {
             if let Seen::Sent(bytes) | Seen::Received(bytes) | Seen::Skipped(bytes) = event.seen {
-                let _ = wire.send(bytes.to_vec());
+                let _ = wire.try_send(bytes.to_vec());
             }
         }
     });
@@ -241,7 +241,7 @@ async fn a_line_that_is_listened_to_tells_silence_and_a_pulled_cable_and_sends_n
     };
     let play = async |rig: &mut Rig, frames: &[Vec<u8>]| {
         for frame in frames {
-            wire.send(frame.clone()).unwrap();
+            wire.try_send(frame.clone()).unwrap();
             rig.run(Duration::from_millis(300)).await;
         }
     };
