@@ -213,7 +213,7 @@ async fn a_gateway_beside_another_master_has_its_values_and_never_sends() -> any
     let site = passive_site(directory.path(), line, address)?;
     let gateway = Gateway::start(&site, address).await?;
     for (unit, value) in [(1, "107"), (2, "207")] {
-        let path = format!("/api/v1/devices/t-{unit}/points/temperature/explain");
+        let path = format!("/devices/t-{unit}/points/temperature/explain");
         let body = eventually("the overheard value", Duration::from_secs(60), || async {
             let body = gateway.api(TOKEN, &path).await?;
             Ok((body["published"]["quality"] == "good").then_some(body))
@@ -222,11 +222,11 @@ async fn a_gateway_beside_another_master_has_its_values_and_never_sends() -> any
         assert_eq!((&body["published"]["value"], &body["answers"][0]["value"]), (&value.into(), &value.into()));
     }
     eventually("the one that does not answer is silent", Duration::from_secs(60), || async {
-        let body = gateway.api(TOKEN, "/api/v1/devices/t-3").await?;
+        let body = gateway.api(TOKEN, "/devices/t-3").await?;
         Ok((body["why_silent"] == "no_answer").then_some(()))
     })
     .await?;
-    assert_eq!(gateway.api(TOKEN, "/api/v1/lines").await?["lines"][0]["passive"], true);
+    assert_eq!(gateway.api(TOKEN, "/lines").await?["lines"][0]["passive"], true);
     assert_eq!(heard.load(std::sync::atomic::Ordering::SeqCst), 0, "not one byte was sent");
     Ok(())
 }

@@ -88,7 +88,7 @@ impl Times {
             },
             Tempo::Test => Self {
                 polling: r#"alarm = "500ms", billing = "1s", bulk = "2s""#,
-                serial: r#"alarm = "500ms", billing = "1s", bulk = "2s""#,
+                serial: r#"alarm = "500ms", billing = "1s", bulk = "5s""#,
                 // The buses of a test take no time, whatever their speed is in the file.
                 overload: "accept",
                 interval: "1s",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use guanjia_core::decode::{Answer, Decoder};
-use guanjia_core::profile::{Asked, Extent, Introduction, Next, PointKind, Profile, Source, Table};
+use guanjia_core::profile::{Asked, Extent, Introduction, Next, PointKind, Profile, ReadLimits, Source, Table};
 use guanjia_core::reading::{BadReason, Quality, Value};
 
 use super::{Answered, Content, Patience, ReadOf, Session, SessionError};
@@ -43,9 +43,11 @@ impl Look {
 static NOTHING_LEARNED: Learned = Learned::NOTHING;
 
 impl Session {
-    /// The reads that bring every point of a profile on this line.
+    /// The reads that bring every point of a profile on this line and touch no other address, because nobody knows yet
+    /// which others the device has.
     pub fn plan(&self, profile: &Profile) -> Vec<ReadRequest> {
-        plan(&self.layout(profile, &profile.together()), None)
+        let limits = ReadLimits { gap_max: Some(0), ..profile.limits.clone() };
+        plan(&Layout { limits: &limits, ..self.layout(profile, &profile.together()) }, None)
     }
 
     fn layout<'a>(&self, profile: &'a Profile, together: &'a [(usize, usize)]) -> Layout<'a> {
