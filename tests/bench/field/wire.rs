@@ -8,6 +8,7 @@
 //! A byte that comes before the silence after the last answer is over would meet other bytes on a real wire; it is
 //! counted. Times are taken when bytes can be read, so a count is never too high by this program's own delay.
 
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,14 +89,17 @@ impl Wire {
             }
             Place::Terminal => {
                 let (mut ours, mut other) = TTYPort::pair()?;
-                // It is opened a second time, by the gateway; this one only keeps the terminal alive.
-                other.set_exclusive(false)?;
-                ours.set_timeout(LOOK)?;
                 let place = other.name().ok_or_else(|| anyhow::anyhow!("the terminal has no name"))?;
+                // A plain file keeps the terminal alive: another serial port, even a shared one, holds a lock on it
+                // with which the gateway cannot open it for itself.
+                other.set_exclusive(false)?;
+                let keeper = File::options().read(true).write(true).open(&place)?;
+                drop(other);
+                ours.set_timeout(LOOK)?;
                 let port: Port = (Box::new(ours.try_clone_native()?), Box::new(ours));
                 let thread = std::thread::spawn(move || {
                     converse(port, &theirs);
-                    drop(other);
+                    drop(keeper);
                 });
                 (place, thread)
             }
