@@ -479,6 +479,8 @@ impl Bus {
         };
         self.stats.connected.set(0);
         if pauses > 0 {
+            // Whoever waited in vain for the other side has paused long enough.
+            let pauses = if matches!(error, LinkError::OpenTimeout { .. }) { 1 } else { pauses };
             // The jitter keeps the lines of one serial server from knocking at the same moment.
             let pause = BACKOFF_STEP.saturating_mul(pauses).min(BACKOFF_MAX).mul_f64(0.9 + 0.2 * fastrand::f64());
             let was_down = self.retry_at.replace(Instant::now() + pause).is_some();

@@ -36,6 +36,9 @@ use tls::{TlsError, TlsFiles};
 /// The longest a connection may take to be accepted, name look-up included.
 pub const CONNECT_MAX: Duration = Duration::from_secs(3);
 
+/// After this long without an answer a host is knocked at once more, beside the first time.
+const KNOCK_AGAIN: Duration = Duration::from_millis(800);
+
 /// The parity bit of a character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parity {

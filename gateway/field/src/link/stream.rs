@@ -3,19 +3,22 @@
 //! `bus` sees no more than this: read, read without waiting, write, and whether a new one is to be had after a failure.
 
 use std::future::poll_fn;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
 use tokio_serial::SerialStream;
 
 use super::dial_in::{Asked, Dialled, Seat};
 use super::udp::Datagrams;
-use super::{CONNECT_MAX, Link, LinkError, serial, tls};
+use super::{CONNECT_MAX, KNOCK_AGAIN, Link, LinkError, serial, tls};
 use crate::stats::LineStats;
 
 /// An open port or socket.
@@ -85,7 +88,20 @@ impl Link {
 
 async fn connect(address: &str) -> Result<TcpStream, LinkError> {
     let place = address.to_owned();
-    match timeout(CONNECT_MAX, TcpStream::connect(address)).await {
+    let knock = |after| async move {
+        sleep(after).await;
+        TcpStream::connect(address).await
+    };
+    // The kernel repeats an unheard knock after one second, and then after two more. A device that comes back in
+    // between is found sooner by who knocks again; the first knock still counts if the network is that slow.
+    let connected = async {
+        tokio::select! {
+            connected = TcpStream::connect(address) => connected,
+            connected = knock(KNOCK_AGAIN) => connected,
+            connected = knock(KNOCK_AGAIN * 2) => connected,
+        }
+    };
+    match timeout(CONNECT_MAX, connected).await {
         Err(_) => Err(LinkError::OpenTimeout { place }),
         Ok(Err(source)) => Err(LinkError::Open { place, source }),
         Ok(Ok(socket)) => {
@@ -113,6 +129,9 @@ impl Stream {
 
     /// Reads what there is without waiting; `None` if there is nothing.
     pub(crate) async fn read_now(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, LinkError> {
+        if let Stream::Tcp(io) = self {
+            return closed_if_zero_now(recv(io.as_fd(), buffer, RecvFlags::DONTWAIT).map(|(read, _)| read));
+        }
         // The runtime notices arrived bytes when it looks at the sockets; give it the occasion.
         tokio::task::yield_now().await;
         let mut buffer = ReadBuf::new(buffer);
@@ -176,6 +195,16 @@ impl Stream {
         if let Stream::Dialled(io) = self {
             io.between_frames();
         }
+    }
+}
+
+/// What the kernel says to a read that does not wait. The runtime may believe afterwards that there is still something
+/// to read; it finds out at the next read.
+fn closed_if_zero_now(read: Result<usize, Errno>) -> Result<Option<usize>, LinkError> {
+    match read {
+        Ok(read) => closed_if_zero(read).map(Some),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(error) => Err(LinkError::Io(error.into())),
     }
 }
 
