@@ -105,6 +105,10 @@ impl Decimal {
 
 impl PartialEq for Decimal {
     fn eq(&self, other: &Self) -> bool {
+        // Two values of one point nearly always have the same exponent, and dividing 128 bits is slow.
+        if self.exponent == other.exponent {
+            return self.mantissa == other.mantissa;
+        }
         let exponent = self.exponent.min(other.exponent);
         match (self.rescale(exponent), other.rescale(exponent)) {
             (Some(a), Some(b)) => a == b,
