@@ -10,6 +10,7 @@ mod config;
 mod demo;
 mod device_clock;
 mod explain;
+mod field_thread;
 mod forward;
 mod http;
 mod hub;

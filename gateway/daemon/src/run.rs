@@ -28,8 +28,8 @@ use tracing::{error, info, warn};
 
 use crate::clock::{ClockTrust, ClockWatch};
 use crate::config;
+use crate::field_thread::FieldThread;
 use crate::http::{self, App};
-
 use crate::metrics::Metrics;
 use crate::site::Site;
 use crate::tasks::Tasks;
@@ -74,6 +74,7 @@ pub async fn run(path: &Path, parent: Parent) -> anyhow::Result<ExitCode> {
         metrics: Arc::clone(&metrics),
         clock: Arc::new(ClockTrust::new(guanjia_field::now(), newest_row)),
         address,
+        field: FieldThread::start().context("cannot start the thread of the lines")?,
     };
     let mut generation = Generation::start(Arc::clone(&site), &process).await?;
     let live = watch::Sender::new(Arc::clone(&generation.live));

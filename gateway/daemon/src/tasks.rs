@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
@@ -19,6 +20,16 @@ impl Tasks {
     /// Starts a task under a name that means something to whoever reads the log.
     pub fn spawn(&mut self, name: impl Into<String>, task: impl Future<Output = ()> + Send + 'static) {
         self.adopt(name, tokio::spawn(task));
+    }
+
+    /// The same, on another runtime.
+    pub fn spawn_on(
+        &mut self,
+        runtime: &Handle,
+        name: impl Into<String>,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.adopt(name, runtime.spawn(task));
     }
 
     /// Takes over a task that was started elsewhere.

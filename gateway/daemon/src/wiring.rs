@@ -16,11 +16,13 @@ use std::time::Duration;
 use anyhow::Context;
 use guanjia_field::{Caller, EntranceHandle, FieldDevice, LineConfig, LineHandle};
 use guanjia_store::Store;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::ClockTrust;
+use crate::field_thread::FieldThread;
 use crate::live::{AlarmBoard, Board, LatestTable, Live, Readiness};
 use crate::metrics::Metrics;
 use crate::site::{self, Site};
@@ -40,6 +42,8 @@ pub struct Process {
     pub clock: Arc<ClockTrust>,
     /// Where the HTTP side listens.
     pub address: SocketAddr,
+    /// Where lines, hub and alarms run.
+    pub field: FieldThread,
 }
 
 /// Tasks that are stopped together.
@@ -100,9 +104,10 @@ impl Generation {
             pager: Arc::clone(&ring_pager),
         };
         let room = alarms::resume(&works).await.context("the alarms cannot be resumed")?;
-        deciders.tasks.spawn("alarms", alarms::run(works, room, alarms_out, commands, deciders.stop.clone()));
+        let field = process.field.handle();
+        deciders.tasks.spawn_on(field, "alarms", alarms::run(works, room, alarms_out, commands, deciders.stop.clone()));
 
-        let (lines, entrances) = start_lines(&site, &reports_in, &mut intake);
+        let (lines, entrances) = start_lines(&site, field, &reports_in, &mut intake);
         let works = prepaid::Prepaid {
             site: Arc::clone(&site),
             store: store.clone(),
@@ -119,7 +124,7 @@ impl Generation {
 
         let outputs = hub::Outputs { latest: Arc::clone(&latest), alarms: alarms_in, prepaid: prepaid_in };
         let (hub_site, hub_metrics, stop) = (Arc::clone(&site), Arc::clone(&metrics), intake.stop.clone());
-        intake.tasks.spawn("hub", hub::run(hub_site, reports, messages, outputs, hub_metrics, stop));
+        intake.tasks.spawn_on(field, "hub", hub::run(hub_site, reports, messages, outputs, hub_metrics, stop));
 
         let live = Arc::new(Live {
             site: Arc::clone(&site),
@@ -172,9 +177,11 @@ impl Generation {
 /// Starts every line, and before them the ports whose modems bring some of them their connections.
 fn start_lines(
     site: &Site,
+    field: &Handle,
     reports: &mpsc::Sender<guanjia_field::FieldReport>,
     intake: &mut Stage,
 ) -> (Vec<LineHandle>, Vec<EntranceHandle>) {
+    let _field = field.enter();
     let with_devices = |(index, line): (usize, _)| (line, site::on_line(&site.devices, index));
     let lines: Vec<(&LineConfig, Vec<FieldDevice>)> = site.lines.iter().enumerate().map(with_devices).collect();
     let mut entrances = Vec::with_capacity(site.entrances.len());

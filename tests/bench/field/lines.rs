@@ -55,7 +55,8 @@ pub fn serial(place: &str, units: u8, reads: u16) -> anyhow::Result<()> {
 }
 
 fn run(lines: Vec<(LineConfig, Vec<FieldDevice>)>) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    // One thread for the lines and who takes their reports, as in the gateway.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (reports, mut taken) = mpsc::channel(REPORTS_MAX);
         let stop = CancellationToken::new();
