@@ -66,7 +66,8 @@ impl Page {
 
 /// Appends a label's value.
 pub(super) fn escape(out: &mut String, text: &str) {
-    if !text.contains(['\\', '"', '\n']) {
+    // All three are ASCII, and bytes are looked through several times as fast as characters.
+    if !text.bytes().any(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
         out.push_str(text);
         return;
     }
