@@ -97,9 +97,9 @@ async fn probe(options: &Options) -> Result<ExitCode, Trouble> {
 
 async fn find_out(session: &mut Session, unit: u8, profiles: &[Arc<Profile>]) -> Result<Vec<Score>, Trouble> {
     let visible = std::io::stderr().is_terminal();
-    let scores = identify::identify(session, unit, profiles, |i, profile| {
+    let scores = identify::identify(session, unit, profiles, &mut |asked, profile| {
         if visible {
-            eprint!("\r\x1b[Ktrying {} of {}: {}", i + 1, profiles.len(), profile.id);
+            eprint!("\r\x1b[Kafter {asked} questions: {}", profile.id);
             // Progress that cannot be shown is no reason to stop.
             let _ = std::io::stderr().flush();
         }
