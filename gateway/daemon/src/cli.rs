@@ -55,6 +55,8 @@ pub enum Command {
     Read(tool::read::Options),
     /// Find out what a device is, and dump all its points with quality, raw words and timing
     Probe(tool::probe::Options),
+    /// List the models that are known, after reading every profile
+    Profiles(tool::profiles::Options),
     /// Find the units on a line, and on a serial port the baud rate and parity
     Scan(tool::scan::Options),
     /// Hear what another master reads on a line, without sending a byte, and learn its units and registers

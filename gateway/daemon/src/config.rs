@@ -40,7 +40,7 @@ mod tests;
 mod unit;
 mod value;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -74,20 +74,50 @@ pub fn load(path: &Path) -> Result<Site, Report> {
     }
 }
 
-/// Every device profile: the built-in ones, and over them those of a directory.
-///
-/// # Errors
-/// Everything that is wrong with them, at once.
-pub fn profiles(directory: Option<&Path>) -> Result<Vec<LoadedProfile>, Report> {
-    let mut report = Report::default();
-    let named_by = Source::new("--profiles", "");
-    let files = library::files(Shelf::Profiles, directory.map(|d| (d, &named_by, 0..0)), &mut report);
-    let profiles = files
-        .iter()
-        .filter(|(name, _)| !name.starts_with('_'))
-        .filter_map(|(name, source)| profile::read(name, source, &schema::PROFILE, &mut report))
-        .collect();
-    if report.has_errors() { Err(report) } else { Ok(profiles) }
+/// The device profiles that are known: the built-in ones, and over them those of a directory.
+pub struct ProfileShelf {
+    files: BTreeMap<String, Arc<Source>>,
+}
+
+impl ProfileShelf {
+    /// Finds them; none is read yet.
+    ///
+    /// # Errors
+    /// The directory, or a file in it, cannot be read.
+    pub fn find(directory: Option<&Path>) -> Result<Self, Report> {
+        let mut report = Report::default();
+        let named_by = Source::new("--profiles", "");
+        let mut files = library::files(Shelf::Profiles, directory.map(|d| (d, &named_by, 0..0)), &mut report).all;
+        files.retain(|name, _| !name.starts_with('_'));
+        if report.has_errors() { Err(report) } else { Ok(Self { files }) }
+    }
+
+    /// Their ids.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
+    /// Reads one; `None` if there is none of that id.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    pub fn read(&self, id: &str) -> Result<Option<LoadedProfile>, Report> {
+        let Some(source) = self.files.get(id) else { return Ok(None) };
+        let mut report = Report::default();
+        profile::read(id, source, &schema::PROFILE, &mut report).map(Some).ok_or(report)
+    }
+
+    /// Reads all of them.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, at once.
+    pub fn read_all(&self) -> Result<Vec<LoadedProfile>, Report> {
+        let mut report = Report::default();
+        let files = self.files.iter();
+        let profiles =
+            files.filter_map(|(id, source)| profile::read(id, source, &schema::PROFILE, &mut report)).collect();
+        if report.has_errors() { Err(report) } else { Ok(profiles) }
+    }
 }
 
 /// `guanjia check`: prints everything there is to say about a site file; exits 64 if it cannot be run.

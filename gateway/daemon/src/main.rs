@@ -65,6 +65,7 @@ fn main() -> ExitCode {
         Command::Decode(options) => tool::decode::run(&options),
         Command::Read(options) => block_on(tool::read::run(options)),
         Command::Probe(options) => block_on(tool::probe::run(options)),
+        Command::Profiles(options) => tool::profiles::run(&options),
         Command::Scan(options) => block_on(tool::scan::run(options)),
         Command::Listen(options) => block_on(tool::listen::run(options)),
         Command::ExplainReading(options) => block_on(explain::run(options)),

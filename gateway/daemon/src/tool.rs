@@ -6,6 +6,7 @@
 //!   write                     the same line ──► field::line, which proves what it wrote
 //!   listen                    a line of another master ──► field::passive; nothing is sent
 //!   watch --api               a running gateway ──► its API
+//!   profiles                  the library: which models are known
 //! ```
 //!
 //! * Every tool but `write` looks only, and `write` can say nothing that a profile's settings do not allow; fire panels
@@ -21,6 +22,7 @@ pub mod decode;
 mod identify;
 pub mod listen;
 pub mod probe;
+pub mod profiles;
 pub mod read;
 pub mod scan;
 mod target;

@@ -5,8 +5,9 @@
 //! another question's. What a line has and a session has not: slots, health, commands, a task.
 //!
 //! ```text
-//!   ask ──► ambiguous? ── yes ──► read one register of another shape first (it settles what is past)
-//!            │ no                  └ no such read: wait until no old answer can come any more
+//!   ask ──► ambiguous? ── yes ──► read something of another shape first, best what was answered before: it settles
+//!            │ no                  │ what is past
+//!            │                     └ no such read: wait until no old answer can come any more
 //!            ▼
 //!        ready ──► exchange ──► answer ──────────────────────────► told, with its time
 //!                     │ missed                    ▲
@@ -18,7 +19,7 @@
 //! One session owns its line. A gateway that runs has the serial port or serial server already; then the port answers
 //! "busy", and [`SessionError::Busy`] says what to do. A session keeps nothing on disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,12 @@ pub use url::UrlError;
 
 /// How long an answer to an older question can still come; after that nothing is ambiguous.
 const SETTLED_AFTER: Duration = Duration::from_secs(11);
+
+/// Reads that are tried to settle what is past before only time can do it. One that is refused settles nothing.
+const BRIDGES_MAX: usize = 3;
+
+/// The most registers such a read has, if it is the beginning of one that was answered: enough shapes to choose from.
+const BRIDGE_COUNT_MAX: u16 = 6;
 
 /// How patient a session is with a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +204,8 @@ pub struct Session {
     response_max: Option<Duration>,
     /// Units whose last question was not answered.
     missed: BTreeSet<u8>,
+    /// The last read of each unit that brought something: its beginning will be answered again.
+    answered: BTreeMap<u8, ReadOf>,
     /// Places of the device that is looked at which no request may touch.
     holes: Vec<Extent>,
     /// What a read costs on this line.
@@ -210,7 +219,8 @@ impl Session {
         let (timing, pace) = (timing(&config), Pace::of(&config));
         let bus = Bus::new(config.name, Dial::Link(config.link.clone()), timing, Arc::clone(&stats));
         let response_max = config.response_max;
-        Self { bus, stats, link: config.link, response_max, missed: BTreeSet::new(), holes: Vec::new(), pace }
+        let (missed, answered) = (BTreeSet::new(), BTreeMap::new());
+        Self { bus, stats, link: config.link, response_max, missed, answered, holes: Vec::new(), pace }
     }
 
     /// The way to the devices.
@@ -238,9 +248,15 @@ impl Session {
                 // The first answer after a miss may be the late one.
                 Ok(_) if self.missed.remove(&read.unit) => continue,
                 Ok((Reply::Exception(code), _)) => return Err(SessionError::Refused { unit: read.unit, code }),
-                Ok((Reply::Words(words), took)) => return Ok(Answered { content: Content::Words(words), took, asked }),
-                Ok((Reply::Bits(bits), took)) => return Ok(Answered { content: Content::Bits(bits), took, asked }),
-                Ok((Reply::Written, _)) => return Err(SessionError::Garbled { unit: read.unit }),
+                Ok((reply, took)) => {
+                    let content = match reply {
+                        Reply::Words(words) => Content::Words(words),
+                        Reply::Bits(bits) => Content::Bits(bits),
+                        _ => return Err(SessionError::Garbled { unit: read.unit }),
+                    };
+                    self.answered.insert(read.unit, read);
+                    return Ok(Answered { content, took, asked });
+                }
                 Err(
                     error @ (SessionError::Silent { .. } | SessionError::Garbled { .. } | SessionError::Cut { .. }),
                 ) => {
@@ -255,20 +271,33 @@ impl Session {
         }
     }
 
+    /// Whether something else would have to be read before this: an answer that is still under way could be taken for the
+    /// answer to it. Whoever has several questions asks another one first.
+    pub fn is_ambiguous(&mut self, read: ReadOf) -> bool {
+        request(read).is_ok_and(|request| self.bus.is_ambiguous(read.unit, &request))
+    }
+
     /// Makes sure that no answer to an older question can be taken for the answer to this one.
     async fn settle(&mut self, unit: u8, request: &Request, patience: Patience) -> Result<(), SessionError> {
         if !self.bus.is_ambiguous(unit, request) {
             return Ok(());
         }
+        let known = self.answered.get(&unit).map(|known| {
+            let ReadOf { table, address, .. } = *known;
+            (1..=known.count.min(BRIDGE_COUNT_MAX)).map(move |count| Request::Read { table, address, count })
+        });
         let odd = [request.one_of(), request.one_of_sister()].into_iter().flatten();
-        let bridges: Vec<Request> = odd.filter(|r| !r.touches(&self.holes)).collect();
-        if let Some(bridge) = self.bus.bridge_to(unit, request, &bridges) {
+        let bridges = known.into_iter().flatten().chain(odd);
+        let bridges: Vec<Request> = bridges.filter(|r| !r.touches(&self.holes)).collect();
+        for _ in 0..BRIDGES_MAX {
+            let Some(bridge) = self.bus.bridge_to(unit, request, &bridges) else { break };
             // Whatever comes of it, the next look says whether it settled anything.
             let _ = self.once(unit, &bridge, patience).await;
+            if !self.bus.is_ambiguous(unit, request) {
+                return Ok(());
+            }
         }
-        if self.bus.is_ambiguous(unit, request) {
-            tokio::time::sleep(SETTLED_AFTER).await;
-        }
+        tokio::time::sleep(SETTLED_AFTER).await;
         if self.bus.is_ambiguous(unit, request) { Err(SessionError::Garbled { unit }) } else { Ok(()) }
     }
 

@@ -126,12 +126,8 @@ impl<'a> Document<'a> {
     /// Takes everything that is left as one value; for the keys before a file's first table.
     pub fn rest<T: DeserializeOwned>(mut self, report: &mut Report) -> Option<Entry<T>> {
         let table = std::mem::take(&mut self.table);
-        let mut schema = self.schema.clone();
-        if let Some(required) = schema["required"].as_array_mut() {
-            required.retain(|key| key.as_str().is_some_and(|key| !self.taken.contains(key)));
-        }
         let value = Spanned::new(0..0, DeValue::Table(table));
-        self.entry("".into(), 0..0, value, Some(&schema), report)
+        self.entry("".into(), 0..0, value, Some(self.schema), report)
     }
 
     /// Reports every table that nobody took, and every one that is missing. Returns the names of broken tables.
@@ -235,8 +231,12 @@ impl<'a> Document<'a> {
                 .error(self.source, key.span(), format!("unknown key `{}`", key.get_ref()))
                 .help(suggest(key.get_ref(), known));
         }
+        // What was taken from the whole file is not missing there.
+        let is_whole_file = std::ptr::eq(schema, self.schema);
+        let is_there =
+            |table: &DeTable<'a>, key: &str| table.contains_key(key) || is_whole_file && self.taken.contains(key);
         for key in schema["required"].as_array().into_iter().flatten().filter_map(Schema::as_str) {
-            if !table.contains_key(key) {
+            if !is_there(table, key) {
                 let diagnostic = report.error(self.source, at.clone(), format!("the key `{key}` is missing"));
                 if let Some(what) = properties[key]["description"].as_str() {
                     diagnostic.help(format!("`{key}`: {}", what.replace('\n', " ")));

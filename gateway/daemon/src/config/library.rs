@@ -1,6 +1,6 @@
 //! The library: what is built into the binary, and what a site adds to it or replaces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
@@ -42,18 +42,23 @@ impl Shelf {
     }
 }
 
-/// Every file of a shelf by its stem: the built-in ones, and over them those of the site's directory.
+/// The files of a shelf.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// Every one by its stem: the built-in ones, and over them those of the site's directory.
+    pub all: BTreeMap<String, Arc<Source>>,
+    /// Which of them say something else than the built-in ones.
+    pub own: BTreeSet<String>,
+}
+
+/// Finds the files of a shelf. Nothing is parsed.
 ///
 /// `site_directory` is the directory and the file and place that names it.
-pub fn files(
-    shelf: Shelf,
-    site_directory: Option<(&Path, &Arc<Source>, Range<usize>)>,
-    report: &mut Report,
-) -> BTreeMap<String, Arc<Source>> {
-    let mut files = BTreeMap::new();
+pub fn files(shelf: Shelf, site_directory: Option<(&Path, &Arc<Source>, Range<usize>)>, report: &mut Report) -> Files {
+    let mut files = Files::default();
     for (stem, text) in shelf.built_in() {
         let name = format!("built-in {}/{stem}.toml", shelf.name());
-        files.insert((*stem).to_owned(), Source::new(name, *text));
+        files.all.insert((*stem).to_owned(), Source::new(name, *text));
     }
     let Some((directory, source, at)) = site_directory else { return files };
     let entries = match std::fs::read_dir(directory) {
@@ -73,7 +78,11 @@ pub fn files(
         };
         match read_text(&path) {
             Ok(text) => {
-                files.insert(stem.to_owned(), Source::new(path.display().to_string(), text));
+                // A copy of a built-in file is as right as that one.
+                if files.all.get(stem).is_none_or(|built_in| built_in.text != text) {
+                    files.own.insert(stem.to_owned());
+                }
+                files.all.insert(stem.to_owned(), Source::new(path.display().to_string(), text));
             }
             Err(why) => {
                 report.error(source, at.clone(), format!("{} cannot be read: {why}", path.display()));

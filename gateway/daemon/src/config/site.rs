@@ -20,7 +20,7 @@ use super::device_alarms;
 use super::devices::{self, Devices};
 use super::diagnostic::{Report, Severity, Source};
 use super::document::{Document, Entry};
-use super::library::{self, Shelf};
+use super::library::{self, Files, Shelf};
 use super::lines::{self, RawLines, RawMqtt};
 use super::passive;
 use super::people::{self, Duty, RawDuty, RawLadders, RawPerson, RawShift};
@@ -148,10 +148,10 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
     let api_clients = service::api_clients(context, &tables.api_clients);
 
     let shelves = Shelves::read(context, tables.library.as_ref());
-    let plans = Plans::read(&shelves.plans, &mut context.report);
+    let plans = Plans::read(&shelves.plans.all, &mut context.report);
     let plan_ids: Option<Vec<String>> = plans.as_ref().map(|p| p.ids().iter().map(|id| (*id).to_owned()).collect());
-    let profiles = profiles(context, &shelves.profiles, plan_ids.as_deref());
-    let tariffs = prepaid::tariffs(&shelves.tariffs, zone.as_ref(), &mut context.report);
+    let profiles = profiles(context, &shelves.profiles, &tables.devices, plan_ids.as_deref());
+    let tariffs = prepaid::tariffs(&shelves.tariffs.all, zone.as_ref(), &mut context.report);
 
     let lines::Lines { lines, entrances } = lines::lines(context, &tables.lines, http.as_ref().map(|h| h.listen));
     let site_id = tables.building.as_ref().map_or("site", |building| building.id.as_str());
@@ -160,7 +160,7 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         Some(raw) => devices::polling(context, raw, PERIODS),
         None => PERIODS,
     };
-    let profile_names = shelves.profiles.keys().filter(|n| !n.starts_with('_')).map(String::as_str).collect();
+    let profile_names = shelves.profiles.all.keys().filter(|n| !n.starts_with('_')).map(String::as_str).collect();
     let around = devices::Surroundings {
         lines: &lines,
         broker_names: tables.mqtt.iter().map(|b| &*b.key).collect(),
@@ -255,9 +255,9 @@ fn check_site_id(context: &mut Context, id: &At<String>) {
 
 /// The files of the library, built-in and the site's own.
 struct Shelves {
-    profiles: BTreeMap<String, Arc<Source>>,
-    plans: BTreeMap<String, Arc<Source>>,
-    tariffs: BTreeMap<String, Arc<Source>>,
+    profiles: Files,
+    plans: Files,
+    tariffs: Files,
 }
 
 impl Shelves {
@@ -275,14 +275,18 @@ impl Shelves {
     }
 }
 
-/// Reads every profile, used or not: a file that is wrong should not wait for its first device.
+/// Reads every profile of the site's own, used or not: a file that is wrong should not wait for its first device. Of the
+/// built-in ones, which are right, only those that a device names.
 fn profiles(
     context: &mut Context,
-    files: &BTreeMap<String, Arc<Source>>,
+    files: &Files,
+    devices: &[Entry<RawDevice>],
     plans: Option<&[String]>,
 ) -> BTreeMap<String, LoadedProfile> {
+    let named: BTreeSet<&str> = devices.iter().map(|d| d.profile.as_str()).collect();
+    let is_read = |name: &String| files.own.contains(name) || named.contains(name.as_str());
     let mut profiles = BTreeMap::new();
-    for (name, source) in files.iter().filter(|(name, _)| !name.starts_with('_')) {
+    for (name, source) in files.all.iter().filter(|(name, _)| !name.starts_with('_') && is_read(name)) {
         let Some(loaded) = profile::read(name, source, &schema::PROFILE, &mut context.report) else { continue };
         for plan in plans.iter().flat_map(|_| &loaded.plans) {
             let known: Vec<&str> = plans.unwrap_or_default().iter().map(String::as_str).collect();

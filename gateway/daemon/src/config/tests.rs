@@ -182,7 +182,7 @@ fn the_blueprint_is_a_right_profile() {
 #[test]
 fn every_built_in_profile_is_right_and_writes_only_to_meters() {
     let mut report = Report::default();
-    let files = library::files(library::Shelf::Profiles, None, &mut report);
+    let files = library::files(library::Shelf::Profiles, None, &mut report).all;
     for (name, source) in files.iter().filter(|(name, _)| !name.starts_with('_')) {
         let loaded = profile::read(name, source, &schema::PROFILE, &mut report);
         let profile = loaded.unwrap_or_else(|| panic!("{report}")).profile;
@@ -195,7 +195,7 @@ fn every_built_in_profile_is_right_and_writes_only_to_meters() {
 #[test]
 fn the_built_in_maps_are_at_the_documented_places() {
     let mut report = Report::default();
-    let files = library::files(library::Shelf::Profiles, None, &mut report);
+    let files = library::files(library::Shelf::Profiles, None, &mut report).all;
     for (file, point, function, address, wire, scale) in [
         ("acrel_dtsy1352", "energy_active_import", 3, 10, WireType::U32, "0.01"),
         ("acrel_dtsy1352", "voltage_l1", 3, 97, WireType::U16, "0.1"),

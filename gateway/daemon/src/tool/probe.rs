@@ -13,7 +13,7 @@ use super::identify::{self, Score};
 use super::target::{self, LibraryOptions, LineOptions, Target, patience};
 use super::text::{self, columns, hex, millis};
 use super::{EXIT_CODES, Trouble, end, usage};
-use crate::config;
+use crate::config::ProfileShelf;
 
 /// Candidates that are listed.
 const LISTED_MAX: usize = 5;
@@ -76,7 +76,8 @@ async fn probe(options: &Options) -> Result<ExitCode, Trouble> {
     }
     let mut scores = Vec::new();
     if target.profile.is_none() {
-        let all = config::profiles(options.library.profiles.as_deref()).map_err(Trouble::Config)?;
+        let shelf = ProfileShelf::find(options.library.profiles.as_deref()).map_err(Trouble::Config)?;
+        let all = shelf.read_all().map_err(Trouble::Config)?;
         let profiles: Vec<Arc<Profile>> = all.iter().filter(|p| !p.is_mqtt()).map(|p| p.profile.clone()).collect();
         scores = find_out(&mut target.session, target.unit, &profiles).await?;
         target.profile = identify::winner(&scores).map(|s| s.profile.clone());
@@ -96,9 +97,9 @@ async fn probe(options: &Options) -> Result<ExitCode, Trouble> {
 
 async fn find_out(session: &mut Session, unit: u8, profiles: &[Arc<Profile>]) -> Result<Vec<Score>, Trouble> {
     let visible = std::io::stderr().is_terminal();
-    let scores = identify::identify(session, unit, profiles, |i, profile| {
+    let scores = identify::identify(session, unit, profiles, &mut |asked, profile| {
         if visible {
-            eprint!("\r\x1b[Ktrying {} of {}: {}", i + 1, profiles.len(), profile.id);
+            eprint!("\r\x1b[Kafter {asked} questions: {}", profile.id);
             // Progress that cannot be shown is no reason to stop.
             let _ = std::io::stderr().flush();
         }

@@ -10,7 +10,7 @@ use guanjia_field::session::{Patience, Session};
 use guanjia_field::{LineConfig, Link};
 
 use super::{Trouble, usage};
-use crate::config;
+use crate::config::{self, ProfileShelf};
 use crate::site::{Attachment, Device, Site};
 
 /// How long a line waits for a late answer before it goes on.
@@ -165,10 +165,12 @@ fn device_at<'a>(site: &'a Site, line: &str, unit: u8) -> Option<&'a Device> {
 
 /// The profile of that id.
 pub fn profile(library: &LibraryOptions, id: &str) -> Result<Arc<Profile>, Trouble> {
-    let profiles = config::profiles(library.profiles.as_deref()).map_err(Trouble::Config)?;
-    let found = profiles.iter().find(|p| p.profile.id == id).map(|p| p.profile.clone());
-    found.ok_or_else(|| {
-        let ids: Vec<&str> = profiles.iter().map(|p| p.profile.id.as_str()).collect();
-        usage(format!("there is no profile `{id}`; there are {}", ids.join(", ")))
-    })
+    let shelf = ProfileShelf::find(library.profiles.as_deref()).map_err(Trouble::Config)?;
+    match shelf.read(id).map_err(Trouble::Config)? {
+        Some(loaded) => Ok(loaded.profile),
+        None => {
+            let ids: Vec<&str> = shelf.ids().collect();
+            Err(usage(format!("there is no profile `{id}`; there are {}", ids.join(", "))))
+        }
+    }
 }

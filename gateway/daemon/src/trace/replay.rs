@@ -18,7 +18,7 @@ use guanjia_field::tap::Question;
 use guanjia_field::trace::{Header, LINE_MAX, Line, Reader, Record, TraceError};
 use serde_json::{Value, json};
 
-use crate::config;
+use crate::config::{self, ProfileShelf};
 use crate::explain::hex;
 use crate::site::{Attachment, Site};
 
@@ -102,12 +102,11 @@ impl<'a> Player<'a> {
     fn new(options: &'a ReplayOptions, site: Option<Site>) -> anyhow::Result<Self> {
         let profile = match &options.profile {
             Some(id) => {
-                let profiles = match config::profiles(None) {
-                    Ok(profiles) => profiles,
+                let found = match ProfileShelf::find(None).and_then(|shelf| shelf.read(id)) {
+                    Ok(found) => found,
                     Err(report) => bail!("the library cannot be used:\n{report}"),
                 };
-                let found = profiles.iter().find(|p| p.profile.id == *id).map(|p| Arc::clone(&p.profile));
-                Some(found.with_context(|| format!("the library has no profile `{id}`"))?)
+                Some(found.with_context(|| format!("the library has no profile `{id}`"))?.profile)
             }
             None => None,
         };

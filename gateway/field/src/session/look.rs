@@ -8,7 +8,7 @@ use guanjia_core::profile::{Asked, Extent, Introduction, Next, PointKind, Profil
 use guanjia_core::reading::{BadReason, Quality, Value};
 
 use super::{Answered, Content, Patience, ReadOf, Session, SessionError};
-use crate::plan::{Layout, Learned, ReadRequest, plan, registers, split, unreadable};
+use crate::plan::{Layout, Learned, ReadRequest, plan, read_alone, registers, split, unreadable};
 
 /// Questions an introduction may take: every model of a SunSpec device, and some points.
 const INTRODUCTION_MAX: usize = 100;
@@ -48,6 +48,11 @@ impl Session {
     pub fn plan(&self, profile: &Profile) -> Vec<ReadRequest> {
         let limits = ReadLimits { gap_max: Some(0), ..profile.limits.clone() };
         plan(&Layout { limits: &limits, ..self.layout(profile, &profile.together()) }, None)
+    }
+
+    /// The read that brings the point at this position and nothing else; `None` if it is not read, or not so.
+    pub fn alone(&self, profile: &Profile, point: usize) -> Option<ReadRequest> {
+        read_alone(&profile.points, &profile.limits, point)
     }
 
     fn layout<'a>(&self, profile: &'a Profile, together: &'a [(usize, usize)]) -> Layout<'a> {

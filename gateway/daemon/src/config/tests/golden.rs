@@ -94,7 +94,7 @@ fn check(name: &str, loaded: &LoadedProfile, wrong: &mut Vec<String>) {
 #[test]
 fn every_golden_frame_says_what_its_profile_claims() {
     let mut report = Report::default();
-    let files = library::files(library::Shelf::Profiles, None, &mut report);
+    let files = library::files(library::Shelf::Profiles, None, &mut report).all;
     let (mut captured, mut wrong) = (0, Vec::new());
     for (name, source) in &files {
         let loaded = profile::read(name, source, &schema::PROFILE, &mut report);
@@ -114,7 +114,7 @@ fn every_golden_frame_says_what_its_profile_claims() {
 #[test]
 fn every_point_of_the_library_can_be_read() {
     let mut report = Report::default();
-    for (name, source) in &library::files(library::Shelf::Profiles, None, &mut report) {
+    for (name, source) in &library::files(library::Shelf::Profiles, None, &mut report).all {
         let loaded = profile::read(name, source, &schema::PROFILE, &mut report);
         let profile = loaded.unwrap_or_else(|| panic!("{report}")).profile;
         let unreadable = guanjia_field::plan::unreadable(&profile.points, &profile.limits);

@@ -448,13 +448,19 @@ fn a_file_of_tls_that_cannot_be_used_is_named() {
     }
 }
 
-/// A bus behind a new pseudo terminal, the path by which it is opened, and a file that keeps the terminal alive while
-/// nobody else has it open.
-fn plugged_in(facts: &Shared) -> (String, std::fs::File, JoinHandle<()>) {
+/// A new pseudo terminal: the path by which it is opened, its other end, and a file that keeps it alive while nobody else
+/// has it open.
+pub(super) fn terminal() -> (String, tokio_serial::SerialStream, std::fs::File) {
     use tokio_serial::SerialPort;
     let (bus, port) = tokio_serial::SerialStream::pair().expect("the kernel has pseudo terminals");
     let path = port.name().expect("a pseudo terminal has a path");
     let open = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    (path, bus, open)
+}
+
+/// A bus behind a new terminal.
+fn plugged_in(facts: &Shared) -> (String, std::fs::File, JoinHandle<()>) {
+    let (path, bus, open) = terminal();
     (path, open, world::answer_over(bus, Framing::Rtu, facts))
 }
 
