@@ -232,6 +232,9 @@ fn float(value: f64, scale: Decimal) -> Result<Value, DecodeError> {
     if value.is_infinite() {
         return Err(DecodeError::NotFinite);
     }
+    if (scale.mantissa, scale.exponent) == (1, 0) {
+        return Ok(Value::Float(value));
+    }
     let product = Number::Float(value).times(Number::Exact(scale));
     product.and_then(Number::value).ok_or(DecodeError::NotFinite)
 }

@@ -27,7 +27,10 @@
 //!   first, and its answer proves that the old ones are past.
 //! * Over Modbus TCP several questions can be under way at once ([`window`]); the rules for that are there.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use guanjia_core::profile::UnitEcho;
@@ -304,7 +307,10 @@ impl Bus {
         let Some(mut stream) = self.stream.take() else { return Err(Miss::Link(LinkError::Closed)) };
         self.tid = self.tid.wrapping_add(1);
         let started = Instant::now();
-        self.unsettled.sent(ask.unit, ask.request, started);
+        let has_transactions = self.timing.framing.has_transactions();
+        if !has_transactions {
+            self.unsettled.sent(ask.unit, ask.request, started);
+        }
         let frame = encode(self.timing.framing, self.tid, ask.unit, ask.request);
         let (mut buffer, mut filled) = ([0; FRAME_MAX], 0);
         let answer = self.talk(&mut stream, ask, started, &frame, &mut buffer, &mut filled).await;
@@ -322,7 +328,9 @@ impl Bus {
         let silence = self.timing.t35.max(ask.silence_min);
         match answer {
             Ok(reply) => {
-                self.unsettled.answered(ask.unit, ask.request, &reply);
+                if !has_transactions {
+                    self.unsettled.answered(ask.unit, ask.request, &reply);
+                }
                 self.faults = 0;
                 self.quiet_at = now + silence;
                 self.stream = Some(stream);
@@ -330,7 +338,7 @@ impl Bus {
             }
             Err(miss) => {
                 // Over a connection that is kept, the rest of a frame would come before the next one.
-                let fresh = self.timing.framing.has_transactions() && stream.is_replaceable();
+                let fresh = has_transactions && stream.is_replaceable();
                 let linger = if fresh { Duration::ZERO } else { self.timing.linger };
                 self.quiet_at = now + silence.max(linger);
                 Err(self.poison(stream, miss))
@@ -370,7 +378,15 @@ impl Bus {
         let characters = (frame.len() + 2 * self.timing.framing.reply_len(ask.request)) as u32;
         let deadline = started + ask.response_max + self.timing.char_time * characters;
         self.tap.sent(frame);
-        match timeout_at(deadline, stream.write_all(frame)).await {
+        // A request nearly always fits the socket at once, and then needs no timer.
+        let written = {
+            let mut write = pin!(stream.write_all(frame));
+            match now_or_never(write.as_mut()).await {
+                Some(written) => Ok(written),
+                None => timeout_at(deadline, write).await,
+            }
+        };
+        match written {
             Err(_) => return Err(Miss::Timeout),
             Ok(Err(error)) => return Err(Miss::Link(error)),
             Ok(Ok(())) => {}
@@ -493,6 +509,15 @@ impl Bus {
             }
         }
     }
+}
+
+/// What a future gives if it is ready; if not, it can be waited for afterwards.
+async fn now_or_never<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// How a transaction ended, for whoever watches.

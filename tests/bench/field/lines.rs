@@ -19,8 +19,8 @@ use crate::site::REGISTERS_READ;
 
 /// Reports that may wait, as in the gateway.
 const REPORTS_MAX: usize = 4096;
-/// The shortest period there is.
-const PERIOD: Duration = Duration::from_millis(50);
+/// As often as it goes.
+const PERIOD: Duration = Duration::ZERO;
 /// As in the gateway.
 const LINGER: Duration = Duration::from_millis(250);
 

@@ -104,7 +104,12 @@ fn number(text: &mut String, value: &Value) {
             _ => drop(write!(text, "{decimal}")),
         },
         Value::Bool(bit) => text.push(if *bit { '1' } else { '0' }),
-        Value::Float(float) => drop(write!(text, "{float}")),
+        // The shortest digits that are read back as the same double; a value is never NaN or infinite.
+        Value::Float(float) => {
+            let mut digits = ryu::Buffer::new();
+            let digits = digits.format(*float);
+            text.push_str(digits.strip_suffix(".0").unwrap_or(digits));
+        }
         Value::Text(_) => {}
     }
 }
@@ -112,23 +117,22 @@ fn number(text: &mut String, value: &Value) {
 /// `mantissa x 10^exponent` with all its digits, as [`guanjia_core::reading::Decimal`] prints itself, several times as fast.
 fn decimal_digits(text: &mut String, mantissa: i64, exponent: i8) {
     let decimals = usize::from(exponent.unsigned_abs());
-    let mut digits = [b'0'; 40];
-    let (mut at, mut left, mut written) = (digits.len(), mantissa.unsigned_abs(), 0);
-    while left > 0 || written <= decimals {
-        at -= 1;
-        digits[at] = b'0' + (left % 10) as u8;
-        left /= 10;
-        written += 1;
-        if written == decimals && decimals > 0 {
-            at -= 1;
-            digits[at] = b'.';
-        }
-    }
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(mantissa.unsigned_abs());
     if mantissa < 0 {
         text.push('-');
     }
-    // ASCII digits and a point; there is nothing in them that is not UTF-8.
-    text.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
+    if decimals == 0 {
+        text.push_str(digits);
+        return;
+    }
+    let (whole, fraction) = digits.split_at(digits.len().saturating_sub(decimals));
+    text.push_str(if whole.is_empty() { "0" } else { whole });
+    text.push('.');
+    for _ in fraction.len()..decimals {
+        text.push('0');
+    }
+    text.push_str(fraction);
 }
 
 #[cfg(test)]
@@ -136,6 +140,15 @@ mod tests {
     use guanjia_core::reading::Decimal;
 
     use super::*;
+
+    #[test]
+    fn a_double_is_written_so_that_it_is_read_back_as_itself() {
+        for float in [0.0, -0.0, 1.0, -2.5, 50.01, 1e-7, 1.5e300, f64::from(230.12_f32), f64::MIN_POSITIVE, f64::MAX] {
+            let mut text = String::new();
+            number(&mut text, &Value::Float(float));
+            assert_eq!(text.parse::<f64>().map(f64::to_bits), Ok(float.to_bits()), "{text}");
+        }
+    }
 
     #[test]
     fn digits_are_the_ones_a_decimal_prints() {
