@@ -1,5 +1,6 @@
 //! The whole program, from outside: the real binary, real sockets, real servers.
 
+mod acceptance;
 mod acknowledge;
 mod billing;
 mod dashboards;

@@ -26,6 +26,7 @@ async fn fire_alarms(house: &House) -> anyhow::Result<Vec<Value>> {
     Ok(of_panel.cloned().collect())
 }
 
+/// AC 28.
 #[tokio::test]
 async fn a_reload_takes_over_what_is_right_and_refuses_what_is_not() -> anyhow::Result<()> {
     let house = House::start().await?;

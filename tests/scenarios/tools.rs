@@ -8,6 +8,7 @@ use std::time::Duration;
 use guanjia_sim::{Building, BuildingConfig, SiteFileOptions, Wire};
 use guanjia_tests::gateway::binary;
 use guanjia_tests::house::{House, TOKEN};
+use guanjia_tests::lines::{Meter, modbus_tls, papers};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -174,6 +175,92 @@ async fn scan_finds_every_unit_on_a_line_and_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn scan_shows_its_certificate_where_one_is_asked_for() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let dir = tempfile::tempdir().expect("a directory");
+    papers(dir.path()).expect("papers");
+    let address = modbus_tls(Meter(230.0), dir.path()).await.expect("a meter");
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let link = |key: &str| {
+        let files = format!("ca={}&cert={}&key={}", file("ca.pem"), file("gateway.pem"), file(key));
+        format!("modbus-tls://{address}?{files}&name=device.example")
+    };
+    let scan = |link: String| async move {
+        guanjia(&["scan", "--link", &link, "--units", "1-3", "--register", "input:0", "--json"]).await
+    };
+    let told = scan(link("gateway.key")).await.json();
+    let answers: Vec<&str> =
+        told["found"].as_array().expect("a list").iter().filter_map(|f| f["answer"].as_str()).collect();
+    assert_eq!(answers, ["data"; 3], "{told:#}");
+    let said = scan(link("device.key")).await;
+    assert!(said.code == 1 && said.err.contains("is not the key of"), "{} {}", said.code, said.err);
+    let said = scan(format!("modbus-tls://{address}?ca=/ca.pem")).await;
+    assert!(said.code == 64 && said.err.contains("the link needs `cert`"), "{} {}", said.code, said.err);
+}
+
+/// A bus at the other end of a terminal: unit 6 answers while the terminal is set to this speed, and nobody otherwise.
+fn bus_at(baud: u32) -> String {
+    use serialport::{SerialPort, TTYPort};
+    use std::io::{Read as _, Write as _};
+    let (mut bus, port) = TTYPort::pair().expect("the kernel has pseudo terminals");
+    let path = port.name().expect("a pseudo terminal has a path");
+    std::thread::spawn(move || {
+        // As long as this end is open the terminal is there for whoever opens it next.
+        let _kept = port;
+        bus.set_timeout(Duration::from_millis(20)).expect("it can be set");
+        let (mut heard, mut piece) = (Vec::new(), [0; 64]);
+        loop {
+            match bus.read(&mut piece) {
+                Ok(read) => heard.extend(&piece[..read]),
+                // A pause ends a request.
+                Err(error) if error.kind() == std::io::ErrorKind::TimedOut => heard.clear(),
+                Err(_) => return,
+            }
+            if heard.len() == 8 && heard[0] == 6 && bus.baud_rate().ok() == Some(baud) {
+                // Unit 6, function 3, two bytes: 0x0102.
+                let _ = bus.write_all(&[6, 3, 2, 1, 2, 0x8D, 0xD5]);
+            }
+        }
+    });
+    path
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_finds_the_speed_of_a_serial_port() {
+    let path = bus_at(4_800);
+    let arguments = ["scan", "--link", &path, "--units", "5-6", "--timeout", "50", "--json"];
+    let nobody = guanjia(&arguments).await;
+    assert_eq!((nobody.code, nobody.json()["found"].as_array().map(Vec::len)), (1, Some(0)), "{}", nobody.err);
+    let said = guanjia(&[&arguments[..], &["--sweep"]].concat()).await;
+    let told = said.json();
+    assert_eq!(said.code, 0, "{}", said.err);
+    let found: Vec<_> = told["found"].as_array().expect("a list").iter().map(|f| (&f["unit_id"], &f["baud"])).collect();
+    assert_eq!(found, [(&6.into(), &4_800.into())], "{told:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plan_shows_a_site_that_fits_and_refuses_one_that_does_not() {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
+    let file = |name: &str| config.join(name).display().to_string();
+    let told = guanjia(&["plan", "--json", "--points", &file("bad/warning_port_number.toml")]).await;
+    assert_eq!(told.code, 0, "{}", told.err);
+    let line = told.json()["lines"][0].clone();
+    assert!(line["utilization"].as_f64().is_some_and(|share| share > 0.0 && share < 1.0), "{line:#}");
+
+    // How much too full, and what to change; the table is shown all the same, and nothing can be run.
+    let crowded = file("bad/line_overcommitted.toml");
+    let said = guanjia(&["plan", &crowded]).await;
+    assert_eq!(said.code, 64, "{}", said.err);
+    for part in ["line `bus` would need 453.8 % of its time, 353.8 % too much", "poll bulk every 15s instead of 2s"] {
+        assert!(said.err.contains(part), "{part} is missing in:\n{}", said.err);
+    }
+    assert!(said.out.contains("bus") && said.out.contains("453.8 %"), "{}", said.out);
+    assert_eq!(guanjia(&["check", &crowded]).await.code, 64);
+    let said = guanjia(&["plan", "/nowhere/site.toml"]).await;
+    assert!(said.code == 64 && said.out.is_empty() && said.err.contains("it is not there"), "{}", said.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_scan_tells_what_it_found() {
     let (building, _dir, _site) = building().await;
     let link = format!("rtu-over-tcp://{}", building.addresses().rs485_a);
@@ -184,7 +271,7 @@ async fn an_interrupted_scan_tells_what_it_found() {
         .spawn()
         .expect("it starts");
     // Twenty units answer at once; the silent ones behind them keep it busy for minutes.
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     let pid = child.id().expect("it still runs").to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().await.expect("kill runs").success());
     let output = tokio::time::timeout(Duration::from_secs(30), child.wait_with_output()).await.expect("it ends");

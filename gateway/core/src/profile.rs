@@ -34,7 +34,7 @@ mod writing;
 
 pub use formula::{Formula, FormulaError, Number};
 pub use introduce::{Asked, Expected, Identity, Introduction, Mismatch, Next, SunSpec};
-pub use limits::{Alignment, Extent, Place, ReadLimits, UnitEcho};
+pub use limits::{Alignment, ByteCount, Extent, Place, ReadLimits, UnitEcho};
 pub use message::{MessageForm, MessageTime, MessageWords, TimeFormat, WordEncoding};
 pub use wire::{Order, Registers, Table, TimeField, WireType, WordOrder};
 pub use writing::{ReadOnlyEquipment, Relay, RelayAction, Setting, WriteFunction};

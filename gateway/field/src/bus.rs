@@ -33,11 +33,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use guanjia_core::profile::UnitEcho;
+use guanjia_core::profile::{ByteCount, UnitEcho};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
-use crate::frame::{FRAME_MAX, Form, Framing, MBAP_HEADER, Reply, Request, Verdict, encode, form_of, judge};
+use crate::frame::{
+    FRAME_MAX, Form, Framing, MBAP_HEADER, Reply, Request, Verdict, encode, form_of, frame_len_as, judge_as,
+};
 use crate::link::{Dial, LinkError, Stream};
 use crate::plan::Pace;
 use crate::stats::{Discard, LineStats, nanos};
@@ -76,6 +78,7 @@ pub(crate) struct Ask<'a> {
     /// Silence the device wants after its answer.
     pub silence_min: Duration,
     pub unit_echo: UnitEcho,
+    pub byte_count: ByteCount,
 }
 
 /// The unit an answer must bear: the one that was asked, or on Modbus TCP none where the device is known for that. The
@@ -394,9 +397,10 @@ impl Bus {
         let (mut skipped, mut patience) = (0, deadline);
         loop {
             let unit = unit_of(self.timing.framing, ask.unit, ask.unit_echo, &buffer[..*filled]);
-            let total = match judge(self.timing.framing, self.tid, unit, ask.request, &buffer[..*filled]) {
+            let (framing, count) = (self.timing.framing, ask.byte_count);
+            let total = match judge_as(count, framing, self.tid, unit, ask.request, &buffer[..*filled]) {
                 Verdict::Reply(reply) => {
-                    self.keep_only(ask.request.frame_len(self.timing.framing, &reply), buffer, filled);
+                    self.keep_only(frame_len_as(count, framing, ask.request, &reply), buffer, filled);
                     return Ok(reply);
                 }
                 Verdict::Need(need) => match timeout_at(patience, {

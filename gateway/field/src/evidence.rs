@@ -74,8 +74,13 @@ impl Proof {
             frame if self.is_tcp() => frame.get(7..)?.to_vec(),
             frame => frame.get(1..frame.len().checked_sub(2)?)?.to_vec(),
         };
-        let length = usize::from(*pdu.get(1)?);
-        pdu.get(2..2 + length).map(<[u8]>::to_vec)
+        // A byte count that begins with zero has two bytes: no answer is empty, and none has more than 250 bytes.
+        let (start, length) = match pdu.get(1..)? {
+            [0, low, ..] => (3, usize::from(*low)),
+            [length, ..] => (2, usize::from(*length)),
+            [] => return None,
+        };
+        pdu.get(start..start + length).map(<[u8]>::to_vec)
     }
 
     /// Whether the frames are those of Modbus TCP: a read request is 8 bytes long over RTU and 12 with that header.

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use guanjia_core::profile::{Extent, Mismatch, ReadLimits, Table, UnitEcho};
+use guanjia_core::profile::{ByteCount, Extent, Mismatch, ReadLimits, Table, UnitEcho};
 use tokio::time::Instant;
 
 use crate::bus::{Ask, Bus, Miss};
@@ -59,6 +59,8 @@ pub struct Patience {
     pub attempts: u32,
     /// Which unit id its answers bear on Modbus TCP.
     pub unit_echo: UnitEcho,
+    /// How its answers over RTU say how long they are.
+    pub byte_count: ByteCount,
 }
 
 impl From<&ReadLimits> for Patience {
@@ -68,6 +70,7 @@ impl From<&ReadLimits> for Patience {
             silence_min: limits.silence_min,
             attempts: 2,
             unit_echo: limits.unit_echo,
+            byte_count: limits.byte_count,
         }
     }
 }
@@ -310,7 +313,8 @@ impl Session {
         self.open().await?;
         let response_max = self.response_max.unwrap_or(patience.response_max);
         let started = Instant::now();
-        let ask = Ask { unit, request, response_max, silence_min: patience.silence_min, unit_echo: patience.unit_echo };
+        let Patience { silence_min, unit_echo, byte_count, .. } = patience;
+        let ask = Ask { unit, request, response_max, silence_min, unit_echo, byte_count };
         let reply = self.bus.exchange(ask).await.map_err(|miss| match miss {
             Miss::Timeout => SessionError::Silent { unit, response_max },
             Miss::Discarded => SessionError::Garbled { unit },

@@ -69,6 +69,7 @@ fn first_arrivals(rig: &Rig) -> Vec<u64> {
 }
 
 /// Cycles of the fastest period there is, with an outage every so often: does memory stay where it is?
+/// AC 24.
 pub async fn soak(extent: Extent) -> anyhow::Result<()> {
     let (devices, fastest) = (extent.of(50, 10), Duration::from_millis(50));
     let (lasts, outages) = (extent.window(180), extent.of(12, 4));

@@ -42,6 +42,7 @@ fn a_mask_keeps_one_field_of_a_number() {
     assert_eq!(raw_counter(&masked(0x0F00), &hex("AB12")), Some(0xB));
 }
 
+/// AC 19.
 #[test]
 fn integers_of_every_order_are_exact() {
     use WireType::*;
@@ -182,6 +183,7 @@ fn an_offset_is_added_after_the_scale() {
     assert_eq!(decode(&kelvin, &hex("7477")), Err(DecodeError::Input), "alone it must not say a number");
 }
 
+/// AC 19.
 #[test]
 fn floats_of_every_order_agree_with_the_captures() {
     use WireType::*;
@@ -210,6 +212,7 @@ fn floats_of_every_order_agree_with_the_captures() {
     assert_eq!(decode(&scaled, &hex("459C 4000")), Ok(Value::Float(500.0)));
 }
 
+/// AC 18.
 #[test]
 fn the_device_says_that_it_has_no_value() {
     use WireType::*;
@@ -230,6 +233,7 @@ fn the_device_says_that_it_has_no_value() {
     }
 }
 
+/// AC 18.
 #[test]
 fn nonsense_is_an_error_and_never_a_zero() {
     use WireType::*;

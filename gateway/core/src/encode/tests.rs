@@ -94,6 +94,7 @@ fn a_part_of_a_register_is_written_with_a_mask_and_leaves_the_rest() {
 
 proptest! {
     /// Whatever is written reads back as itself, for every type and every order.
+    /// AC 20.
     #[test]
     fn write_then_read_gives_the_same(
         kind in 0usize..9,

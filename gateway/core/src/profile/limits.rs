@@ -38,6 +38,8 @@ pub struct ReadLimits {
     pub in_flight_max: u8,
     /// Which unit id its answers bear on Modbus TCP.
     pub unit_echo: UnitEcho,
+    /// How its answers over RTU say how long they are.
+    pub byte_count: ByteCount,
 }
 
 /// Which unit id the answers of a device bear on Modbus TCP. Over RTU and ASCII it is always the one that was asked.
@@ -50,6 +52,18 @@ pub enum UnitEcho {
     /// That, or 0 or 255: many devices that have no line behind them do not care. The transaction number still tells
     /// their answers apart.
     AskedOrNone,
+}
+
+/// How an answer to a read over RTU says how many bytes of data it has. Over Modbus TCP and ASCII it is always one byte:
+/// whatever stands between such a line and the device speaks the standard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ByteCount {
+    /// In one byte, as the standard has it.
+    #[default]
+    OneByte,
+    /// In two bytes, the high one first; nothing else is different. Some lift controllers do that.
+    TwoBytes,
 }
 
 impl Default for ReadLimits {
@@ -68,6 +82,7 @@ impl Default for ReadLimits {
             response_max: Duration::from_millis(500),
             in_flight_max: 1,
             unit_echo: UnitEcho::Asked,
+            byte_count: ByteCount::OneByte,
         }
     }
 }

@@ -82,6 +82,7 @@ fn rating_vectors_rt_20_to_25() {
     assert_eq!(difference(60_000_000, 0, modulus, 50_000_000), Err(HoldReason::Backward));
 }
 
+/// AC 17.
 #[test]
 fn the_register_reads_zero_for_one_poll_and_comes_back() {
     let mut watch = HoldWatch::default();
@@ -102,6 +103,7 @@ fn a_glitch_as_first_reading_bills_nothing_later() {
     assert_eq!(held(step(0, &counts(12_345_678, 15))), Some(HoldReason::ImplausibleJump));
 }
 
+/// AC 17.
 #[test]
 fn the_plausible_jump_grows_with_the_time_between_readings() {
     // 55.2 kWh in the hour, 0.92 for the slack of a minute, one count for the turn of the first reading.
@@ -143,6 +145,7 @@ fn only_good_quality_bills() {
     assert_eq!(held(register().step(None, &bad, at(1))), Some(HoldReason::Quality));
 }
 
+/// AC 17.
 #[test]
 fn a_swapped_meter_is_reported_and_never_accepted_by_itself() {
     let mut watch = HoldWatch::default();

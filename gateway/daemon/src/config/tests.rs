@@ -228,6 +228,7 @@ fn a_site_file_that_is_not_there_is_told_as_such() {
     assert!(report.to_string().contains("the site file /nowhere/site.toml cannot be read"), "{report}");
 }
 
+/// AC 11.
 #[test]
 fn a_serial_port_under_two_names_is_one_line() {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");

@@ -42,6 +42,7 @@ fn the_example_fits_and_every_readable_point_of_it_is_shown_once() {
     assert!(table.contains("energy_active_import"), "{table}");
 }
 
+/// AC 05.
 #[test]
 fn a_time_out_of_one_device_is_the_one_shown() {
     let json = as_json(&planned(&text_of("site.toml")), false);

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use guanjia_core::profile::Table;
 
 const UNIT: u8 = 1;
 
@@ -132,6 +133,60 @@ proptest! {
             Form::Need(total) => prop_assert!(total > bytes.len() && total <= FRAME_MAX),
             Form::Frame { total, .. } => prop_assert!(total <= bytes.len()),
             Form::Noise => {}
+        }
+    }
+}
+
+/// An answer of so many registers, all 0x0102, with a byte count of one or of two bytes.
+fn words_of(count: u16, byte_count: ByteCount) -> Vec<u8> {
+    let bytes = (count * 2).to_be_bytes();
+    let counted = if byte_count == ByteCount::TwoBytes { &bytes[..] } else { &bytes[1..] };
+    rtu(&[&[UNIT, 3], counted, &[1, 2].repeat(usize::from(count))].concat())
+}
+
+#[test]
+fn a_byte_count_of_two_bytes_is_read_where_the_profile_says_so_and_nowhere_else() {
+    use ByteCount::{OneByte, TwoBytes};
+    let judged =
+        |byte_count, request: &Request, bytes: &[u8]| judge_as(byte_count, Framing::Rtu, 0, UNIT, request, bytes);
+    for count in 1..=125 {
+        let (request, words) = (read(0x1010, count), Reply::Words(vec![0x0102; usize::from(count)]));
+        for (own, other) in [(OneByte, TwoBytes), (TwoBytes, OneByte)] {
+            let frame = words_of(count, own);
+            assert_eq!(judged(own, &request, &frame), Verdict::Reply(words.clone()), "{count} {own:?}");
+            assert_eq!(frame_len_as(own, Framing::Rtu, &request, &words), frame.len());
+            // With whatever follows it, in whatever pieces, the other form is never taken for an answer.
+            let long = [&frame[..], &frame[..]].concat();
+            for end in 0..long.len() {
+                let verdict = judged(other, &request, &long[..end]);
+                assert!(!matches!(verdict, Verdict::Reply(_)), "{count} {own:?}: {verdict:?}");
+            }
+            for end in 0..frame.len() {
+                let Verdict::Need(need) = judged(own, &request, &frame[..end]) else { panic!("{count} {own:?} {end}") };
+                assert!((end + 1..=frame.len()).contains(&need), "no more is read than the answer has");
+            }
+        }
+    }
+    let refused = rtu(&[UNIT, 0x83, 2]);
+    assert_eq!(judged(TwoBytes, &read(0, 1), &refused), Verdict::Reply(Reply::Exception(2)));
+    assert_eq!(frame_len_as(TwoBytes, Framing::Rtu, &read(0, 1), &Reply::Exception(2)), refused.len());
+    let other_unit = rtu(&[UNIT + 1, 3, 0, 2, 1, 2]);
+    assert_eq!(judged(TwoBytes, &read(0, 1), &other_unit), Verdict::Reject(Discard::Foreign));
+    let damaged = [&words_of(1, TwoBytes)[..7], &[0]].concat();
+    assert_eq!(judged(TwoBytes, &read(0, 1), &damaged), Verdict::Reject(Discard::Damaged));
+    let through_a_converter = hex("00 07 00 00 00 05 01 03 02 01 02");
+    let verdict = judge_as(TwoBytes, Framing::Mbap, 7, UNIT, &read(0, 1), &through_a_converter);
+    assert_eq!(verdict, Verdict::Reply(Reply::Words(vec![0x0102])));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_judged_as_a_byte_count_of_two_bytes_too(
+        address in any::<u16>(), count in 1u16..=125, bytes in prop::collection::vec(any::<u8>(), 0..300), own in any::<bool>()
+    ) {
+        let bytes = if own { [&[UNIT, 3, 0, count as u8 * 2], &bytes[..]].concat() } else { bytes };
+        if let Verdict::Need(need) = judge_as(ByteCount::TwoBytes, Framing::Rtu, 0, UNIT, &read(address, count), &bytes) {
+            prop_assert!(need > bytes.len() && need <= 256);
         }
     }
 }

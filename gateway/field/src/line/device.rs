@@ -234,8 +234,14 @@ impl Device {
     /// A question to it.
     pub(super) fn ask<'a>(&self, request: &'a Request) -> Ask<'a> {
         let limits = &self.spec.profile.limits;
-        let (silence_min, unit_echo) = (limits.silence_min, limits.unit_echo);
-        Ask { unit: self.spec.unit, request, response_max: self.response_max, silence_min, unit_echo }
+        Ask {
+            unit: self.spec.unit,
+            request,
+            response_max: self.response_max,
+            silence_min: limits.silence_min,
+            unit_echo: limits.unit_echo,
+            byte_count: limits.byte_count,
+        }
     }
 
     /// It is asked now.

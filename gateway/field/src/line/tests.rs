@@ -271,6 +271,7 @@ async fn every_point_is_read_at_the_start_and_in_its_rhythm() {
     rig.end().await;
 }
 
+/// AC 11.
 #[tokio::test(start_paused = true)]
 async fn there_is_silence_before_every_request() {
     for way in serial_ways() {

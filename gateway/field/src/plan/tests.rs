@@ -79,6 +79,7 @@ fn on_a_network_a_request_is_worth_more_registers_than_on_a_slow_bus() {
     assert_eq!(spans(&plan(&layout, None)), [(0, 41), (110, 1)]);
 }
 
+/// AC 12.
 #[test]
 fn thirty_scattered_points_of_one_meter_come_in_two_requests() {
     // Voltages, currents, powers and energies of a three-phase meter, two registers each, with holes between.

@@ -128,3 +128,22 @@ fn a_port_somebody_else_has_is_busy() {
     assert!(is_busy(&open(io::Error::other("Unable to acquire exclusive lock on serial port"))));
     assert!(!is_busy(&open(io::ErrorKind::NotFound.into())));
 }
+
+/// A lift controller that counts its bytes in two bytes, with a plain meter beside it on the same line.
+#[tokio::test]
+async fn a_device_with_a_byte_count_of_two_bytes_is_read_and_its_neighbour_is_too() {
+    let mut session = session(|n, request| match request[0] {
+        7 => vec![(0, rtu(&[7, 3, 0, 2, 0, n as u8]))],
+        unit => vec![(0, rtu(&[unit, 3, 2, 0, n as u8]))],
+    })
+    .await;
+    let own = Patience { byte_count: ByteCount::TwoBytes, ..patience(1) };
+    for n in 0..4u16 {
+        let (unit, patience) = if n % 2 == 0 { (7, own) } else { (8, patience(1)) };
+        let answered = session.read(ReadOf { unit, ..READ }, patience).await.unwrap();
+        assert_eq!(answered.content, Content::Words(vec![n]));
+    }
+    assert_eq!(session.stats().stale_bytes.get(), 0, "the answer is taken whole");
+    let mistaken = session.read(ReadOf { unit: 8, ..READ }, own).await.unwrap_err();
+    assert!(matches!(mistaken, SessionError::Garbled { unit: 8 }), "{mistaken}");
+}

@@ -3,19 +3,21 @@
 //!
 //! ```text
 //!   modbus-tcp://host[:port]   modbus-udp://host[:port]
+//!   modbus-tls://host[:port]?ca=FILE&cert=FILE&key=FILE[&name=NAME]       the files of TLS, in PEM
 //!   rtu-over-tcp://host:port[?key=value&...]    the serial keys: baud, data, parity, stop
 //!   ascii-over-tcp://host:port[?key=value&...]  the same, with Modbus ASCII on the bus
 //!   /dev/path[?key=value&...]                   a serial port is its path; mode=ascii for Modbus ASCII
 //! ```
 //!
-//! A line with certificates, or one whose modem dials in, has more to say than a word holds: it stands in a site file.
+//! A line whose modem dials in has more to say than a word holds: it stands in a site file.
 //!
 //! Nothing is guessed: an unknown scheme or key, a key that stands twice or does not belong to the scheme, a value that
 //! is none, each is an error that says what to write. Only what every site has the same has a default: port 502 of
-//! Modbus TCP, 9600 baud, 8 data bits, no parity, 1 stop bit.
+//! Modbus TCP and 802 of TLS, 9600 baud, 8 data bits, no parity, 1 stop bit.
 
 use std::str::FromStr;
 
+use crate::link::tls::{MODBUS_TLS_PORT, TlsFiles};
 use crate::link::{Link, Parity, SerialFormat};
 
 /// The registered port of Modbus TCP.
@@ -40,8 +42,14 @@ pub enum UrlError {
     #[error("`{0}` is not a host and its port; write host:port, an IPv6 address in brackets")]
     Port(String),
     /// A key that is unknown, or means nothing to this kind of link.
-    #[error("`{0}` means nothing to this link; the keys of a serial line are baud, data, parity and stop")]
+    #[error(
+        "`{0}` means nothing to this link; the keys of a serial line are baud, data, parity and stop, those of TLS ca, cert, \
+         key and name"
+    )]
     Key(String),
+    /// A key without which the link says too little.
+    #[error("the link needs `{0}`; write modbus-tls://host?ca=FILE&cert=FILE&key=FILE, each a file in PEM")]
+    Missing(&'static str),
     /// A key that stands twice.
     #[error("`{0}` stands twice in the link")]
     Twice(String),
@@ -83,6 +91,10 @@ impl FromStr for Link {
             "modbus-tcp" => {
                 keys(query, &[])?;
                 Ok(Link::ModbusTcp { address: address(host, Some(MODBUS_PORT))? })
+            }
+            "modbus-tls" => {
+                let address = address(host, Some(MODBUS_TLS_PORT))?;
+                Ok(Link::ModbusTls { tls: tls(query, &address)?, address })
             }
             "modbus-udp" => {
                 keys(query, &[])?;
@@ -157,6 +169,23 @@ fn keys<'a>(query: &'a str, known: &[&str]) -> Result<Vec<(&'a str, &'a str)>, U
     Ok(found)
 }
 
+/// The files of TLS; the device's certificate is made out to its host unless a name is given.
+fn tls(query: &str, address: &str) -> Result<TlsFiles, UrlError> {
+    let pairs = keys(query, &["ca", "cert", "key", "name"])?;
+    let value = |wanted: &'static str| {
+        let found = pairs.iter().find(|(key, value)| *key == wanted && !value.is_empty());
+        found.map(|(_, value)| (*value).to_owned()).ok_or(UrlError::Missing(wanted))
+    };
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    Ok(TlsFiles {
+        ca: value("ca")?.into(),
+        certificate: value("cert")?.into(),
+        key: value("key")?.into(),
+        server_name: value("name").unwrap_or_else(|_| host.to_owned()),
+    })
+}
+
 /// Which frames a bus carries.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -228,6 +257,22 @@ mod tests {
         assert_eq!(link("modbus-tcp://192.0.2.10:1502"), tcp("192.0.2.10:1502"));
         assert_eq!(link("modbus-tcp://meter-gw.example/"), tcp("meter-gw.example:502"));
         assert_eq!(link("modbus-tcp://[2001:db8::7]"), tcp("[2001:db8::7]:502"));
+        let tls = |address: &str, name: &str| {
+            let tls = TlsFiles {
+                ca: "/etc/ca.pem".into(),
+                certificate: "own.pem".into(),
+                key: "own.key".into(),
+                server_name: name.to_owned(),
+            };
+            Ok(Link::ModbusTls { address: address.to_owned(), tls })
+        };
+        let files = "ca=/etc/ca.pem&cert=own.pem&key=own.key";
+        assert_eq!(link(&format!("modbus-tls://[2001:db8::7]?{files}")), tls("[2001:db8::7]:802", "2001:db8::7"));
+        let named = format!("modbus-tls://192.0.2.10:1802?{files}&name=meter.example");
+        assert_eq!(link(&named), tls("192.0.2.10:1802", "meter.example"));
+        assert_eq!(link("modbus-tls://192.0.2.10?ca=a&cert=b"), Err(UrlError::Missing("key")));
+        assert_eq!(link("modbus-tls://192.0.2.10?ca=&cert=b&key=c"), Err(UrlError::Missing("ca")));
+        assert_eq!(link("modbus-tls://192.0.2.10?baud=9600"), Err(UrlError::Key("baud".into())));
         assert_eq!(link("modbus-tcp://[2001:db8::7]:1502"), tcp("[2001:db8::7]:1502"));
         assert_eq!(
             link("rtu-over-tcp://192.0.2.11:4001?baud=19200&parity=even&stop=2"),

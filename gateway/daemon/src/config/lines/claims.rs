@@ -102,6 +102,7 @@ fn is_numbered(path: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// AC 11.
     #[test]
     fn one_host_in_many_spellings_is_one_host() {
         for same in [

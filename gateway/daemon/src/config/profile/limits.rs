@@ -64,6 +64,7 @@ pub fn read_limits(
         response_max: or(&raw.response_max, defaults.response_max),
         in_flight_max: in_flight.unwrap_or(defaults.in_flight_max),
         unit_echo: raw.unit_echo,
+        byte_count: raw.byte_count,
     }
 }
 

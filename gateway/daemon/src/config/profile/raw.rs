@@ -5,17 +5,22 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use guanjia_core::profile::{
-    Alignment, Confidence, EquipmentClass, Evidence, Order, PointKind, PollClass, Table, TimeField, TimeFormat,
-    UnitEcho, WireType, WordEncoding, WordOrder, WriteFunction,
+    Alignment, ByteCount, Confidence, EquipmentClass, Order, Table, TimeFormat, UnitEcho, WireType, WordEncoding,
+    WordOrder, WriteFunction,
 };
-use guanjia_core::text::Bilingual;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::config::alarms::{RawAlarm, RawRepeat};
+use crate::config::alarms::RawAlarm;
 use crate::config::lines::RawParity;
-use crate::config::value::{At, Limit, Number, Span};
+use crate::config::value::{At, Limit, Span};
+
+mod golden;
+mod point;
+
+pub use self::golden::{GoldenKind, RawExchange, RawGolden, RawGoldenValue};
+pub use self::point::RawPoint;
 
 /// The whole file; only its schema is used as a whole.
 #[derive(JsonSchema)]
@@ -126,6 +131,10 @@ pub struct RawRead {
     /// was asked under. Default "asked".
     #[serde(default)]
     pub unit_echo: UnitEcho,
+    /// How its answers over RTU say how long they are: "one-byte", or "two-bytes" where a device departs from the standard
+    /// so. Default "one-byte".
+    #[serde(default)]
+    pub byte_count: ByteCount,
 }
 
 /// How many points one request may bring.
@@ -295,122 +304,6 @@ pub struct RawTime {
     pub format: TimeFormat,
 }
 
-/// `[[point]]`
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawPoint {
-    /// Its id, unique in the profile; with `repeat`, `{n}` in it is the number.
-    pub id: At<String>,
-    /// What people call it.
-    pub name: Bilingual,
-    /// The same point several times, numbered.
-    pub repeat: Option<RawRepeat>,
-    /// "holding", "input", "coil" or "discrete-input"; not for MQTT. Default: that of `[defaults]`.
-    pub table: Option<Table>,
-    /// The address on the wire, zero based; with `model` the offset in the SunSpec model, whose id stands at 0.
-    pub address: Option<At<u16>>,
-    /// Instead of `address`: the number in the document; `[numbers]` says what it begins with.
-    pub number: Option<At<u32>>,
-    /// The SunSpec model it is in. Default: that of `[defaults]`.
-    pub model: Option<u16>,
-    /// "u16", "i32", "f32", "bcd", "ascii", "bit" and so on.
-    pub r#type: Option<At<WireType>>,
-    /// For types whose length is not in their name ("bcd", "mod10k", texts, times, "raw"): how many registers.
-    pub registers: Option<u16>,
-    /// Which byte of a register comes first. Default: that of `[defaults]`, else "big".
-    pub bytes: Option<Order>,
-    /// Which register of a value comes first. Default: that of `[defaults]`, else "big".
-    pub words: Option<At<WordOrder>>,
-    /// For "time-bcd" and "time-binary": what each byte is.
-    pub fields: Option<At<Vec<TimeField>>>,
-    /// For "bit" in a register: 0 is the least significant.
-    pub bit: Option<At<u8>>,
-    /// Bits of the raw value to keep, moved down until the lowest of them is bit 0.
-    pub mask: Option<At<i64>>,
-    /// Raw values, unsigned and before scaling, with which the device says "no value". Default: those of `[invalid]`.
-    pub invalid: Option<Vec<RawBits>>,
-    /// Instead of a place: a formula over points that stand further up, such as "(whole + fraction) * pow10(n - 3)".
-    pub formula: Option<At<String>>,
-    /// For MQTT: the RFC 6901 pointer into the JSON, such as "/volume_l"; "" for a plain payload.
-    pub pointer: Option<At<String>>,
-    /// What the raw number is multiplied with. Default 1.
-    pub scale: Option<At<Number>>,
-    /// What is added after that, in the point's unit. Default 0.
-    pub offset: Option<Number>,
-    /// The point that holds the power of ten the value is multiplied with, as in SunSpec.
-    pub scale_from: Option<At<String>>,
-    /// Points the value is multiplied with, such as transformers' ratios; of `kind` "configured".
-    #[serde(default)]
-    pub times: Vec<At<String>>,
-    /// The point that says in which unit the device sends the value, and what each code means.
-    pub unit_from: Option<RawUnitFrom>,
-    /// "measured", or "configured" for what changes only when somebody sets the device anew. Default "measured".
-    #[serde(default)]
-    pub kind: PointKind,
-    /// The unit after scaling, a UCUM code such as "kW.h"; left out for counts, codes and bits.
-    pub unit: Option<At<String>>,
-    /// "alarm", "billing" or "bulk". Default "bulk".
-    pub poll: Option<PollClass>,
-    /// What each code means.
-    #[serde(default)]
-    pub codes: Vec<RawCode>,
-    /// What each bit of a number means.
-    #[serde(default)]
-    pub bits: Vec<RawBit>,
-    /// The firmware below which devices do not have it.
-    pub min_firmware: Option<At<Number>>,
-    /// Why it is known less well than the rest: "catalogue", "family", "scale-assumed", "unit-assumed" or "driver".
-    pub evidence: Option<Evidence>,
-    /// Decimal digits of the raw counter before it rolls over to zero; only for counters.
-    pub counter_digits: Option<At<u8>>,
-}
-
-/// One code of a point.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawCode {
-    /// The code.
-    pub value: i64,
-    /// Its meaning in Chinese.
-    pub zh: String,
-    /// Its meaning in English.
-    pub en: String,
-}
-
-/// One bit of a point.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawBit {
-    /// 0 is the least significant.
-    pub bit: u8,
-    /// Its meaning in Chinese.
-    pub zh: String,
-    /// Its meaning in English.
-    pub en: String,
-}
-
-/// `unit_from`
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawUnitFrom {
-    /// The point that holds the code.
-    pub point: At<String>,
-    /// What the value is multiplied with to be in the point's `unit`, for each code; other codes make it bad.
-    pub units: Vec<RawUnitCode>,
-}
-
-/// One unit of `unit_from`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawUnitCode {
-    /// The code.
-    pub code: i64,
-    /// What the value is multiplied with.
-    pub factor: Number,
-    /// What is added after that. Default 0.
-    pub offset: Option<Number>,
-}
-
 /// `[[identity]]`
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -477,63 +370,6 @@ pub struct RawSetting {
     pub min: At<Limit>,
     /// The greatest.
     pub max: At<Limit>,
-}
-
-/// `[[golden]]`
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawGolden {
-    /// How much it proves.
-    pub kind: GoldenKind,
-    /// Where it is from.
-    pub source: At<String>,
-    /// Exchanges before it, such as the one that brings a ratio.
-    #[serde(default)]
-    pub before: Vec<RawExchange>,
-    /// The request as it goes over a serial line, in hexadecimal with its CRC.
-    pub request: At<String>,
-    /// The answer, likewise.
-    pub response: At<String>,
-    /// What the points then say.
-    pub values: Vec<RawGoldenValue>,
-}
-
-/// What a golden frame proves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum GoldenKind {
-    /// The registers were published from a real device.
-    Captured,
-    /// The maker's worked example or stated "no value".
-    Documented,
-    /// Another project's public test.
-    UnitTest,
-    /// Built from a documented rule: it proves the rule, not the device.
-    Synthetic,
-}
-
-/// One request and its answer.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawExchange {
-    /// The request.
-    pub request: At<String>,
-    /// The answer.
-    pub response: At<String>,
-}
-
-/// What one point says: exactly one of `is`, `text` and `bad`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawGoldenValue {
-    /// Which point.
-    pub point: At<String>,
-    /// A number; exact, but for floats to six digits.
-    pub is: Option<Number>,
-    /// A text.
-    pub text: Option<String>,
-    /// No value, for this reason, such as "sentinel".
-    pub bad: Option<String>,
 }
 
 /// `[relay]`

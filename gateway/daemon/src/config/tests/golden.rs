@@ -14,8 +14,8 @@ use super::*;
 /// Profiles without one device to have frames of: simulations, and a device on MQTT.
 const WITHOUT: [&str; 3] = ["guanjia_sim_io", "guanjia_sim_lift", "mqtt_water_meter"];
 
-fn rehearsed(name: &str, exchange: &Exchange) -> (Extent, Rehearsed) {
-    let both = rehearse(&exchange.request, &exchange.response);
+fn rehearsed(name: &str, profile: &Profile, exchange: &Exchange) -> (Extent, Rehearsed) {
+    let both = rehearse(&exchange.request, &exchange.response, profile.limits.byte_count);
     both.unwrap_or_else(|error| panic!("{name}: {:02X?}, {:02X?}: {error}", exchange.request, exchange.response))
 }
 
@@ -23,7 +23,7 @@ fn rehearsed(name: &str, exchange: &Exchange) -> (Extent, Rehearsed) {
 fn introduced(name: &str, profile: &Arc<Profile>, golden: &Golden) -> Arc<Profile> {
     let walk = profile.sunspec.is_some().then(|| Introduction::of(profile)).flatten();
     let Some(mut introduction) = walk else { return Arc::clone(profile) };
-    let answers: Vec<(Extent, Rehearsed)> = golden.before.iter().map(|e| rehearsed(name, e)).collect();
+    let answers: Vec<(Extent, Rehearsed)> = golden.before.iter().map(|e| rehearsed(name, profile, e)).collect();
     loop {
         match introduction.next() {
             Next::Fit(profile) => return profile,
@@ -48,7 +48,7 @@ fn told(name: &str, profile: Arc<Profile>, golden: &Golden) -> Vec<(usize, Resul
     let mut decoder = Decoder::new(Arc::clone(&profile), |_| Duration::from_secs(3_600));
     let mut told = Vec::new();
     for exchange in golden.before.iter().chain([&golden.exchange]) {
-        let (extent, answer) = rehearsed(name, exchange);
+        let (extent, answer) = rehearsed(name, &profile, exchange);
         let asked = |p: &PointDef| p.source.registers().is_some_and(|r| is_inside(r, &extent));
         let points: Vec<usize> = (0..profile.points.len()).filter(|i| asked(&profile.points[*i])).collect();
         let answer = match &answer {
@@ -91,6 +91,7 @@ fn check(name: &str, loaded: &LoadedProfile, wrong: &mut Vec<String>) {
     }
 }
 
+/// AC 19.
 #[test]
 fn every_golden_frame_says_what_its_profile_claims() {
     let mut report = Report::default();

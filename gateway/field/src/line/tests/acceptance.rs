@@ -40,6 +40,7 @@ async fn pass(rig: &mut Rig, seconds: u64) {
     }
 }
 
+/// AC 01.
 #[tokio::test(start_paused = true)]
 async fn of_thirty_two_units_at_9600_baud_one_is_silent_and_no_other_misses_a_slot() {
     let mut rig = rig(slow(), meters(32, Duration::from_secs(10)), [7]);
@@ -115,6 +116,7 @@ async fn three_meters_that_fall_silent_at_once_are_not_taken_for_the_line() {
     rig.end().await;
 }
 
+/// AC 03.
 #[tokio::test(start_paused = true)]
 async fn a_device_that_is_off_at_the_start_is_read_within_one_step_after_it_comes_on() {
     let mut rig = rig(tcp(), meters(1, Duration::from_secs(1)), [1]);
@@ -137,6 +139,7 @@ async fn every_line_that_was_refused_is_read_within_a_second_after_it_is_accepte
     rig.end().await;
 }
 
+/// AC 14.
 #[tokio::test(start_paused = true)]
 async fn a_meter_that_is_read_once_an_hour_is_known_right_after_the_start() {
     let mut rig = rig(slow(), meters(10, Duration::from_secs(3_600)), []);
@@ -147,6 +150,7 @@ async fn a_meter_that_is_read_once_an_hour_is_known_right_after_the_start() {
     rig.end().await;
 }
 
+/// AC 15.
 #[tokio::test(start_paused = true)]
 async fn a_line_that_cannot_keep_up_leaves_turns_out_and_counts_them_and_nothing_queues_up() {
     let mut rig = rig(slow(), meters(30, Duration::from_secs(1)), []);
@@ -159,6 +163,7 @@ async fn a_line_that_cannot_keep_up_leaves_turns_out_and_counts_them_and_nothing
     rig.end().await;
 }
 
+/// AC 08.
 #[tokio::test(start_paused = true)]
 async fn a_byte_that_is_lost_added_or_changed_anywhere_costs_one_request_at_most() {
     let answer_len = 9;
@@ -179,6 +184,7 @@ async fn a_byte_that_is_lost_added_or_changed_anywhere_costs_one_request_at_most
     }
 }
 
+/// AC 09.
 #[tokio::test(start_paused = true)]
 async fn the_line_is_silent_between_two_frames_as_long_as_the_speed_and_the_profile_ask_for() {
     for (baud, silence_ms) in [(1_200, 0), (2_400, 0), (9_600, 0), (19_200, 0), (38_400, 0), (115_200, 0), (9_600, 20)]

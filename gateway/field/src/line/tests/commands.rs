@@ -48,6 +48,7 @@ async fn a_command_starts_within_one_transaction() {
     rig.end().await;
 }
 
+/// AC 26.
 #[tokio::test(start_paused = true)]
 async fn a_lost_echo_is_never_answered_with_a_second_write() {
     let rig = Rig::start(rtu(), 1, Facts { mute_writes: [1].into(), ..Facts::default() });

@@ -33,6 +33,7 @@ fn from_environment(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
 
+/// AC 07.
 #[test]
 fn no_value_under_another_name_in_any_of_many_interleavings() {
     let (from, until) = match from_environment("GUANJIA_INTERLEAVING") {

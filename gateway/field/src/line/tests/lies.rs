@@ -137,6 +137,7 @@ async fn thirty_bytes_of_garbage_and_nothing_else() {
     }
 }
 
+/// AC 06.
 #[tokio::test(start_paused = true)]
 async fn a_transaction_number_of_yesterday() {
     for way in [tcp().into(), dtu(tcp())] {

@@ -10,6 +10,7 @@ fn asked_for(rig: &Rig, register: u16) -> usize {
     facts.asked.iter().filter(reads).filter(has).count()
 }
 
+/// AC 34.
 #[tokio::test(start_paused = true)]
 async fn a_gap_that_is_refused_is_learned_once_and_never_asked_for_again() {
     // The alarm points lie at 0, 1 and 40; on a network one request spans them.

@@ -464,6 +464,7 @@ fn plugged_in(facts: &Shared) -> (String, std::fs::File, JoinHandle<()>) {
     (path, open, world::answer_over(bus, Framing::Rtu, facts))
 }
 
+/// AC 31.
 #[tokio::test]
 async fn an_adapter_that_is_replugged_is_found_under_its_stable_name() {
     let dir = tempfile::tempdir().unwrap();

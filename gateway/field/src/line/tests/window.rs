@@ -41,6 +41,7 @@ async fn a_silent_unit_behind_a_gateway_delays_no_other() {
     rig.end().await;
 }
 
+/// AC 06.
 #[tokio::test(start_paused = true)]
 async fn a_foreign_a_double_and_a_misnumbered_answer_cost_one_question_each_at_most() {
     let script = [Act::OtherUnit, Act::Twice(5), Act::OtherTid, Act::Answer, Act::Split(30)].into();

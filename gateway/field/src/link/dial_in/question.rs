@@ -9,13 +9,14 @@
 
 use std::time::Duration;
 
+use guanjia_core::profile::ByteCount;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::dialled::Asked;
 use super::entrance::Guest;
-use crate::frame::{FRAME_MAX, Request, Verdict, encode, judge};
+use crate::frame::{FRAME_MAX, Request, Verdict, encode, judge_as};
 use crate::line::FieldDevice;
 use crate::link::LineConfig;
 use crate::plan::{Layout, Learned, Pace, plan};
@@ -33,6 +34,7 @@ pub(super) struct Question {
     unit: u8,
     request: Request,
     response_max: Duration,
+    byte_count: ByteCount,
 }
 
 /// The first read of each device.
@@ -46,6 +48,7 @@ pub(super) fn of(devices: &[FieldDevice], config: &LineConfig) -> Vec<Question> 
             unit: device.unit,
             request: read.request(),
             response_max: config.response_max.unwrap_or(device.profile.limits.response_max),
+            byte_count: device.profile.limits.byte_count,
         })
     };
     devices.iter().filter_map(question).take(DEVICES_MAX).collect()
@@ -108,7 +111,7 @@ async fn ask(socket: &mut TcpStream, guest: &Guest, question: &Question) -> Hear
             heard.drain(..packet.len());
             guest.seat.stats.heartbeats.add(1);
         }
-        match judge(framing, tid, question.unit, &question.request, &heard) {
+        match judge_as(question.byte_count, framing, tid, question.unit, &question.request, &heard) {
             Verdict::Reply(_) => return Heard::Answer,
             Verdict::Need(_) => {}
             Verdict::Skip(_) | Verdict::Reject(_) => break,

@@ -85,6 +85,7 @@ fn a_pair_that_belongs_together_is_taken_apart_before_both_are_given_up() {
 
 proptest! {
     /// Whatever is missing: no point is lost, all that exist are read, and only those that are missing are refused.
+    /// AC 34.
     #[test]
     fn nothing_is_lost_but_what_the_device_does_not_have(
         points in rules::any_points(), registers_max in 1u16..=125,

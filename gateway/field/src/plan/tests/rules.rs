@@ -195,6 +195,7 @@ fn check_gaps(request: &ReadRequest, layout: &Layout<'_>) -> Result<(), TestCase
 }
 
 proptest! {
+    /// AC 12.
     #[test]
     fn every_readable_point_is_read_whole_once_and_within_all_limits(
         points in any_points(), limits in any_limits(), pairs in any_pairs(),
