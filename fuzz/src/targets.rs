@@ -9,6 +9,7 @@
 //!   decode   any words as any type, order, scale ──► a value is finite, and what is encoded is decoded again
 //!   guess    any samples ──► every guess gives what the display shows
 //!   links    any text as a link
+//!   trace    any text as a captured line ──► what is read and written again is the same; replay tells no more than came
 //!   message  any payload and pointer ──► JSON walk; a number is the one serde_json reads
 //! ```
 //!
@@ -20,8 +21,12 @@ use guanjia_core::encode::encode;
 use guanjia_core::guess::{Fit, Sample, Shown, guess};
 use guanjia_core::profile::{Order, PointDef, Registers, Source, Table, TimeField, WireType, WordOrder};
 use guanjia_core::reading::{Decimal, Value};
+use guanjia_core::time::Timestamp;
 use guanjia_field::Link;
 use guanjia_field::fuzzing::{self, Envelope, FRAME_MAX, Judged, Question};
+use guanjia_field::replay::{Meaning, Replay};
+use guanjia_field::session::Content;
+use guanjia_field::trace::{Line, MAGIC, Reader, Record};
 
 #[path = "../../gateway/daemon/src/mqtt/json.rs"]
 #[allow(dead_code, reason = "only the walk is a target")]
@@ -31,13 +36,14 @@ mod json;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("frames", frames),
     ("forms", forms),
     ("decode", decode_words),
     ("guess", guess_samples),
     ("links", links),
     ("message", message),
+    ("trace", trace),
 ];
 
 /// Bytes that are taken from the front.
@@ -369,5 +375,43 @@ pub fn message(data: &[u8]) {
         let theirs = theirs.unwrap_or_else(|| panic!("{number} where JSON has no number at {pointer:?}"));
         let ours = number.to_f64();
         assert!((ours - theirs).abs() <= theirs.abs() * 1e-12, "{ours} where JSON says {theirs}");
+    }
+}
+
+/// Any text as a captured line, mostly behind a right header. What is read and written is read again as it was, and replay
+/// gives no answer that is not one to the question before it.
+pub fn trace(data: &[u8]) {
+    const HEADERS: [&str; 5] = [
+        "",
+        "line a\nframing rtu\nrole master\n\n",
+        "line a\nframing tcp\nrole master\n\n",
+        "line a\nframing ascii\nrole master\n\n",
+        "line a\nframing rtu\nrole listener\n\n",
+    ];
+    let mut input = Input(data);
+    let header = input.pick(&HEADERS);
+    let body = String::from_utf8_lossy(input.0);
+    let text = if header.is_empty() { body.into_owned() } else { format!("{MAGIC}\n{header}{body}") };
+    let (mut reader, mut replay) = (Reader::default(), None);
+    for line in text.lines() {
+        match reader.read(line) {
+            Ok(Line::Header(header)) => replay = Some(Replay::new(&header)),
+            Ok(Line::Record(Record::Event(event))) => {
+                if event.at >= Timestamp::EPOCH {
+                    let written = Record::Event(event.clone()).text(Timestamp::EPOCH, event.since);
+                    let again = reader.read(written.trim_end_matches('\n'));
+                    assert_eq!(again, Ok(Line::Record(Record::Event(event.clone()))), "{written}");
+                }
+                for told in replay.as_mut().map(|replay| replay.feed(&event)).unwrap_or_default() {
+                    let count = told.asked.map(|asked| usize::from(asked.count));
+                    match told.meaning {
+                        Meaning::Answer(Content::Words(words)) => assert_eq!(Some(words.len()), count),
+                        Meaning::Answer(Content::Bits(bits)) => assert_eq!(Some(bits.len()), count),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
     }
 }

@@ -208,7 +208,7 @@ fn bus_at(baud: u32) -> String {
         // As long as this end is open the terminal is there for whoever opens it next.
         let _kept = port;
         bus.set_timeout(Duration::from_millis(20)).expect("it can be set");
-        let (mut heard, mut piece) = (Vec::new(), [0; 64]);
+        let (mut heard, mut piece) = (Vec::<u8>::new(), [0; 64]);
         loop {
             match bus.read(&mut piece) {
                 Ok(read) => heard.extend(&piece[..read]),

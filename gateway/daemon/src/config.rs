@@ -196,6 +196,18 @@ fn summary(site: &Site, now: Timestamp) -> String {
     text
 }
 
+/// A text that may be anything, as a site file.
+pub(crate) fn load_fuzzed_site(text: &str, directory: &Path) -> (Option<Site>, Report) {
+    site::resolve(&Source::new("site.toml", text), directory.to_owned(), Timestamp::EPOCH)
+}
+
+/// A text that may be anything, as a profile.
+pub(crate) fn load_fuzzed_profile(text: &str) -> (Option<LoadedProfile>, Report) {
+    let mut report = Report::default();
+    let loaded = profile::read("fuzzed", &Source::new("fuzzed.toml", text), &schema::PROFILE, &mut report);
+    (loaded, report)
+}
+
 /// As [`load_for_plan`], from a text that is not a file on disk, for tests.
 #[cfg(test)]
 pub fn text_for_plan(name: &str, text: &str, directory: &Path) -> (Option<Site>, Report) {
