@@ -222,16 +222,11 @@ pub trait Staging {
 
 /// Checks an Ed25519 signature (RFC 8032) against the maker's public key, which the board holds.
 ///
-/// The message comes in pieces, as it is longer than the memory. On a slow processor this takes seconds: a board whose
-/// watchdog bites earlier stretches it here.
+/// The message is longer than the memory, so it is read from the staging piece by piece. On a slow processor this takes
+/// seconds: a board whose watchdog bites earlier stretches it here.
 pub trait Verifier {
-    /// Whether `signature` is the maker's over the `length` bytes that `read` gives.
-    fn verify(
-        &mut self,
-        signature: &[u8; 64],
-        length: u32,
-        read: &mut dyn FnMut(u32, &mut [u8]) -> Result<(), StagingError>,
-    ) -> bool;
+    /// Whether `signature` is the maker's over the first `length` bytes that are staged. A read that fails is a no.
+    fn verify(&mut self, signature: &[u8; 64], staging: &mut impl Staging, length: u32) -> bool;
 }
 
 /// A board without updates.

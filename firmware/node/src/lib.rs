@@ -102,7 +102,12 @@
 #![forbid(unsafe_code)]
 
 pub mod board;
+pub mod crc;
+pub mod eeprom;
 pub mod journal;
 pub mod map;
 pub mod node;
 pub mod pulse;
+
+#[cfg(test)]
+mod doubles;

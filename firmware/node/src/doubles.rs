@@ -1,0 +1,3 @@
+//! Doubles of the hardware that lie as hardware does.
+
+pub mod memory;
