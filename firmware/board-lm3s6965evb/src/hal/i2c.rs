@@ -30,8 +30,8 @@ const ACK: u32 = 1 << 3;
 
 const BUSY: u32 = 1;
 const ERROR: u32 = 1 << 1;
-const ADDRESS_NAK: u32 = 1 << 2;
 const DATA_NAK: u32 = 1 << 3;
+const ARBITRATION_LOST: u32 = 1 << 4;
 
 const MASTER: u32 = 1 << 4;
 /// 20 cycles of the clock times (period + 1) make one bit.
@@ -86,9 +86,10 @@ impl I2c0 {
             MCS.write(STOP);
         }
         Err(match state {
-            _ if state & ADDRESS_NAK != 0 => I2cError::NoDevice,
+            _ if state & ARBITRATION_LOST != 0 => I2cError::Stuck,
             _ if state & DATA_NAK != 0 => I2cError::Refused,
-            _ => I2cError::Stuck,
+            // QEMU says no more than that there was an error, and only when nobody answers.
+            _ => I2cError::NoDevice,
         })
     }
 
