@@ -49,10 +49,17 @@ use hal::uart::Uart0;
 const BOARD_ID: u16 = 0x6965;
 
 static PULSES: PulseBank = PulseBank::new();
-/// The sampler and when it last sampled; taken by the tick's interrupt once it is let through.
-static SAMPLER: Mutex<RefCell<Option<(Sampler<Input>, SysTickClock, u32)>>> = Mutex::new(RefCell::new(None));
+/// Put here before the tick's interrupt is let through, and used by that only.
+static SAMPLING: Mutex<RefCell<Option<Sampling>>> = Mutex::new(RefCell::new(None));
 /// Ticks since the start, for the watchdog.
 static TICKS: AtomicU32 = AtomicU32::new(0);
+
+/// The sampler and when it last sampled.
+struct Sampling {
+    sampler: Sampler<Input>,
+    clock: SysTickClock,
+    last_us: u32,
+}
 
 struct Lm3s6965;
 
@@ -147,6 +154,8 @@ fn run(timer: SYST, cause: ResetCause) -> ! {
     hal::watchdog::start();
     loop {
         node.turn(&clock);
+        #[cfg(feature = "panics")]
+        assert!(clock.micros() != 0, "one path to a panic");
         cortex_m::asm::wfi();
     }
 }
@@ -156,8 +165,8 @@ fn start_sampling(clock: SysTickClock) {
     let pins = [4, 5, 6, 7].map(|pin| Input::new(Port::C, pin, Wiring::ToSupply));
     let sampler = Sampler::new(pins, &PULSES);
     cortex_m::interrupt::free(|section| {
-        if let Ok(mut place) = SAMPLER.borrow(section).try_borrow_mut() {
-            *place = Some((sampler, clock, clock.micros()));
+        if let Ok(mut place) = SAMPLING.borrow(section).try_borrow_mut() {
+            *place = Some(Sampling { sampler, clock, last_us: clock.micros() });
         }
     });
     Interrupt::Tick.enable();
@@ -169,8 +178,8 @@ fn sample() {
     hal::clock::tick_seen();
     TICKS.store(TICKS.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     cortex_m::interrupt::free(|section| {
-        let Ok(mut place) = SAMPLER.borrow(section).try_borrow_mut() else { return };
-        let Some((sampler, clock, last_us)) = place.as_mut() else { return };
+        let Ok(mut place) = SAMPLING.borrow(section).try_borrow_mut() else { return };
+        let Some(Sampling { sampler, clock, last_us }) = place.as_mut() else { return };
         // A tick comes early or late by the time other interrupts take, so halves are rounded.
         let elapsed_ms = (clock.micros().wrapping_sub(*last_us) + 500) / 1_000;
         *last_us = last_us.wrapping_add(elapsed_ms * 1_000);

@@ -36,7 +36,6 @@ registers! { 0x4000_C000:
     ICR = 0x044;
 }
 
-
 const FR_BUSY: u32 = 1 << 3;
 const FR_RX_EMPTY: u32 = 1 << 4;
 const FR_TX_FULL: u32 = 1 << 5;
@@ -186,7 +185,7 @@ impl Uart for Uart0 {
         IM.write(0);
         CTL.write(0);
         // Sixteenths of a bit in 64ths, rounded: 4 * clock / baud.
-        let divisor = (8 * SYSTEM_HZ / baud.max(1) + 1) / 2;
+        let divisor = (8 * SYSTEM_HZ / baud.max(1)).div_ceil(2);
         IBRD.write(divisor >> 6);
         FBRD.write(divisor & 0x3F);
         let shape = match parity {

@@ -14,7 +14,6 @@ registers! { 0x4000_0000:
     LOCK = 0xC00;
 }
 
-
 /// Longer than the longest that the node may be busy with one step, and twice the longest sleep.
 const TIMEOUT_MS: u32 = 500;
 const KEY: u32 = 0x1ACC_E551;
