@@ -102,12 +102,16 @@
 #![forbid(unsafe_code)]
 
 pub mod board;
+pub mod calendar;
 pub mod crc;
+pub mod credit;
 pub mod eeprom;
 pub mod journal;
 pub mod map;
 pub mod node;
 pub mod pulse;
+pub mod settings;
+pub mod state;
 
 #[cfg(test)]
 mod doubles;
