@@ -17,6 +17,8 @@ pub struct Intent {
     pub settled: bool,
     /// What the master has ordered last; `None` = nothing, keep.
     pub command: Option<Position>,
+    /// A cut has switched it off, and it was not switched on since.
+    pub by_credit: bool,
 }
 
 /// A contact or a valve is open or closed; for a valve open means passing, for a relay closed does.
@@ -121,6 +123,7 @@ impl State {
             let [code] = take(rest)?;
             output.target = Position::from_code(u16::from(code & 3));
             output.settled = code & 4 != 0;
+            output.by_credit = code & 8 != 0;
             output.command = Position::from_code(u16::from(code >> 4 & 3));
         }
         state.boots = u32::from_le_bytes(take(rest)?);
@@ -168,11 +171,11 @@ mod tests {
         #[test]
         fn comes_back_from_its_record(
             accounts in prop::array::uniform4(account()),
-            outputs in prop::array::uniform4((position(), any::<bool>(), position())),
+            outputs in prop::array::uniform4((position(), any::<bool>(), position(), any::<bool>())),
             boots in any::<u32>(),
             counters in any::<[u16; 5]>(),
         ) {
-            let outputs = outputs.map(|(target, settled, command)| Intent { target, settled, command });
+            let outputs = outputs.map(|(target, settled, command, by_credit)| Intent { target, settled, command, by_credit });
             let [watchdog_resets, brown_outs, tamper_events, jams, journal_faults] = counters;
             let state =
                 State { accounts, outputs, boots, watchdog_resets, brown_outs, tamper_events, jams, journal_faults };
