@@ -1,3 +1,4 @@
 //! Doubles of the hardware that lie as hardware does.
 
 pub mod memory;
+pub mod wire;

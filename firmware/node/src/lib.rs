@@ -102,12 +102,20 @@
 #![forbid(unsafe_code)]
 
 pub mod board;
+pub mod calendar;
+pub mod contact;
 pub mod crc;
+pub mod credit;
 pub mod eeprom;
 pub mod journal;
 pub mod map;
 pub mod node;
+pub mod output;
+pub mod pdu;
 pub mod pulse;
+pub mod rtu;
+pub mod settings;
+pub mod state;
 
 #[cfg(test)]
 mod doubles;
