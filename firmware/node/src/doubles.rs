@@ -1,4 +1,5 @@
 //! Doubles of the hardware that lie as hardware does.
 
 pub mod memory;
+pub mod staging;
 pub mod wire;

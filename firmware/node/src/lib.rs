@@ -106,6 +106,8 @@ pub mod calendar;
 pub mod contact;
 pub mod crc;
 pub mod credit;
+#[cfg(feature = "ed25519")]
+pub mod ed25519;
 pub mod eeprom;
 pub mod journal;
 pub mod map;
@@ -116,6 +118,7 @@ pub mod pulse;
 pub mod rtu;
 pub mod settings;
 pub mod state;
+pub mod update;
 
 #[cfg(test)]
 mod doubles;

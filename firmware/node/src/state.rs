@@ -92,8 +92,10 @@ impl State {
             put(&mut rest, [flags])?;
         }
         for output in &self.outputs {
-            let code =
-                Position::code(output.target) | u8::from(output.settled) << 2 | Position::code(output.command) << 4;
+            let code = Position::code(output.target)
+                | u8::from(output.settled) << 2
+                | u8::from(output.by_credit) << 3
+                | Position::code(output.command) << 4;
             put(&mut rest, [code])?;
         }
         put(&mut rest, self.boots.to_le_bytes())?;
