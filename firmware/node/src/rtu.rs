@@ -115,6 +115,11 @@ impl Line {
         matches!(self.phase, Phase::Receive | Phase::Held)
     }
 
+    /// Whether nothing is being sent or received, and nothing is held.
+    pub fn is_silent(&self) -> bool {
+        self.phase == Phase::Receive && self.length == 0 && !self.spoiled
+    }
+
     /// The frame that is held, without its CRC.
     pub fn held(&self) -> Option<&[u8]> {
         match self.phase {
