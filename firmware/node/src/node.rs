@@ -302,8 +302,8 @@ impl<B: Board> Node<B> {
         if let Some(held) = self.line.held() {
             let mut request = [0; FRAME_MAX];
             let length = held.len();
-            if let Some(place) = request.get_mut(..length) {
-                place.copy_from_slice(held);
+            for (place, byte) in request.iter_mut().zip(held) {
+                *place = *byte;
             }
             let counters = self.line.counters();
             self.line.send(|place| core.answer(request.get(..length)?, &counters, place));

@@ -51,8 +51,9 @@ impl Settings {
 
     /// Into a record.
     pub fn encode(&self, place: &mut [u8]) -> Option<usize> {
-        for (pair, word) in place.get_mut(..BYTES)?.chunks_exact_mut(2).zip(&self.words) {
-            pair.copy_from_slice(&word.to_be_bytes());
+        let bytes = self.words.iter().flat_map(|word| word.to_be_bytes());
+        for (place, byte) in place.get_mut(..BYTES)?.iter_mut().zip(bytes) {
+            *place = byte;
         }
         Some(BYTES)
     }
