@@ -406,6 +406,8 @@ impl<B: Board> Core<B> {
     fn failed(&mut self, ring: Ring) -> Option<(Pending, Result<(), Exception>)> {
         self.storage_fault = true;
         if ring == Ring::State {
+            // A record that was refused may still lie there: the next one, of what is live, goes before it.
+            self.dirty = true;
             // Tried again after the interval; a move that is wanted is made all the same.
             self.urgent = false;
             self.last_commit_s = self.time.s;

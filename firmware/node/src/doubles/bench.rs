@@ -9,7 +9,7 @@ use super::wire::{Pin, Wire};
 use crate::board::{Analog, Board, DIP_SWITCHES, Identity, Parts, ResetCause, System, Version};
 use crate::crc::crc16;
 use crate::ed25519::Ed25519;
-use crate::map::{BUILD_ID_BYTES, CHANNELS, CONTACTS, Id, OUTPUTS, rule};
+use crate::map::{CHANNELS, CONTACTS, Id, OUTPUTS, rule};
 use crate::node::Node;
 use crate::pulse::{PulseBank, Sampler};
 
@@ -33,9 +33,12 @@ impl Board for TestBoard {
     type Verifier = Ed25519;
 }
 
+/// Levels of the contacts, and the supply.
+type Measured = ([Option<u16>; CONTACTS], Option<u16>);
+
 /// Levels that the test sets.
 #[derive(Clone, Debug)]
-pub struct Levels(pub Rc<RefCell<([Option<u16>; CONTACTS], Option<u16>)>>);
+pub struct Levels(pub Rc<RefCell<Measured>>);
 
 impl Analog for Levels {
     fn contact(&mut self, index: usize) -> Option<u16> {
@@ -155,7 +158,6 @@ impl Bench {
             identity: Identity { board_id: BOARD_ID, version: VERSION, build_id: *b"test build 00001" },
         });
         let sampler = Sampler::new(world.pulses.clone(), bank);
-        let _: [u8; BUILD_ID_BYTES] = *b"test build 00001";
         Self { world, node, wire, processor, sampler, now_us: 0, address: 1 }
     }
 
