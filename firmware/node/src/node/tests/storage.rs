@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use crate::board::ResetCause;
 use crate::doubles::bench::{Bench, World};
+use crate::doubles::memory::Tear;
 use crate::map::Id;
 
 fn counting() -> Bench {
@@ -222,6 +223,122 @@ proptest! {
                     least = most;
                 }
             }
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    /// A purchase, or the last one once more.
+    TopUp {
+        amount: i32,
+        again: bool,
+    },
+    Set(u16),
+    Command(u32),
+    /// The power goes after so many bytes from now.
+    Cut {
+        after: usize,
+        tear: usize,
+    },
+    Restart,
+    /// A restart, and the power goes again while the records of the start are written.
+    RestartAndCut {
+        after: usize,
+        tear: usize,
+    },
+    Wait,
+}
+
+const TEARS: [Tear; 4] = [Tear::Forward, Tear::Backward, Tear::Garbage, Tear::Erased];
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        4 => (1i32..500, any::<bool>()).prop_map(|(amount, again)| Act::TopUp { amount, again }),
+        2 => any::<u16>().prop_map(Act::Set),
+        2 => (0u32..3).prop_map(Act::Command),
+        4 => (0usize..260, 0usize..4).prop_map(|(after, tear)| Act::Cut { after, tear }),
+        1 => Just(Act::Restart),
+        2 => (0usize..400, 0usize..4).prop_map(|(after, tear)| Act::RestartAndCut { after, tear }),
+        1 => Just(Act::Wait),
+    ]
+}
+
+/// A value that was acknowledged, and one that was asked for and may have come to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Known<T> {
+    sure: T,
+    perhaps: T,
+}
+
+impl<T: Copy + PartialEq + std::fmt::Debug> Known<T> {
+    fn asked(&mut self, value: T, acknowledged: bool) {
+        self.perhaps = value;
+        if acknowledged {
+            self.sure = value;
+        }
+    }
+
+    fn found(&mut self, value: T) {
+        assert!(value == self.sure || value == self.perhaps, "found {value:?}, but {self:?}");
+        *self = Self { sure: value, perhaps: value };
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// A master that writes, repeats and gives up, and a power that goes at any byte, also in the repair after a cut: what
+    /// was acknowledged is there, what was not is wholly there or not at all, and no purchase counts twice.
+    #[test]
+    fn what_was_acknowledged_lasts(acts in prop::collection::vec(act(), 1..40)) {
+        let mut bench = Bench::new();
+        bench.run_ms(200);
+        let mut credit = Known { sure: (0u32, 0i32, 0i32), perhaps: (0, 0, 0) };
+        let mut setting = Known { sure: 0, perhaps: 0 };
+        let mut command = Known { sure: 0, perhaps: 0 };
+        for act in acts {
+            match act {
+                Act::TopUp { amount, again } => {
+                    let (count, balance, last) = credit.sure;
+                    let again = again && count > 0;
+                    let (next, sum) = if again { (count, last) } else { (count + 1, amount) };
+                    let heard = bench.top_up(0, next, sum).is_some_and(|reply| reply[0] == 16);
+                    if !again {
+                        credit.asked((next, balance + sum, sum), heard);
+                    }
+                }
+                Act::Set(value) => {
+                    let heard = bench.write(Id::GatewayTimeout, 0, value.into()).is_some_and(|reply| reply[0] == 16);
+                    setting.asked(u32::from(value), heard);
+                }
+                Act::Command(value) => {
+                    let heard = bench.write(Id::OutputCommand, 0, value).is_some_and(|reply| reply[0] == 16);
+                    command.asked(value, heard);
+                }
+                Act::Cut { after, tear } => {
+                    bench.world.chip.cut_after(after, TEARS[tear]);
+                }
+                Act::Restart => bench = bench.restart(),
+                Act::RestartAndCut { after, tear } => {
+                    let chip = bench.world.chip.clone();
+                    bench = Bench::start_with(bench.world, ResetCause::PowerOn, || chip.cut_after(after, TEARS[tear]));
+                    bench.run_ms(200);
+                }
+                Act::Wait => bench.run_ms(500),
+            }
+            if bench.world.chip.is_dead() {
+                bench = bench.restart();
+            }
+            // Reading back is asking a node that may have restarted: it must know.
+            let purchase = (
+                bench.read(Id::PurchaseCount, 0),
+                bench.read(Id::Balance, 0) as i32,
+                bench.read(Id::LastAmount, 0) as i32,
+            );
+            credit.found(purchase);
+            setting.found(bench.read(Id::GatewayTimeout, 0));
+            command.found(bench.read(Id::OutputCommand, 0));
         }
     }
 }
