@@ -98,7 +98,7 @@ struct Core<B: Board> {
     cover_open: bool,
     cover_since_ms: u32,
     tampered: bool,
-    button_since_ms: Option<u32>,
+    button: Button,
 
     update: Update,
     frames: u32,
@@ -118,6 +118,14 @@ struct Pending {
     broadcast: bool,
     /// Channel and count of a top-up.
     top_up: Option<(usize, u32)>,
+}
+
+/// The tenant's button; one that is stuck asks once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Button {
+    Released,
+    Held { since_ms: u32 },
+    Obeyed,
 }
 
 /// Time since the start, from a counter that wraps.
@@ -194,7 +202,7 @@ impl<B: Board> Node<B> {
             cover_open: false,
             cover_since_ms: 0,
             tampered: false,
-            button_since_ms: None,
+            button: Button::Released,
             update: Update::new(),
             frames: 0,
             exceptions: 0,
@@ -398,6 +406,8 @@ impl<B: Board> Core<B> {
     fn failed(&mut self, ring: Ring) -> Option<(Pending, Result<(), Exception>)> {
         self.storage_fault = true;
         if ring == Ring::State {
+            // A record that was refused may still lie there: the next one, of what is live, goes before it.
+            self.dirty = true;
             // Tried again after the interval; a move that is wanted is made all the same.
             self.urgent = false;
             self.last_commit_s = self.time.s;

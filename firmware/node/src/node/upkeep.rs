@@ -1,6 +1,6 @@
 //! What goes on without anybody asking: measuring, counting, charging, cutting, driving, saving.
 
-use super::{BUTTON_HOLD_MS, COMMIT_FLOOR_S, COVER_DEBOUNCE_MS, CREDIT_MS, Core, MEASURE_MS, OrElse as _};
+use super::{BUTTON_HOLD_MS, Button, COMMIT_FLOOR_S, COVER_DEBOUNCE_MS, CREDIT_MS, Core, MEASURE_MS, OrElse as _};
 use crate::board::{Analog, Board};
 use crate::calendar;
 use crate::contact::{ContactState, Limits, Mode};
@@ -150,27 +150,31 @@ impl<B: Board> Core<B> {
             }
         }
 
-        if !self.parts.button.is_high_or(false) {
-            self.button_since_ms = None;
-            return;
-        }
-        let since = *self.button_since_ms.get_or_insert(now);
-        let held = now.wrapping_sub(since);
-        if held >= BUTTON_HOLD_MS {
-            // Held on, it asks again after another three seconds; the account refuses.
-            self.button_since_ms = None;
-            for channel in 0..CHANNELS {
-                let terms = self.settings.terms(channel);
-                if let Some(account) = self.state.accounts.get_mut(channel)
-                    && let Some(lent) = account.lend(&terms)
-                {
-                    *account = lent;
-                    self.dirty = true;
-                    self.urgent = true;
-                }
+        let held = self.parts.button.is_high_or(false);
+        self.button = match self.button {
+            _ if !held => Button::Released,
+            Button::Released => Button::Held { since_ms: now },
+            Button::Held { since_ms } if now.wrapping_sub(since_ms) >= BUTTON_HOLD_MS => {
+                self.lend();
+                Button::Obeyed
             }
-            self.judge();
+            button => button,
+        };
+    }
+
+    /// Emergency credit for every channel that may have it.
+    fn lend(&mut self) {
+        for channel in 0..CHANNELS {
+            let terms = self.settings.terms(channel);
+            if let Some(account) = self.state.accounts.get_mut(channel)
+                && let Some(lent) = account.lend(&terms)
+            {
+                *account = lent;
+                self.dirty = true;
+                self.urgent = true;
+            }
         }
+        self.judge();
     }
 
     /// Where the outputs shall go.
