@@ -164,57 +164,63 @@ impl<B: Board> Node<B> {
             }
         }
         let settings = Settings::new();
-        let mut core = Core {
-            journal: Journal::new(parts.memory),
-            parts,
-            time: Time::default(),
-            loaded: false,
-            storage_fault: true,
-            settings,
-            settings_lost: false,
-            refresh: false,
-            state: State::default(),
-            counted: [0; CHANNELS],
-            unsaved: [0; CHANNELS],
-            dirty: false,
-            urgent: false,
-            last_commit_s: 0,
-            last_load_s: 0,
-            journal_faults: 0,
-            pending: None,
-            credit: [CreditState::NotPrepaid; CHANNELS],
-            results: [(TopUpResult::None, 0); CHANNELS],
-            last_credit_ms: 0,
-            clock: None,
-            contacts: [Contact::new(); CONTACTS],
-            latched: 0,
-            next_contact: 0,
-            last_measure_ms: 0,
-            drivers: [Driver::new(); OUTPUTS],
-            ended: [Moved::No; OUTPUTS],
-            intended: [None; OUTPUTS],
-            causes: [Cause::Kept; OUTPUTS],
-            booting: [true; OUTPUTS],
-            retry: [false; OUTPUTS],
-            supply_mv: None,
-            supply_low: false,
-            supply_below: false,
-            cover_open: false,
-            cover_since_ms: 0,
-            tampered: false,
-            button: Button::Released,
-            update: Update::new(),
-            frames: 0,
-            exceptions: 0,
-            last_frame_s: 0,
-            dip,
-            reconfigure: false,
-            reboot: false,
+        let line = Line::new(settings.line(), false);
+        // Built in its place: a second one, to be moved from, would be a quarter of the memory.
+        let mut node = Self {
+            line,
+            core: Core {
+                journal: Journal::new(parts.memory),
+                parts,
+                time: Time::default(),
+                loaded: false,
+                storage_fault: true,
+                settings,
+                settings_lost: false,
+                refresh: false,
+                state: State::default(),
+                counted: [0; CHANNELS],
+                unsaved: [0; CHANNELS],
+                dirty: false,
+                urgent: false,
+                last_commit_s: 0,
+                last_load_s: 0,
+                journal_faults: 0,
+                pending: None,
+                credit: [CreditState::NotPrepaid; CHANNELS],
+                results: [(TopUpResult::None, 0); CHANNELS],
+                last_credit_ms: 0,
+                clock: None,
+                contacts: [Contact::new(); CONTACTS],
+                latched: 0,
+                next_contact: 0,
+                last_measure_ms: 0,
+                drivers: [Driver::new(); OUTPUTS],
+                ended: [Moved::No; OUTPUTS],
+                intended: [None; OUTPUTS],
+                causes: [Cause::Kept; OUTPUTS],
+                booting: [true; OUTPUTS],
+                retry: [false; OUTPUTS],
+                supply_mv: None,
+                supply_low: false,
+                supply_below: false,
+                cover_open: false,
+                cover_since_ms: 0,
+                tampered: false,
+                button: Button::Released,
+                update: Update::new(),
+                frames: 0,
+                exceptions: 0,
+                last_frame_s: 0,
+                dip,
+                reconfigure: false,
+                reboot: false,
+            },
         };
-        core.load();
-        let line = core.settings.line();
-        core.parts.uart.configure(line);
-        Self { line: Line::new(line, core.drops_gaps()), core }
+        node.core.load();
+        let line = node.core.settings.line();
+        node.core.parts.uart.configure(line);
+        node.line.configure(line, node.core.drops_gaps());
+        node
     }
 
     /// One turn at a time, in wrapping microseconds; at least once a millisecond, at most 71 minutes apart.

@@ -97,6 +97,7 @@ impl<B: Board> Core<B> {
             Id::OutputCause => self.causes.get(n).map_or(0, |cause| *cause as u32),
             Id::OutputCommand => intent.command.map_or(0, |command| command as u32),
             Id::OutputMoves => driver.moves().into(),
+            Id::OutputLimits => driver.limits().iter().rev().fold(0, |bits, reached| bits << 1 | u32::from(*reached)),
             Id::Clock => self.local_s().unwrap_or(0),
             Id::UpdateState => self.update.state() as u32,
             Id::UpdateError => self.update.error() as u32,

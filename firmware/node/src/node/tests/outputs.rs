@@ -135,6 +135,7 @@ fn a_jammed_valve_is_told_counted_and_tried_again_on_command() {
     bench.world.limits[1][CLOSES].set(true);
     bench.run_ms(100);
     assert_eq!((bench.read(Id::OutputState, 1), bench.read(Id::Status, 0) & 64), (2, 0));
+    assert_eq!(bench.read(Id::OutputLimits, 1), 2);
 }
 
 #[test]
