@@ -16,7 +16,8 @@ fn main() {
     println!("cargo:rustc-link-arg-bin=boot=-L{}", memory.join("boot").display());
     println!("cargo:rerun-if-changed=memory");
 
-    let id: String = setting("GUANJIA_BUILD_ID", "unnamed").chars().filter(char::is_ascii_graphic).take(BUILD_ID_BYTES).collect();
+    let id: String =
+        setting("GUANJIA_BUILD_ID", "unnamed").chars().filter(char::is_ascii_graphic).take(BUILD_ID_BYTES).collect();
     println!("cargo:rustc-env=GUANJIA_BUILD_ID={id:<BUILD_ID_BYTES$}");
 
     let version = setting("GUANJIA_VERSION", env!("CARGO_PKG_VERSION"));
@@ -25,7 +26,8 @@ fn main() {
     println!("cargo:rustc-env=GUANJIA_VERSION_NUMBER={}", u32::from_be_bytes([0, major, minor, patch]));
 
     let key = setting("GUANJIA_MAKER_KEY", PUBLISHED_KEY);
-    let bytes: Vec<u8> = (0..key.len()).step_by(2).filter_map(|at| u8::from_str_radix(key.get(at..at + 2)?, 16).ok()).collect();
+    let bytes: Vec<u8> =
+        (0..key.len()).step_by(2).filter_map(|at| u8::from_str_radix(key.get(at..at + 2)?, 16).ok()).collect();
     assert!(bytes.len() == 32, "GUANJIA_MAKER_KEY is an Ed25519 public key of 64 hexadecimal digits");
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("maker.key");
     std::fs::write(out, bytes).expect("the build directory can be written");

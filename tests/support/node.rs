@@ -111,9 +111,9 @@ impl Node {
             .args(["-serial", &socket("uart"), "-qmp", &socket("qmp")])
             .args(["-qtest", &socket("qtest"), "-qtest-log", "none"]);
         for (name, bus_address, bytes) in MEMORIES {
-            command
-                .args(["-drive", &format!("if=none,id={name},format=raw,file={}", dir.join(name).display())])
-                .args(["-device", &format!("at24c-eeprom,bus=i2c,address={bus_address},rom-size={bytes},drive={name}")]);
+            command.args(["-drive", &format!("if=none,id={name},format=raw,file={}", dir.join(name).display())]).args(
+                ["-device", &format!("at24c-eeprom,bus=i2c,address={bus_address},rom-size={bytes},drive={name}")],
+            );
         }
         let child = command
             .args(["-device", "max34451,id=monitor,bus=i2c,address=0x70"])

@@ -42,7 +42,8 @@ fn main() -> ! {
     if retained::failures() < FAILURES
         && let Some(window) = window::take()
     {
-        let bus = I2c0::start();
+        let bus = I2c0::new();
+        bus.start();
         let order = |source| UpdateMemory::of(source, bus).and_then(|mut memory| memory.order());
         let (first, second) = (order(Source::First), order(Source::Second));
         let newer_first = match (first, second) {
@@ -54,7 +55,8 @@ fn main() -> ! {
             sources.reverse();
         }
         for (source, order) in sources {
-            let good = order.zip(UpdateMemory::of(source, bus)).is_some_and(|(order, memory)| load(order, memory, window));
+            let good =
+                order.zip(UpdateMemory::of(source, bus)).is_some_and(|(order, memory)| load(order, memory, window));
             if good {
                 retained::set_source(source);
                 // SAFETY: the window holds an image that the maker signed for this board, and this function ends here.
@@ -67,14 +69,19 @@ fn main() -> ! {
 
 /// Loads a package and checks it.
 fn load(order: Order, mut memory: UpdateMemory<I2c0>, window: &mut [u8; PACKAGE_MAX]) -> bool {
-    let Some(package) = usize::try_from(order.length).ok().and_then(|length| window.get_mut(..length)) else { return false };
+    let Some(package) = usize::try_from(order.length).ok().and_then(|length| window.get_mut(..length)) else {
+        return false;
+    };
     if memory.read(0, package).is_err() {
         return false;
     }
     let Some((message, signature)) = package.split_last_chunk::<{ SIGNATURE as usize }>() else { return false };
     let Some((header, image)) = message.split_first_chunk::<HEADER>() else { return false };
     let Some(header) = Header::decode(header) else { return false };
-    if header.board_id != BOARD_ID || header.image_bytes as usize != image.len() || Crc32::new().update(image).finish() != header.crc {
+    if header.board_id != BOARD_ID
+        || header.image_bytes as usize != image.len()
+        || Crc32::new().update(image).finish() != header.crc
+    {
         return false;
     }
     let Ok(key) = salty::PublicKey::try_from(&MAKER_KEY) else { return false };

@@ -13,7 +13,7 @@
 use embedded_hal::i2c::I2c;
 use guanjia_node::board::{Staging, StagingError};
 
-use super::retained::Source;
+use super::retained::{self, Source};
 
 /// Bytes of a page.
 const PAGE: usize = 128;
@@ -75,7 +75,8 @@ impl<I: I2c> UpdateMemory<I> {
     pub fn order(&mut self) -> Option<Order> {
         let mut bytes = [0; 16];
         self.read(ORDER_AT as u16, &mut bytes).ok()?;
-        let mut words = bytes.chunks_exact(4).map(|word| word.iter().rev().fold(0, |all, byte| all << 8 | u32::from(*byte)));
+        let mut words =
+            bytes.chunks_exact(4).map(|word| word.iter().rev().fold(0, |all, byte| all << 8 | u32::from(*byte)));
         let (mark, number, length, check) = (words.next()?, words.next()?, words.next()?, words.next()?);
         (mark == ORDER_MARK && check == !(number ^ length)).then_some(Order { number, length })
     }
@@ -92,18 +93,22 @@ impl<I: I2c> UpdateMemory<I> {
 
 /// The memory that the running image does not come from.
 pub struct Spare<I> {
-    spare: UpdateMemory<I>,
-    other: UpdateMemory<I>,
+    bus: I,
 }
 
 impl<I: I2c + Copy> Spare<I> {
-    /// The spare one, beside an image that runs from `running`.
-    pub fn beside(running: Source, bus: I) -> Option<Self> {
-        let (spare, other) = match running {
-            Source::First => (Source::Second, Source::First),
-            Source::Factory | Source::Second => (Source::First, Source::Second),
-        };
-        Some(Self { spare: UpdateMemory::of(spare, bus)?, other: UpdateMemory::of(other, bus)? })
+    /// On a bus.
+    pub const fn new(bus: I) -> Self {
+        Self { bus }
+    }
+
+    /// It, and the other one.
+    fn both(&self) -> (UpdateMemory<I>, UpdateMemory<I>) {
+        let [first, second] = [0x54, 0x55].map(|address| UpdateMemory { bus: self.bus, address });
+        match retained::source() {
+            Source::First => (second, first),
+            Source::Factory | Source::Second => (first, second),
+        }
     }
 }
 
@@ -116,14 +121,14 @@ fn within(offset: u32, length: usize) -> Result<u16, StagingError> {
     u16::try_from(offset).map_err(|_| StagingError)
 }
 
-impl<I: I2c> Staging for Spare<I> {
+impl<I: I2c + Copy> Staging for Spare<I> {
     fn capacity(&self) -> u32 {
         // What the boot stage has room for.
         super::window::PACKAGE_MAX as u32
     }
 
     fn erase(&mut self) -> Result<(), StagingError> {
-        self.spare.write_order(0, Order { number: 0, length: 0 })
+        self.both().0.write_order(0, Order { number: 0, length: 0 })
     }
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), StagingError> {
@@ -132,7 +137,7 @@ impl<I: I2c> Staging for Spare<I> {
         while !rest.is_empty() {
             let room = PAGE - usize::from(at) % PAGE;
             let (now, later) = rest.split_at_checked(room).unwrap_or((rest, &[]));
-            self.spare.write_page(at, now)?;
+            self.both().0.write_page(at, now)?;
             at = at.wrapping_add(now.len() as u16);
             rest = later;
         }
@@ -141,11 +146,12 @@ impl<I: I2c> Staging for Spare<I> {
 
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), StagingError> {
         let at = within(offset, bytes.len())?;
-        self.spare.read(at, bytes)
+        self.both().0.read(at, bytes)
     }
 
     fn arm(&mut self, length: u32) -> Result<(), StagingError> {
-        let number = self.other.order().map_or(1, |order| order.number.wrapping_add(1));
-        self.spare.write_order(ORDER_MARK, Order { number, length })
+        let (mut spare, mut other) = self.both();
+        let number = other.order().map_or(1, |order| order.number.wrapping_add(1));
+        spare.write_order(ORDER_MARK, Order { number, length })
     }
 }

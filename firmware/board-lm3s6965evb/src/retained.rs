@@ -16,6 +16,8 @@ registers! { 0x2000_0000:
     SOURCE = 0x4;
     /// Starts of an update that ended in a watchdog or a fault, one after the other, with their mark.
     FAILURES = 0x8;
+    /// Why this start.
+    CAUSE = 0xC;
 }
 
 const SOURCE_MARK: u32 = 0x736F_7500;
@@ -84,24 +86,35 @@ pub fn set_source(source: Source) {
     SOURCE.write(SOURCE_MARK | source as u32);
 }
 
-/// Why this start; once, before anything else is left.
-pub fn take_reset_cause() -> ResetCause {
+/// Finds out why this start; once, before anything else is left.
+pub fn take_reset_cause() {
     let word = LAST_WORD.read();
     let flags = system::take_reset_flags();
     leave(LastWord::Running);
-    // The part knows better whether RAM was kept at all.
-    if flags.power_on() {
-        return ResetCause::PowerOn;
-    }
-    if flags.brown_out() {
-        return ResetCause::BrownOut;
-    }
-    match word {
+    let cause = match word {
+        // The part knows better whether RAM was kept at all.
+        _ if flags.power_on() => ResetCause::PowerOn,
+        _ if flags.brown_out() => ResetCause::BrownOut,
         word if word == LastWord::Watchdog as u32 => ResetCause::Watchdog,
         word if word == LastWord::Requested as u32 => ResetCause::Requested,
         word if word == LastWord::Fault as u32 => ResetCause::Fault,
         _ if flags.watchdog() => ResetCause::Watchdog,
         word if word == LastWord::Running as u32 => ResetCause::External,
         _ => ResetCause::PowerOn,
-    }
+    };
+    CAUSE.write(cause as u32);
+}
+
+/// Why this start.
+pub fn reset_cause() -> ResetCause {
+    let causes = [
+        ResetCause::PowerOn,
+        ResetCause::External,
+        ResetCause::Watchdog,
+        ResetCause::BrownOut,
+        ResetCause::Requested,
+        ResetCause::Fault,
+    ];
+    let code = CAUSE.read();
+    causes.into_iter().find(|cause| *cause as u32 == code).unwrap_or(ResetCause::Unknown)
 }

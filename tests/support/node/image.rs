@@ -48,7 +48,8 @@ fn find() -> anyhow::Result<Option<Images>> {
         return Images::within(Path::new(&directory)).map(Some);
     }
     let firmware = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware");
-    let build = Command::new("bash").arg(firmware.join("build.sh")).output().context("firmware/build.sh does not run")?;
+    let build =
+        Command::new("bash").arg(firmware.join("build.sh")).output().context("firmware/build.sh does not run")?;
     let said = String::from_utf8_lossy(&build.stdout);
     let line = |start: &str| said.lines().find_map(|line| line.strip_prefix(start)).map(str::trim);
     if build.status.code() == Some(CANNOT) {
