@@ -9,19 +9,8 @@ use guanjia_tests::node::{Answer, Loop, Node, Terminal};
 fn it_runs() {
     let Some(node) = Node::start().unwrap() else { return };
     let mut master = node.master().unwrap();
-    for id in [
-        Id::ResetCause,
-        Id::Boots,
-        Id::StackHighWater,
-        Id::Supply,
-        Id::Status,
-        Id::FirmwareVersion,
-        Id::ContactState,
-        Id::ContactLevel,
-        Id::TamperEvents,
-        Id::JournalCommits,
-    ] {
-        let r = rule(id).unwrap();
-        println!("{id:?} {:x}", master.value(r.address, r.kind.words()).unwrap());
+    for n in 0..40 {
+        let t = Instant::now();
+        println!("{n} {:?} {:?}", master.read(0x0d, 12), t.elapsed());
     }
 }
