@@ -121,7 +121,10 @@ fn pulses_are_counted_once_each_and_outlive_a_kill() {
     until(&mut master, Id::ResetCause, 0, 2);
     pulse(&node, &mut master, 1);
     let counted = value(&mut master, Id::Pulses, 1);
-    assert!((13..=14).contains(&counted), "{counted} pulses instead of 13, or 14 when the closing came before the start");
+    assert!(
+        (13..=14).contains(&counted),
+        "{counted} pulses instead of 13, or 14 when the closing came before the start"
+    );
 }
 
 #[test]
