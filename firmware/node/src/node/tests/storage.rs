@@ -37,6 +37,19 @@ fn a_falling_supply_saves_every_pulse() {
 }
 
 #[test]
+fn a_supply_that_sinks_slowly_costs_a_second_of_pulses() {
+    let mut bench = counting();
+    bench.world.levels.0.borrow_mut().1 = Some(8_900);
+    bench.pulse(0, 200);
+    bench.run_ms(100);
+    let before = bench.read(Id::Pulses, 0);
+    bench.world.levels.0.borrow_mut().1 = Some(24_000);
+    let mut bench = bench.restart();
+    let lost = before - bench.read(Id::Pulses, 0);
+    assert!(lost <= 100, "{lost} pulses of the last two seconds");
+}
+
+#[test]
 fn a_supply_that_trembles_is_one_brown_out() {
     let mut bench = counting();
     for mv in [8_900, 9_200, 8_900, 9_400, 8_900] {
