@@ -70,13 +70,19 @@ fn pulses_come_while_a_record_is_being_written() {
     bench.run_ms(200);
     bench.world.chip.busy_for(15);
     for _ in 0..20 {
+        // Records of settings, and of state which becomes live when it is stored.
         bench.say(1, &[6, 0x02, 0x04, 0, 77]);
+        bench.pulse(0, 5);
+        bench.say(1, &[6, 0x01, 0x82, 0, 1]);
         bench.pulse(0, 5);
         bench.say(1, &[6, 0x02, 0x04, 0, 78]);
         bench.pulse(0, 5);
+        bench.say(1, &[6, 0x01, 0x82, 0, 2]);
+        bench.pulse(0, 5);
     }
     bench.wire.receive();
-    assert_eq!(bench.read(Id::Pulses, 0), 200);
+    assert_eq!(bench.read(Id::Pulses, 0), 400);
+    assert_eq!(bench.read(Id::OutputCommand, 0), 2);
 }
 
 #[test]
