@@ -11,7 +11,7 @@ mod answer;
 mod registers;
 mod upkeep;
 
-use crate::board::{Board, Clock, Parts, ResetCause, System, Uart};
+use crate::board::{Board, Clock, LineSettings, Parity, Parts, ResetCause, System, Uart};
 use crate::contact::Contact;
 use crate::credit::{CreditState, TopUpResult};
 use crate::journal::{Journal, Progress, Ring};
@@ -157,29 +157,21 @@ impl Time {
 }
 
 impl<B: Board> Node<B> {
-    /// Reads the journal and the switches. May wait for the memory for some seconds: the watchdog starts afterwards.
-    pub fn new(mut parts: Parts<B>) -> Self {
-        let mut dip = 0;
-        for (pin, bit) in parts.dip.iter_mut().zip(0..) {
-            if pin.is_high_or(false) {
-                dip |= 1 << bit;
-            }
-        }
-        let settings = Settings::new();
-        let line = Line::new(settings.line(), false);
-        // Built in its place: a second one, to be moved from, would be a quarter of the memory.
-        let mut node = Self {
-            line,
+    /// A node that has not started. Constant, so that a board whose parts are constant has it in a static from the
+    /// beginning: built on the stack and moved, it would be there twice, and that alone is three quarters of the memory.
+    pub const fn new(parts: Parts<B>) -> Self {
+        Self {
+            line: Line::new(LineSettings { baud: 9600, parity: Parity::Even }, false),
             core: Core {
                 journal: Journal::new(parts.memory),
                 parts,
-                time: Time::default(),
+                time: Time { us: 0, rest_us: 0, ms: 0, rest_ms: 0, s: 0, started: false },
                 loaded: false,
                 storage_fault: true,
-                settings,
+                settings: Settings::new(),
                 settings_lost: false,
                 refresh: false,
-                state: State::default(),
+                state: State::new(),
                 counted: [0; CHANNELS],
                 unsaved: [0; CHANNELS],
                 dirty: false,
@@ -213,19 +205,31 @@ impl<B: Board> Node<B> {
                 frames: 0,
                 exceptions: 0,
                 last_frame_s: 0,
-                dip,
+                dip: 0,
                 reconfigure: false,
                 reboot: false,
             },
-        };
-        node.core.load();
-        let line = node.core.settings.line();
-        node.core.parts.uart.configure(line);
-        node.line.configure(line, node.core.drops_gaps());
-        node
+        }
+    }
+
+    /// Reads the switches and the journal; once, before the first turn. May wait for the memory for some seconds: the
+    /// watchdog starts afterwards.
+    #[inline(never)] // Or its frame would stay below that of every turn.
+    pub fn start(&mut self) {
+        let Self { line, core } = self;
+        for (pin, bit) in core.parts.dip.iter_mut().zip(0..) {
+            if pin.is_high_or(false) {
+                core.dip |= 1 << bit;
+            }
+        }
+        core.load();
+        let settings = core.settings.line();
+        core.parts.uart.configure(settings);
+        line.configure(settings, core.drops_gaps());
     }
 
     /// One turn at a time, in wrapping microseconds; at least once a millisecond, at most 71 minutes apart.
+    #[inline(never)]
     pub fn poll(&mut self, now_us: u32) {
         let core = &mut self.core;
         core.time.advance(now_us);
@@ -337,20 +341,19 @@ impl<B: Board> Core<B> {
         }
     }
 
-    /// Reads both rings. Settings first: they tell whether missing state was lost.
+    /// Reads both rings. Settings tell whether missing state was lost.
     fn load(&mut self) {
         let parts = &mut self.parts;
-        let Ok(found) = self.journal.load(&mut parts.i2c, &mut parts.delay, Ring::Settings) else { return };
-        let settings = found.then(|| Settings::decode(self.journal.payload()));
         let Ok(found) = self.journal.load(&mut parts.i2c, &mut parts.delay, Ring::State) else { return };
         let state = if found { State::decode(self.journal.payload()) } else { None };
-        self.settings_lost = settings.is_none() && state.is_some();
-        self.state = match (state, &settings) {
+        let Ok(found) = self.journal.load(&mut parts.i2c, &mut parts.delay, Ring::Settings) else { return };
+        self.settings = if found { Settings::decode(self.journal.payload()) } else { Settings::new() };
+        self.settings_lost = !found && state.is_some();
+        self.state = match (state, found) {
             (Some(state), _) => state,
-            (None, Some(_)) => State::lost(),
-            (None, None) => State::default(),
+            (None, true) => State::lost(),
+            (None, false) => State::new(),
         };
-        self.settings = settings.unwrap_or_default();
         self.state.boots = self.state.boots.wrapping_add(1);
         if self.parts.system.reset_cause() == ResetCause::Watchdog {
             self.state.watchdog_resets = self.state.watchdog_resets.saturating_add(1);

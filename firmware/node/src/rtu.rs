@@ -39,12 +39,13 @@ pub struct Silence {
 
 impl Silence {
     /// Of a speed.
-    pub fn of(line: LineSettings) -> Self {
+    pub const fn of(line: LineSettings) -> Self {
         if line.baud > 19_200 {
             return Self { t15_us: 750, t35_us: 1750 };
         }
-        let bits = |tenths: u32| (tenths * 100_000).checked_div(line.baud).unwrap_or(u32::MAX >> 1);
-        Self { t15_us: bits(165), t35_us: bits(385) }
+        // A speed of nothing never gets here from the map.
+        let baud = if line.baud == 0 { 1 } else { line.baud };
+        Self { t15_us: 16_500_000 / baud, t35_us: 38_500_000 / baud }
     }
 }
 
@@ -89,7 +90,7 @@ pub struct Line {
 
 impl Line {
     /// A line that has heard nothing.
-    pub fn new(line: LineSettings, drop_gaps: bool) -> Self {
+    pub const fn new(line: LineSettings, drop_gaps: bool) -> Self {
         Self {
             frame: [0; FRAME_MAX],
             length: 0,
@@ -101,7 +102,7 @@ impl Line {
             spoiled: false,
             gap: false,
             sending_us: None,
-            counters: LineCounters::default(),
+            counters: LineCounters { crc_errors: 0, gaps: 0, errors: 0 },
         }
     }
 

@@ -139,7 +139,7 @@ impl Bench {
         let processor = Processor { cause, reboots: Rc::default(), feeds: Rc::default() };
         let w = world.clone();
         let memory = w.chip.memory();
-        let node = Node::new(Parts {
+        let mut node = Node::new(Parts {
             i2c: w.chip,
             delay: NoDelay,
             uart: wire.clone(),
@@ -157,6 +157,7 @@ impl Bench {
             memory,
             identity: Identity { board_id: BOARD_ID, version: VERSION, build_id: *b"test build 00001" },
         });
+        node.start();
         let sampler = Sampler::new(world.pulses.clone(), bank);
         Self { world, node, wire, processor, sampler, now_us: 0, address: 1 }
     }

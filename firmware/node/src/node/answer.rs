@@ -179,6 +179,7 @@ impl<B: Board> Core<B> {
         self.keep(state, None)
     }
 
+    #[inline(never)]
     fn write_words(&mut self, start: u16, data: &[u8], broadcast: bool) -> Result<Done, Exception> {
         let (rule, n) = map::at(start).ok_or(Exception::IllegalAddress)?;
         if rule.access == Access::Command {
