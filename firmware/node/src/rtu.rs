@@ -165,27 +165,33 @@ impl Line {
             let _ = driver.set_low();
             self.forget();
             self.last_us = now_us;
+            self.silent_us = 0;
             return false;
         }
         match self.phase {
             Phase::Send(at) => {
                 let _ = driver.set_high();
                 self.transmit(uart, at);
-                discard(uart);
+                self.drain(uart, driver, now_us);
                 false
             }
             Phase::Drain => {
-                discard(uart);
-                if uart.is_idle() {
-                    let _ = driver.set_low();
-                    discard(uart);
-                    self.forget();
-                    self.last_us = now_us;
-                    self.silent_us = 0;
-                }
+                self.drain(uart, driver, now_us);
                 false
             }
             Phase::Receive | Phase::Held => self.receive(uart, now_us),
+        }
+    }
+
+    /// Drops what is heard of one's own sending, and listens as soon as the last bit has left: a line without a wire is
+    /// idle at once, and a master at its other end may go on in the same millisecond.
+    fn drain(&mut self, uart: &mut impl Uart, driver: &mut impl OutputPin, now_us: u32) {
+        discard(uart);
+        if self.phase == Phase::Drain && uart.is_idle() {
+            let _ = driver.set_low();
+            self.forget();
+            self.last_us = now_us;
+            self.silent_us = 0;
         }
     }
 
