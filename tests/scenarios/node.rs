@@ -4,6 +4,8 @@
 //! that board, boot stage and node together keep them: over sockets that cut frames anywhere, and over SIGKILL.
 //! A master that gets no answer asks again, as masters do: on a loaded host the emulated part may not run when it should.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: what cannot go on fails there")]
+
 use std::time::{Duration, Instant};
 
 use guanjia_node::map::{CHANNELS, CONTACTS, Id, rule};

@@ -116,7 +116,8 @@ impl Controls {
         });
         let to = reach(qmp, until)?;
         let from = BufReader::new(to.try_clone()?);
-        let (answer, answers) = mpsc::channel();
+        // One command is under way at a time.
+        let (answer, answers) = mpsc::sync_channel(1);
         let ours = Arc::clone(&pins);
         // Ends with its connection, and that with QEMU.
         thread::spawn(move || {
