@@ -7,5 +7,6 @@ pub mod gateway;
 pub mod house;
 pub mod lines;
 pub mod mosquitto;
+pub mod node;
 pub mod postgres;
 pub mod prometheus;
