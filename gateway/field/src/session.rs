@@ -33,9 +33,11 @@ use crate::plan::Pace;
 use crate::stats::LineStats;
 
 mod look;
+mod node;
 mod url;
 
 pub use look::{Look, table_name};
+pub use node::NodeSession;
 pub use url::UrlError;
 
 /// How long an answer to an older question can still come; after that nothing is ambiguous.
@@ -168,6 +170,15 @@ pub enum SessionError {
         /// What tells.
         mismatch: Mismatch,
     },
+    /// It is no field node.
+    #[error(
+        "unit {unit} answers and is no field node of this project; nothing was written. Check its address, or find out what it is \
+         with guanjia probe"
+    )]
+    NoNode {
+        /// The unit that was asked.
+        unit: u8,
+    },
     /// The request cannot be asked at all.
     #[error("{0}")]
     Impossible(&'static str),
@@ -232,7 +243,9 @@ impl Session {
         let mut asked = 0;
         let mut last;
         loop {
-            self.settle(read.unit, &request, patience).await?;
+            let odd = [request.one_of(), request.one_of_sister()].into_iter().flatten();
+            let bridges: Vec<Request> = odd.filter(|r| !r.touches(&self.holes)).collect();
+            self.settle(read.unit, &request, patience, &bridges).await?;
             asked += 1;
             match self.once(read.unit, &request, patience).await {
                 // The first answer after a miss may be the late one.
@@ -240,7 +253,7 @@ impl Session {
                 Ok((Reply::Exception(code), _)) => return Err(SessionError::Refused { unit: read.unit, code }),
                 Ok((Reply::Words(words), took)) => return Ok(Answered { content: Content::Words(words), took, asked }),
                 Ok((Reply::Bits(bits), took)) => return Ok(Answered { content: Content::Bits(bits), took, asked }),
-                Ok((Reply::Written, _)) => return Err(SessionError::Garbled { unit: read.unit }),
+                Ok((Reply::Written | Reply::Identity(_), _)) => return Err(SessionError::Garbled { unit: read.unit }),
                 Err(
                     error @ (SessionError::Silent { .. } | SessionError::Garbled { .. } | SessionError::Cut { .. }),
                 ) => {
@@ -255,14 +268,18 @@ impl Session {
         }
     }
 
-    /// Makes sure that no answer to an older question can be taken for the answer to this one.
-    async fn settle(&mut self, unit: u8, request: &Request, patience: Patience) -> Result<(), SessionError> {
+    /// Makes sure that no answer to an older question can be taken for the answer to this one, with one of these reads.
+    async fn settle(
+        &mut self,
+        unit: u8,
+        request: &Request,
+        patience: Patience,
+        bridges: &[Request],
+    ) -> Result<(), SessionError> {
         if !self.bus.is_ambiguous(unit, request) {
             return Ok(());
         }
-        let odd = [request.one_of(), request.one_of_sister()].into_iter().flatten();
-        let bridges: Vec<Request> = odd.filter(|r| !r.touches(&self.holes)).collect();
-        if let Some(bridge) = self.bus.bridge_to(unit, request, &bridges) {
+        if let Some(bridge) = self.bus.bridge_to(unit, request, bridges) {
             // Whatever comes of it, the next look says whether it settled anything.
             let _ = self.once(unit, &bridge, patience).await;
         }

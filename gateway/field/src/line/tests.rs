@@ -24,6 +24,7 @@ mod lies;
 mod refusals;
 mod servers;
 mod settings;
+mod wallets;
 mod watching;
 mod window;
 mod world;
