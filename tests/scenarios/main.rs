@@ -7,6 +7,7 @@ mod demo;
 mod durability;
 mod escalation;
 mod evidence;
+mod facility_node;
 mod fire;
 mod leak;
 mod lift;

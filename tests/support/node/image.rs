@@ -28,7 +28,8 @@ fn find() -> anyhow::Result<Option<PathBuf>> {
         return Ok(Some(image));
     }
     let firmware = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware");
-    let build = Command::new("bash").arg(firmware.join("build.sh")).output().context("firmware/build.sh does not run")?;
+    let build =
+        Command::new("bash").arg(firmware.join("build.sh")).output().context("firmware/build.sh does not run")?;
     let said = String::from_utf8_lossy(&build.stdout);
     if build.status.code() == Some(CANNOT) {
         let why = said.lines().find_map(|line| line.strip_prefix("cannot: ")).unwrap_or("no reason given");
@@ -40,6 +41,7 @@ fn find() -> anyhow::Result<Option<PathBuf>> {
         "firmware/build.sh failed: {said}{}",
         String::from_utf8_lossy(&build.stderr)
     );
-    let image = said.lines().find_map(|line| line.strip_prefix("image: ")).context("firmware/build.sh names no image")?;
+    let image =
+        said.lines().find_map(|line| line.strip_prefix("image: ")).context("firmware/build.sh names no image")?;
     Ok(Some(PathBuf::from(image)))
 }

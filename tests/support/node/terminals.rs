@@ -123,7 +123,9 @@ impl Controls {
                 if message.get("event").and_then(Value::as_str) == Some("RESET") {
                     // Without QEMU there is nothing to drive, and the next command says so.
                     let _ = ours.drive_again();
-                } else if (message.get("return").is_some() || message.get("error").is_some()) && answer.send(message).is_err() {
+                } else if (message.get("return").is_some() || message.get("error").is_some())
+                    && answer.send(message).is_err()
+                {
                     return;
                 }
             }
