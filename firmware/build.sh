@@ -1,5 +1,10 @@
 #!/usr/bin/env bash
-# Builds the field node's image for a board, proves that nothing in it can panic, and holds it to its budget.
+# Builds the field node's programs for a board, proves that nothing in the node can panic, and holds it to its budget.
+#
+#   boot.elf      what a reset starts
+#   node.elf      the image of the factory, in flash behind it
+#   update.elf    the same program for an update: linked for the RAM it is verified and run in, and one patch newer
+#                 (GUANJIA_VERSION=1.2.3 gives both that version, GUANJIA_MAKER_KEY whose signature the boot stage trusts)
 #
 #   firmware/build.sh            builds, checks, prints the sizes
 #   firmware/build.sh --lint     clippy over the board as well, where rust-web-clippy is installed
@@ -12,7 +17,9 @@ here=$(cd "$(dirname "$0")" && pwd)
 board=lm3s6965evb
 flash_budget=$((32 * 1024))
 ram_budget=$((4 * 1024))
-image=$here/board-$board/target/thumbv7m-none-eabi/release/node
+boot_budget=$((16 * 1024))
+target=$here/board-$board/target
+images=$target/images
 
 cannot() {
     echo "cannot: $1"
@@ -41,40 +48,58 @@ if [ "${1:-}" = "--lint" ]; then
     fi
 fi
 
+build() { # build FILE PROGRAM [CARGO ARGUMENT...]: one program, kept under a name of its own
+    local file=$1 program=$2
+    shift 2
+    cargo build --quiet --release --locked --bin "$program" "$@" || return 1
+    mkdir -p "$images" && cp "$target/thumbv7m-none-eabi/release/$program" "$images/$file"
+}
+
 # A link that must fail comes first: it shows that the one after it can. `panics` adds one path to a panic.
-if cargo build --quiet --release --locked --features no-panic-check,panics 2>/dev/null; then
+if cargo build --quiet --release --locked --bin node --features no-panic-check,panics 2>/dev/null; then
     echo "failed: the no-panic link let a panic through"
     exit 1
 fi
-if ! cargo build --quiet --release --locked --features no-panic-check; then
-    echo "failed: something in the image can panic, or it does not build (see above)"
+if ! cargo build --quiet --release --locked --bin node --features no-panic-check; then
+    echo "failed: something in the node can panic, or it does not build (see above)"
     exit 1
 fi
-cargo build --quiet --release --locked || exit 1
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+next=${GUANJIA_VERSION:-${version%.*}.$((${version##*.} + 1))}
+build boot.elf boot || exit 1
+GUANJIA_SLOT=ram GUANJIA_VERSION=$next build update.elf node || exit 1
+build node.elf node || exit 1
 
-flash=0
-ram=0
-while read -r name type size flags; do
-    bytes=$((16#$size))
-    case $flags in
-        *WA*) ram=$((ram + bytes)) ;;
-    esac
-    case "$type $flags" in
-        PROGBITS*A*) flash=$((flash + bytes)) ;;
-    esac
-done < <(readelf -SW "$image" | sed -n 's/^ *\[ *[0-9]*\] \(\.[^ ]*\) *\([A-Z_]*\) *[0-9a-f]* [0-9a-f]* \([0-9a-f]*\) [0-9]* *\([WAX]*\) .*/\1 \2 \3 \4/p' | grep -v '^.debug')
+measure() { # measure FILE: sets flash and ram to the bytes it takes of each
+    local name type size flags
+    flash=0 ram=0
+    while read -r name type size flags; do
+        case $flags in
+            *WA*) ram=$((ram + 16#$size)) ;;
+        esac
+        case "$type $flags" in
+            "PROGBITS "*A*) flash=$((flash + 16#$size)) ;;
+        esac
+    done < <(readelf -SW "$images/$1" | sed -n 's/^ *\[ *[0-9]*\] \(\.[^ ]*\) *\([A-Z_]*\) *[0-9a-f]* [0-9a-f]* \([0-9a-f]*\) [0-9]* *\([A-Zp]*\) .*/\1 \2 \3 \4/p')
+}
 
-echo "image: $image"
-echo "flash: $flash of $flash_budget bytes"
-echo "ram:   $ram of $ram_budget bytes for statics, $((ram_budget - ram)) for the stack"
-echo "panic: nothing in the image reaches a panic"
-if [ "$flash" -gt "$flash_budget" ] || [ "$ram" -gt "$ram_budget" ]; then
+over=no
+echo "images: $images"
+measure boot.elf
+echo "boot:   $flash of $boot_budget bytes of flash"
+[ "$flash" -gt 0 ] && [ "$flash" -le "$boot_budget" ] || over=yes
+measure node.elf
+echo "flash:  $flash of $flash_budget bytes"
+echo "ram:    $ram of $ram_budget bytes for statics, $((ram_budget - ram)) for the stack"
+echo "panic:  nothing in the node reaches a panic"
+[ "$flash" -gt 0 ] && [ "$flash" -le "$flash_budget" ] && [ "$ram" -gt 0 ] && [ "$ram" -le "$ram_budget" ] || over=yes
+if [ "$over" = yes ]; then
     echo "failed: over budget"
     exit 1
 fi
 
 if [ "${1:-}" = "--stack" ]; then
     cd "$here/.." && unset RUSTC_BOOTSTRAP && PATH=${PATH#/usr/bin:}
-    GUANJIA_NODE_IMAGE=$image cargo test --quiet --package guanjia-tests --test scenarios node::stack -- --nocapture | grep '^stack:' ||
+    GUANJIA_NODE_IMAGES=$images cargo test --quiet --package guanjia-tests --test scenarios node::stack -- --nocapture | grep '^stack:' ||
         { echo "failed: no measure of the stack"; exit 1; }
 fi

@@ -14,6 +14,7 @@ mod lift;
 mod lines;
 mod mqtt;
 mod mqtt_promises;
+mod node;
 mod noise;
 mod outage;
 mod prepaid;

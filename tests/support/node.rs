@@ -1,6 +1,6 @@
-//! A field node of one's own: the real firmware image in QEMU, with its memories in files and its terminals in our hands.
+//! A field node of one's own: the real firmware in QEMU, with its memories in files and its terminals in our hands.
 //!
-//! * The image is the one of the board `lm3s6965evb`, unchanged: nothing in it knows that it is tested. Contacts are
+//! * The programs are those of the board `lm3s6965evb`, unchanged: nothing in it knows that it is tested. Contacts are
 //!   opened and closed at the pins of the emulated part, loops and supply are voltages of its emulated monitor.
 //! * The gateway reaches the node over RTU-over-TCP at [`Node::address`]. That port belongs to this process and stays the
 //!   same when the node is killed and started again: connections are then ended, as by a serial server that lost power.
@@ -15,7 +15,7 @@
 //!  test ────────── Master ───┘                        │  QEMU, lm3s6965evb
 //!  test ── close, open, pulse ── qtest ── PL061 pins ─┤
 //!  test ── contact, supply ────── QMP ─── MAX34451 ───┤
-//!                             two files ── 24C64, 24C512
+//!                             three files ── 24C64, two 24C512
 //! ```
 
 mod image;
@@ -25,7 +25,7 @@ mod terminals;
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,16 +36,15 @@ use tempfile::TempDir;
 
 use crate::prometheus::find_program;
 
-pub use image::image;
+pub use image::{Images, images};
 use line::Line;
 pub use master::{Answer, Master, crc16, framed};
 use terminals::Controls;
 pub use terminals::{Loop, Terminal};
 
-/// Bytes of the journal's memory, a 24C64.
-const JOURNAL_BYTES: u64 = 8 * 1024;
-/// Bytes of the memory in which an update waits, a 24C512.
-const STAGING_BYTES: u64 = 64 * 1024;
+/// The memories: file, bus address, bytes. A 24C64 for the journal, two 24C512 in which updates wait.
+const MEMORIES: [(&str, &str, usize); 3] =
+    [("journal", "0x50", 8 * 1024), ("first", "0x54", 64 * 1024), ("second", "0x55", 64 * 1024)];
 /// How long QEMU may take to open its sockets, and the node to answer, on a loaded machine.
 const START: Duration = Duration::from_secs(20);
 /// Address of a node whose switches are all off and whose register was never written.
@@ -56,7 +55,7 @@ pub const SUPPLY_MV: u16 = 12_000;
 /// A field node.
 pub struct Node {
     qemu: PathBuf,
-    image: PathBuf,
+    images: Images,
     dir: TempDir,
     line: Line,
     running: Option<Running>,
@@ -78,14 +77,14 @@ impl Node {
             println!("skipped: field node in QEMU (qemu-system-arm is not installed)");
             return Ok(None);
         };
-        let Some(image) = image()? else { return Ok(None) };
+        let Some(images) = images()? else { return Ok(None) };
         let dir = tempfile::tempdir()?;
-        for (name, bytes) in [("journal", JOURNAL_BYTES), ("staging", STAGING_BYTES)] {
+        for (name, _, bytes) in MEMORIES {
             // As it comes from its maker: all ones.
-            std::fs::write(dir.path().join(name), vec![0xFF; usize::try_from(bytes)?])?;
+            std::fs::write(dir.path().join(name), vec![0xFF; bytes])?;
         }
         let line = Line::open(dir.path().join("uart"))?;
-        let mut node = Self { qemu, image, dir, line, running: None };
+        let mut node = Self { qemu, images, dir, line, running: None };
         node.launch()?;
         Ok(Some(node))
     }
@@ -103,16 +102,20 @@ impl Node {
             let _ = std::fs::remove_file(dir.join(socket));
         }
         let socket = |name: &str| format!("unix:{},server=on,wait=off", dir.join(name).display());
-        let memory = |name: &str| format!("if=none,id={name},format=raw,file={}", dir.join(name).display());
-        let child = Command::new(&self.qemu)
+        let mut command = Command::new(&self.qemu);
+        command
             .args(["-M", "lm3s6965evb", "-display", "none", "-monitor", "none", "-action", "watchdog=reset"])
             .arg("-kernel")
-            .arg(&self.image)
+            .arg(&self.images.boot)
+            .args(["-device", &format!("loader,file={}", self.images.factory.display())])
             .args(["-serial", &socket("uart"), "-qmp", &socket("qmp")])
-            .args(["-qtest", &socket("qtest"), "-qtest-log", "none"])
-            .args(["-drive", &memory("journal"), "-drive", &memory("staging")])
-            .args(["-device", &format!("at24c-eeprom,bus=i2c,address=0x50,rom-size={JOURNAL_BYTES},drive=journal")])
-            .args(["-device", &format!("at24c-eeprom,bus=i2c,address=0x54,rom-size={STAGING_BYTES},drive=staging")])
+            .args(["-qtest", &socket("qtest"), "-qtest-log", "none"]);
+        for (name, bus_address, bytes) in MEMORIES {
+            command.args(["-drive", &format!("if=none,id={name},format=raw,file={}", dir.join(name).display())]).args(
+                ["-device", &format!("at24c-eeprom,bus=i2c,address={bus_address},rom-size={bytes},drive={name}")],
+            );
+        }
+        let child = command
             .args(["-device", "max34451,id=monitor,bus=i2c,address=0x70"])
             // Paused until its terminals are as they should be: a node sees its loops from its first moment.
             .arg("-S")
@@ -190,9 +193,14 @@ impl Node {
         self.dir.path().join("journal")
     }
 
-    /// The image it runs.
-    pub fn image(&self) -> &Path {
-        &self.image
+    /// The programs it runs.
+    pub fn images(&self) -> &Images {
+        &self.images
+    }
+
+    /// Lets the timer stop that samples the pulses and keeps the program alive: a fault of the part.
+    pub fn stop_timer(&self) -> anyhow::Result<()> {
+        self.controls()?.stop_timer()
     }
 
     /// Closes or opens a contact at a terminal.

@@ -222,6 +222,10 @@ pub trait Staging {
 
 /// Checks an Ed25519 signature (RFC 8032) against the maker's public key, which the board holds.
 ///
+/// A board whose boot stage checks the signature at every start, before it runs anything, may say yes here: then
+/// `verified` in register `update_state` speaks of the checksum, and the old image goes on running if the boot stage
+/// refuses the new one.
+///
 /// The message is longer than the memory, so it is read from the staging piece by piece. On a slow processor this takes
 /// seconds: a board whose watchdog bites earlier stretches it here.
 pub trait Verifier {

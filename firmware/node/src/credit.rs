@@ -74,7 +74,7 @@ pub struct Terms {
 }
 
 /// An account as the journal keeps it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Account {
     /// Pulses counted; wraps.
     pub pulses: u32,
@@ -90,6 +90,20 @@ pub struct Account {
     pub cut: bool,
     /// The state was lost and no top-up has come since: nothing is known of the balance.
     pub lost: bool,
+}
+
+impl Account {
+    /// Nothing counted, nothing bought.
+    pub const fn new() -> Self {
+        let balance = Money { minor: 0, fraction: 0 };
+        Self { pulses: 0, balance, count: 0, last_amount: 0, emergency: false, cut: false, lost: false }
+    }
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Where an account stands; the codes of register `credit_state`.

@@ -46,10 +46,11 @@ impl Memory {
     /// Perhaps a part was written.
     pub fn write(self, i2c: &mut impl I2c, address: u16, bytes: &[u8]) -> Result<(), Refusal> {
         let mut frame = [0; PAGE_MAX + 2];
-        let (head, body) = frame.split_at_mut(2);
-        head.copy_from_slice(&address.to_be_bytes());
-        body.get_mut(..bytes.len()).ok_or(Refusal::Fault)?.copy_from_slice(bytes);
-        let frame = frame.get(..bytes.len() + 2).ok_or(Refusal::Fault)?;
+        let frame = frame.get_mut(..bytes.len() + 2).ok_or(Refusal::Fault)?;
+        // Not `copy_from_slice`, whose panic for unequal lengths is linked even where it cannot happen.
+        for (place, byte) in frame.iter_mut().zip(address.to_be_bytes().iter().chain(bytes)) {
+            *place = *byte;
+        }
         i2c.write(self.address, frame).map_err(|error| refusal(&error))
     }
 }

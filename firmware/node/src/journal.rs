@@ -140,7 +140,7 @@ pub struct Journal {
 
 impl Journal {
     /// A journal that has read nothing yet.
-    pub fn new(memory: Memory) -> Self {
+    pub const fn new(memory: Memory) -> Self {
         Self {
             memory,
             buffer: [0; RECORD_MAX],

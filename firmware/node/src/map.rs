@@ -246,6 +246,8 @@ map! {
     OutputCommand "output_command" @ 0x0182 x 4 by 8, U16 (cmd 0 to 2) "" "1", "0 none (keep), 1 open, 2 close. A cut for lack of credit and a safe state go before it.";
     OutputMoves "output_moves" @ 0x0183 x 4 by 8, U16 (read) "" "1", "Drives since the start; wraps.";
 
+    OutputLimits "output_limits" @ 0x0184 x 4 by 8, U16 (read) "" "1", "Limit switches of a valve: bit 0 open end, bit 1 closed end.";
+
     // Orders to the node.
     Clock "clock" @ 0x01C0 x 1 by 0, U32 (cmd 1 to 4294967295) "s" "1", "Local civil time as seconds since 1970-01-01 00:00; 0 = not set since the start.";
     Reboot "reboot" @ 0x01C2 x 1 by 0, U16 (cmd 0xB007 to 0xB007) "" "1", "Writing 0xB007 restarts the node after the answer.";

@@ -174,6 +174,11 @@ impl Driver {
         self.moves
     }
 
+    /// Limit switches as last seen: open end, closed end.
+    pub const fn limits(&self) -> [bool; 2] {
+        self.limits
+    }
+
     /// Where it is being driven to.
     pub const fn driving(&self) -> Option<Position> {
         match self.phase {

@@ -35,12 +35,13 @@ pub struct Silence {
 
 impl Silence {
     /// Of a speed.
-    pub fn of(line: LineSettings) -> Self {
+    pub const fn of(line: LineSettings) -> Self {
         if line.baud > 19_200 {
             return Self { t15_us: 750, t35_us: 1750 };
         }
-        let bits = |tenths: u32| (tenths * 100_000).checked_div(line.baud).unwrap_or(u32::MAX >> 1);
-        Self { t15_us: bits(165), t35_us: bits(385) }
+        // A speed of nothing never gets here from the map.
+        let baud = if line.baud == 0 { 1 } else { line.baud };
+        Self { t15_us: 16_500_000 / baud, t35_us: 38_500_000 / baud }
     }
 }
 
@@ -83,7 +84,7 @@ pub struct Line {
 
 impl Line {
     /// A line that has heard nothing.
-    pub fn new(line: LineSettings, drop_gaps: bool) -> Self {
+    pub const fn new(line: LineSettings, drop_gaps: bool) -> Self {
         Self {
             frame: [0; FRAME_MAX],
             length: 0,
@@ -94,7 +95,7 @@ impl Line {
             silent_us: 0,
             spoiled: false,
             gap: false,
-            counters: LineCounters::default(),
+            counters: LineCounters { crc_errors: 0, gaps: 0, errors: 0 },
         }
     }
 
@@ -113,6 +114,11 @@ impl Line {
     /// Whether nothing is being sent.
     pub fn is_listening(&self) -> bool {
         matches!(self.phase, Phase::Receive | Phase::Held)
+    }
+
+    /// Whether nothing is being sent or received, and nothing is held.
+    pub fn is_silent(&self) -> bool {
+        self.phase == Phase::Receive && self.length == 0 && !self.spoiled
     }
 
     /// The frame that is held, without its CRC.
@@ -151,21 +157,26 @@ impl Line {
             Phase::Send(at) => {
                 let _ = driver.set_high();
                 self.transmit(uart, at);
-                discard(uart);
+                self.drain(uart, driver, now_us);
                 false
             }
             Phase::Drain => {
-                discard(uart);
-                if uart.is_idle() {
-                    let _ = driver.set_low();
-                    discard(uart);
-                    self.forget();
-                    self.last_us = now_us;
-                    self.silent_us = 0;
-                }
+                self.drain(uart, driver, now_us);
                 false
             }
             Phase::Receive | Phase::Held => self.receive(uart, now_us),
+        }
+    }
+
+    /// Drops what is heard of one's own sending, and listens as soon as the last bit has left: a line without a wire is
+    /// idle at once, and a master at its other end may go on in the same millisecond.
+    fn drain(&mut self, uart: &mut impl Uart, driver: &mut impl OutputPin, now_us: u32) {
+        discard(uart);
+        if self.phase == Phase::Drain && uart.is_idle() {
+            let _ = driver.set_low();
+            self.forget();
+            self.last_us = now_us;
+            self.silent_us = 0;
         }
     }
 

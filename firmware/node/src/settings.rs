@@ -12,6 +12,28 @@ use crate::map::{self, Access, Id, Kind, RULES, Rule, SETTING_WORDS};
 pub const BYTES: usize = SETTING_WORDS * 2;
 const _: () = assert!(BYTES <= Ring::Settings.payload_max());
 
+/// What was never written, put together when the crate is compiled.
+const DEFAULTS: [u16; SETTING_WORDS] = {
+    let mut words = [0; SETTING_WORDS];
+    let mut row = 0;
+    while row < RULES.len() {
+        let rule = &RULES[row];
+        let mut at = rule.slot as usize;
+        let mut n = 0;
+        while n < rule.repeat && matches!(rule.access, Access::Setting) {
+            if rule.kind.words() == 2 {
+                words[at] = (rule.default >> 16) as u16;
+                at += 1;
+            }
+            words[at] = rule.default as u16;
+            at += 1;
+            n += 1;
+        }
+        row += 1;
+    }
+    words
+};
+
 /// All settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -20,20 +42,13 @@ pub struct Settings {
 
 impl Settings {
     /// The defaults of the map.
-    pub fn new() -> Self {
-        let mut settings = Self { words: [0; SETTING_WORDS] };
-        for rule in RULES.iter().filter(|rule| rule.access == Access::Setting) {
-            for n in 0..rule.repeat {
-                settings.put(rule, n, rule.default);
-            }
-        }
-        settings
+    pub const fn new() -> Self {
+        Self { words: DEFAULTS }
     }
 
     /// From the record of the journal.
     pub fn decode(bytes: &[u8]) -> Self {
         let mut settings = Self::new();
-        let defaults = settings.clone();
         for (word, pair) in settings.words.iter_mut().zip(bytes.chunks_exact(2)) {
             if let [high, low] = *pair {
                 *word = u16::from_be_bytes([high, low]);
@@ -42,7 +57,7 @@ impl Settings {
         for rule in RULES.iter().filter(|rule| rule.access == Access::Setting) {
             for n in 0..rule.repeat {
                 if !rule.allows(settings.value(rule, n)) {
-                    settings.put(rule, n, defaults.value(rule, n));
+                    settings.put(rule, n, rule.default);
                 }
             }
         }
@@ -51,8 +66,9 @@ impl Settings {
 
     /// Into a record.
     pub fn encode(&self, place: &mut [u8]) -> Option<usize> {
-        for (pair, word) in place.get_mut(..BYTES)?.chunks_exact_mut(2).zip(&self.words) {
-            pair.copy_from_slice(&word.to_be_bytes());
+        let bytes = self.words.iter().flat_map(|word| word.to_be_bytes());
+        for (place, byte) in place.get_mut(..BYTES)?.iter_mut().zip(bytes) {
+            *place = byte;
         }
         Some(BYTES)
     }

@@ -9,7 +9,7 @@ pub const BYTES: usize = CHANNELS * 19 + OUTPUTS + 4 + 5 * 2;
 const _: () = assert!(BYTES <= Ring::State.payload_max());
 
 /// Where an output was last sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Intent {
     /// Position it was sent to; `None` = never moved.
     pub target: Option<Position>,
@@ -19,6 +19,19 @@ pub struct Intent {
     pub command: Option<Position>,
     /// A cut has switched it off, and it was not switched on since.
     pub by_credit: bool,
+}
+
+impl Intent {
+    /// Never moved.
+    pub const fn new() -> Self {
+        Self { target: None, settled: false, command: None, by_credit: false }
+    }
+}
+
+impl Default for Intent {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// A contact or a valve is open or closed; for a valve open means passing, for a relay closed does.
@@ -51,7 +64,7 @@ impl Position {
 }
 
 /// Everything that lasts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     /// Accounts of the channels.
     pub accounts: [Account; CHANNELS],
@@ -71,7 +84,27 @@ pub struct State {
     pub journal_faults: u16,
 }
 
+impl Default for State {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl State {
+    /// Of a node that has never run.
+    pub const fn new() -> Self {
+        Self {
+            accounts: [Account::new(); CHANNELS],
+            outputs: [Intent::new(); OUTPUTS],
+            boots: 0,
+            watchdog_resets: 0,
+            brown_outs: 0,
+            tamper_events: 0,
+            jams: 0,
+            journal_faults: 0,
+        }
+    }
+
     /// State of which nothing is known but that there was some.
     pub fn lost() -> Self {
         let mut state = Self::default();

@@ -1,4 +1,4 @@
-//! Which image the node runs.
+//! Which programs the node runs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,42 +6,57 @@ use std::sync::OnceLock;
 
 use anyhow::Context;
 
-/// The image `tests/run` has built.
-const IMAGE: &str = "GUANJIA_NODE_IMAGE";
+/// The directory into which `tests/run` has built them.
+const IMAGES: &str = "GUANJIA_NODE_IMAGES";
 /// What `firmware/build.sh` exits with when it cannot build here, as opposed to a build that fails.
 const CANNOT: i32 = 2;
 
-/// The image: of the environment, or built now, once for all tests of this process. `None` (and a line that says why)
-/// where the tools to build it are missing.
+/// The programs of a board, as `firmware/build.sh` leaves them.
+#[derive(Clone, Debug)]
+pub struct Images {
+    /// What a reset starts.
+    pub boot: PathBuf,
+    /// The image of the factory.
+    pub factory: PathBuf,
+    /// The same, one patch newer, linked to run as an update.
+    pub update: PathBuf,
+}
+
+impl Images {
+    fn within(directory: &Path) -> anyhow::Result<Self> {
+        let file = |name: &str| {
+            let path = directory.join(name);
+            anyhow::ensure!(path.is_file(), "{} is not there: build it with firmware/build.sh", path.display());
+            Ok(path)
+        };
+        Ok(Self { boot: file("boot.elf")?, factory: file("node.elf")?, update: file("update.elf")? })
+    }
+}
+
+/// The programs: of the environment, or built now, once for all tests of this process. `None` (and a line that says why)
+/// where the tools to build them are missing.
 ///
 /// # Errors
-/// When the environment names a file that is not there, or the image does not build.
-pub fn image() -> anyhow::Result<Option<PathBuf>> {
-    static BUILT: OnceLock<Result<Option<PathBuf>, String>> = OnceLock::new();
+/// When the environment names a directory without them, or they do not build.
+pub fn images() -> anyhow::Result<Option<Images>> {
+    static BUILT: OnceLock<Result<Option<Images>, String>> = OnceLock::new();
     BUILT.get_or_init(|| find().map_err(|error| format!("{error:#}"))).clone().map_err(anyhow::Error::msg)
 }
 
-fn find() -> anyhow::Result<Option<PathBuf>> {
-    if let Some(image) = std::env::var_os(IMAGE) {
-        let image = PathBuf::from(image);
-        anyhow::ensure!(image.is_file(), "{IMAGE} names {}, which is not there", image.display());
-        return Ok(Some(image));
+fn find() -> anyhow::Result<Option<Images>> {
+    if let Some(directory) = std::env::var_os(IMAGES) {
+        return Images::within(Path::new(&directory)).map(Some);
     }
     let firmware = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware");
     let build =
         Command::new("bash").arg(firmware.join("build.sh")).output().context("firmware/build.sh does not run")?;
     let said = String::from_utf8_lossy(&build.stdout);
+    let line = |start: &str| said.lines().find_map(|line| line.strip_prefix(start)).map(str::trim);
     if build.status.code() == Some(CANNOT) {
-        let why = said.lines().find_map(|line| line.strip_prefix("cannot: ")).unwrap_or("no reason given");
-        println!("skipped: field node in QEMU ({why})");
+        println!("skipped: field node in QEMU ({})", line("cannot: ").unwrap_or("no reason given"));
         return Ok(None);
     }
-    anyhow::ensure!(
-        build.status.success(),
-        "firmware/build.sh failed: {said}{}",
-        String::from_utf8_lossy(&build.stderr)
-    );
-    let image =
-        said.lines().find_map(|line| line.strip_prefix("image: ")).context("firmware/build.sh names no image")?;
-    Ok(Some(PathBuf::from(image)))
+    let errors = String::from_utf8_lossy(&build.stderr);
+    anyhow::ensure!(build.status.success(), "firmware/build.sh failed: {said}{errors}");
+    Images::within(Path::new(line("images: ").context("firmware/build.sh names no images")?)).map(Some)
 }

@@ -17,7 +17,9 @@ use serde_json::{Value, json};
 const OBEY: Duration = Duration::from_secs(10);
 /// Channel of the monitor that sees the supply.
 const SUPPLY_CHANNEL: usize = 8;
-/// Base addresses of the ports A to F on the part.
+/// Control register of timer 0, the tick.
+const TIMER_0_CONTROL: u64 = 0x4003_000C;
+/// Base address of the port of the coils.
 const PORT_D: u64 = 0x4000_7000;
 /// Offset of the data register with all pins let through.
 const ALL_PINS: u64 = 0x3FC;
@@ -172,6 +174,13 @@ impl Controls {
     /// Sets the supply.
     pub fn supply_mv(&self, millivolts: u16) -> anyhow::Result<()> {
         self.volts(SUPPLY_CHANNEL, millivolts)
+    }
+
+    /// Stops timer 0.
+    pub fn stop_timer(&self) -> anyhow::Result<()> {
+        let said = self.pins.command(&format!("writel {TIMER_0_CONTROL:#x} 0"))?;
+        anyhow::ensure!(said.starts_with("OK"), "QEMU does not stop the timer: {said}");
+        Ok(())
     }
 
     fn volts(&self, channel: usize, millivolts: u16) -> anyhow::Result<()> {

@@ -106,6 +106,11 @@ impl Chip {
         self.0.borrow_mut().busy_for = accesses;
     }
 
+    /// Refuses so many accesses from now: a write goes on in the cells, which a reset does not end.
+    pub fn make_busy(&self, accesses: u32) {
+        self.0.borrow_mut().busy = accesses;
+    }
+
     /// A cell that keeps 0xFF whatever is written.
     pub fn wear(&self, address: usize) {
         self.0.borrow_mut().worn.insert(address);

@@ -163,6 +163,15 @@ fn a_memory_that_never_answers_fails_in_time() {
 }
 
 #[test]
+fn a_memory_that_ends_an_interrupted_write_is_waited_for() {
+    let chip = Chip::new(32);
+    let mut journal = restart(&chip);
+    assert!(commit(&mut journal, &chip, Ring::State, &payload(1, 100)));
+    chip.make_busy(20);
+    assert_eq!(load(&chip, Ring::State), Some(payload(1, 100)));
+}
+
+#[test]
 fn a_try_that_failed_is_never_newer_than_what_came_after() {
     let chip = Chip::new(32);
     let mut journal = restart(&chip);

@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | PA0, PA1, PA2 | RS-485: receive, send, driver enable | |
 //! | PA3..PA7 | address switches, bit 0 first | high |
-//! | PB2, PB3 | I2C0: 24C64 at 0x50 (journal), 24C512 at 0x54 (updates), MAX34451 at 0x70 (contacts, supply) | |
+//! | PB2, PB3 | I2C0: 24C64 at 0x50 (journal), 24C512 at 0x54 and 0x55 (updates), MAX34451 at 0x70 (contacts, supply) | |
 //! | PB0 | cover | low |
 //! | PB1 | tenant's button | high |
 //! | PC4..PC7 | pulses 1 to 4 | high |
@@ -21,18 +21,15 @@
 #![no_std]
 #![no_main]
 
-mod hal;
-
 use core::cell::RefCell;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use cortex_m::interrupt::Mutex;
-use cortex_m::peripheral::{SCB, SYST};
+use cortex_m::peripheral::SCB;
 use cortex_m_rt::{ExceptionFrame, entry, exception};
-use guanjia_node::board::{
-    Board, Clock, Identity, LineSettings, Memory, Parity, Parts, ResetCause, Staging, System, Verifier, Version,
-};
+use guanjia_node::board::{Board, Clock, Identity, Memory, Parts, ResetCause, Staging, System, Verifier, Version};
+use guanjia_node::map::{BUILD_ID_BYTES, CHANNELS, OUTPUTS};
 use guanjia_node::node::Node;
 use guanjia_node::pulse::{PulseBank, Sampler};
 
@@ -40,13 +37,18 @@ use hal::clock::{Delay, SysTickClock};
 use hal::gpio::{Input, Output, Port, Wiring};
 use hal::i2c::I2c0;
 use hal::interrupts::Interrupt;
-use hal::memory::StagingMemory;
+use hal::memory::Spare;
 use hal::monitor::Monitor;
 use hal::retained::LastWord;
 use hal::uart::Uart0;
 
-/// This board, in updates and in the register map.
-const BOARD_ID: u16 = 0x6965;
+/// The version of this build; newer is greater.
+const VERSION: Version = Version(match u32::from_str_radix(env!("GUANJIA_VERSION_NUMBER"), 10) {
+    Ok(number) => number,
+    Err(_) => 0,
+});
+/// Life after which an image counts as good; see the boot stage.
+const GOOD_AFTER_US: u32 = 60_000_000;
 
 static PULSES: PulseBank = PulseBank::new();
 /// Put here before the tick's interrupt is let through, and used by that only.
@@ -57,13 +59,12 @@ static TICKS: AtomicU32 = AtomicU32::new(0);
 /// The sampler and when it last sampled.
 struct Sampling {
     sampler: Sampler<Input>,
-    clock: SysTickClock,
     last_us: u32,
 }
 
 struct Lm3s6965;
 
-/// Signatures are checked by who starts the node, not by the node: see `README.md`.
+/// Signatures are checked by the boot stage, at every start: the node has not the memory for it (see `README.md`).
 struct Later;
 
 impl Verifier for Later {
@@ -80,12 +81,11 @@ impl Board for Lm3s6965 {
     type Uart = Uart0;
     type Analog = Monitor<I2c0>;
     type System = Processor;
-    type Staging = StagingMemory<I2c0>;
+    type Staging = Spare<I2c0>;
     type Verifier = Later;
 }
 
 struct Processor {
-    cause: ResetCause,
     ticks_seen: u32,
 }
 
@@ -99,7 +99,7 @@ impl System for Processor {
     }
 
     fn reset_cause(&self) -> ResetCause {
-        self.cause
+        hal::retained::reset_cause()
     }
 
     fn stack_high_water(&self) -> u16 {
@@ -112,61 +112,100 @@ impl System for Processor {
     }
 }
 
-#[entry]
-fn main() -> ! {
-    let cause = hal::retained::take_reset_cause();
-    hal::system::start();
-    hal::gpio::give_to_peripherals();
-    // `take` gives them once, and this is the only place that asks.
-    if let Some(core) = cortex_m::Peripherals::take() {
-        run(core.SYST, cause);
-    }
-    hal::retained::leave(LastWord::Fault);
-    SCB::sys_reset()
+const CLOCK: SysTickClock = SysTickClock::new();
+const BUS: I2c0 = I2c0::new();
+const DRIVER_ENABLE: Output = Output::new(Port::A, 2);
+const SWITCHES: [Input; 5] = [
+    closed_high(Port::A, 3),
+    closed_high(Port::A, 4),
+    closed_high(Port::A, 5),
+    closed_high(Port::A, 6),
+    closed_high(Port::A, 7),
+];
+const COVER: Input = Input::new(Port::B, 0, Wiring::ToGround);
+const BUTTON: Input = closed_high(Port::B, 1);
+const PULSE_INPUTS: [Input; CHANNELS] =
+    [closed_high(Port::C, 4), closed_high(Port::C, 5), closed_high(Port::C, 6), closed_high(Port::C, 7)];
+const COILS: [[Output; 2]; OUTPUTS] = [
+    [Output::new(Port::D, 0), Output::new(Port::D, 1)],
+    [Output::new(Port::D, 2), Output::new(Port::D, 3)],
+    [Output::new(Port::D, 4), Output::new(Port::D, 5)],
+    [Output::new(Port::D, 6), Output::new(Port::D, 7)],
+];
+const LIMITS: [[Input; 2]; OUTPUTS] = [
+    [closed_high(Port::E, 0), closed_high(Port::E, 1)],
+    [closed_high(Port::E, 2), closed_high(Port::E, 3)],
+    [closed_high(Port::F, 0), closed_high(Port::F, 1)],
+    [closed_high(Port::F, 2), closed_high(Port::F, 3)],
+];
+
+const fn closed_high(port: Port, pin: u8) -> Input {
+    Input::new(port, pin, Wiring::ToSupply)
 }
 
-fn run(timer: SYST, cause: ResetCause) -> ! {
-    let clock = SysTickClock::start(timer);
-    start_sampling(clock);
+/// The node as it lies in flash: nothing has started yet.
+const NODE: Node<Lm3s6965> = Node::new(Parts {
+    i2c: BUS,
+    delay: Delay(CLOCK),
+    uart: Uart0::new(),
+    driver_enable: DRIVER_ENABLE,
+    analog: Monitor::new(BUS),
+    dip: SWITCHES,
+    cover: COVER,
+    button: BUTTON,
+    limits: LIMITS,
+    coils: COILS,
+    pulses: &PULSES,
+    system: Processor { ticks_seen: 0 },
+    staging: Spare::new(BUS),
+    verifier: Later,
+    memory: Memory { address: 0x50, page: 32 },
+    identity: Identity { board_id: hal::BOARD_ID, version: VERSION, build_id: build_id() },
+});
 
-    let bus = I2c0::start();
-    let mut node = Node::<Lm3s6965>::new(Parts {
-        i2c: bus,
-        delay: Delay(clock),
-        uart: Uart0::start(LineSettings { baud: 9_600, parity: Parity::Even }),
-        driver_enable: Output::new(Port::A, 2),
-        analog: Monitor::new(bus),
-        dip: [3, 4, 5, 6, 7].map(|pin| Input::new(Port::A, pin, Wiring::ToSupply)),
-        cover: Input::new(Port::B, 0, Wiring::ToGround),
-        button: Input::new(Port::B, 1, Wiring::ToSupply),
-        limits: [(Port::E, 0), (Port::E, 2), (Port::F, 0), (Port::F, 2)]
-            .map(|(port, pin)| [pin, pin + 1].map(|pin| Input::new(port, pin, Wiring::ToSupply))),
-        coils: [0, 2, 4, 6].map(|pin| [pin, pin + 1].map(|pin| Output::new(Port::D, pin))),
-        pulses: &PULSES,
-        system: Processor { cause, ticks_seen: 0 },
-        staging: StagingMemory::new(bus),
-        verifier: Later,
-        memory: Memory { address: 0x50, page: 32 },
-        identity: Identity { board_id: BOARD_ID, version: version(), build_id: build_id() },
-    });
+#[entry]
+fn main() -> ! {
+    hal::retained::take_reset_cause();
+    hal::system::start();
+    start_pins();
+    // `take` gives them once, and this is the only place that asks.
+    let Some(core) = cortex_m::Peripherals::take() else { fail() };
+    CLOCK.start(core.SYST);
+    start_sampling();
+    BUS.start();
+    // In a static, so that the budget of RAM counts it and the stack holds only what is under way.
+    let Some(node) = cortex_m::singleton!(: Node<Lm3s6965> = NODE) else { fail() };
+    node.start();
     Interrupt::Uart0.enable();
     Interrupt::Watchdog.enable();
     hal::watchdog::start();
+    let mut unproven = true;
     loop {
-        node.turn(&clock);
+        node.turn(&CLOCK);
+        if unproven && CLOCK.micros() > GOOD_AFTER_US {
+            hal::retained::set_failures(0);
+            unproven = false;
+        }
         #[cfg(feature = "panics")]
-        assert!(clock.micros() != 0, "one path to a panic");
+        assert!(CLOCK.micros() != 0, "one path to a panic");
         cortex_m::asm::wfi();
     }
 }
 
+/// Coils first: what is not an output yet floats.
+fn start_pins() {
+    COILS.iter().flatten().chain([&DRIVER_ENABLE]).for_each(Output::start);
+    let limits = LIMITS.iter().flatten();
+    limits.chain(&SWITCHES).chain(&PULSE_INPUTS).chain([&COVER, &BUTTON]).for_each(Input::start);
+    hal::gpio::give_to_peripherals();
+}
+
 /// Starts the sampler, before anything that takes time: from here on pulses count.
-fn start_sampling(clock: SysTickClock) {
-    let pins = [4, 5, 6, 7].map(|pin| Input::new(Port::C, pin, Wiring::ToSupply));
-    let sampler = Sampler::new(pins, &PULSES);
+fn start_sampling() {
+    let sampler = Sampler::new(PULSE_INPUTS, &PULSES);
     cortex_m::interrupt::free(|section| {
         if let Ok(mut place) = SAMPLING.borrow(section).try_borrow_mut() {
-            *place = Some(Sampling { sampler, clock, last_us: clock.micros() });
+            *place = Some(Sampling { sampler, last_us: CLOCK.micros() });
         }
     });
     Interrupt::Tick.enable();
@@ -179,9 +218,9 @@ fn sample() {
     TICKS.store(TICKS.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     cortex_m::interrupt::free(|section| {
         let Ok(mut place) = SAMPLING.borrow(section).try_borrow_mut() else { return };
-        let Some(Sampling { sampler, clock, last_us }) = place.as_mut() else { return };
+        let Some(Sampling { sampler, last_us }) = place.as_mut() else { return };
         // A tick comes early or late by the time other interrupts take, so halves are rounded.
-        let elapsed_ms = (clock.micros().wrapping_sub(*last_us) + 500) / 1_000;
+        let elapsed_ms = (CLOCK.micros().wrapping_sub(*last_us) + 500) / 1_000;
         *last_us = last_us.wrapping_add(elapsed_ms * 1_000);
         sampler.tick(u8::try_from(elapsed_ms).unwrap_or(u8::MAX));
     });
@@ -236,27 +275,10 @@ fn panic(_info: &PanicInfo<'_>) -> ! {
     unsafe { a_panic_path_survived() }
 }
 
-/// The package's version as the register map has it.
-const fn version() -> Version {
-    Version::new(
-        number(env!("CARGO_PKG_VERSION_MAJOR")),
-        number(env!("CARGO_PKG_VERSION_MINOR")),
-        number(env!("CARGO_PKG_VERSION_PATCH")),
-    )
-}
-
-const fn number(text: &str) -> u8 {
-    match u8::from_str_radix(text, 10) {
-        Ok(number) => number,
-        Err(_) => 0,
-    }
-}
-
 /// The build's name, as `build.rs` cut and filled it.
-fn build_id<const N: usize>() -> [u8; N] {
-    let mut id = [b' '; N];
-    for (place, byte) in id.iter_mut().zip(env!("GUANJIA_BUILD_ID").bytes()) {
-        *place = byte;
+const fn build_id() -> [u8; BUILD_ID_BYTES] {
+    match env!("GUANJIA_BUILD_ID").as_bytes().first_chunk() {
+        Some(id) => *id,
+        None => [b' '; BUILD_ID_BYTES],
     }
-    id
 }

@@ -44,15 +44,18 @@ static PERIODS: AtomicU32 = AtomicU32::new(0);
 pub struct SysTickClock(());
 
 impl SysTickClock {
+    /// The clock; [`SysTickClock::start`] makes it run.
+    pub const fn new() -> Self {
+        Self(())
+    }
+
     /// Starts it.
-    pub fn start(mut timer: SYST) -> Self {
+    pub fn start(self, mut timer: SYST) {
         timer.set_clock_source(SystClkSource::Core);
         timer.set_reload(PERIOD_CYCLES - 1);
         timer.clear_current();
         timer.enable_interrupt();
         timer.enable_counter();
-        // The first period begins with the first cycle; nothing is read before.
-        Self(())
     }
 }
 

@@ -68,11 +68,15 @@ pub struct I2c0 {
 }
 
 impl I2c0 {
+    /// The bus, for the main loop only.
+    pub const fn new() -> Self {
+        Self { _main_only: core::marker::PhantomData }
+    }
+
     /// Switches it on; the pins must have been given to it.
-    pub fn start() -> Self {
+    pub fn start(self) {
         MCR.write(MASTER);
         MTPR.write(PERIOD_100_KHZ);
-        Self { _main_only: core::marker::PhantomData }
     }
 
     /// Gives a command and waits for its end.

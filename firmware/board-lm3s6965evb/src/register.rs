@@ -42,7 +42,7 @@ macro_rules! registers {
     ($base:literal: $($(#[$doc:meta])* $name:ident = $offset:literal;)+) => {
         $($(#[$doc])*
         // SAFETY: base and offset are of the part's data sheet (DS-LM3S6965, chapter of the peripheral).
-        const $name: $crate::hal::register::Register = unsafe { $crate::hal::register::Register::at($base + $offset) };)+
+        const $name: $crate::register::Register = unsafe { $crate::register::Register::at($base + $offset) };)+
     };
 }
 pub(crate) use registers;

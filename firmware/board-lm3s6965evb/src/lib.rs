@@ -1,4 +1,4 @@
-//! The part: everything that touches a register, and all of the board's `unsafe`.
+//! The part, for both programs of the board: everything that touches a register, and all of the board's `unsafe`.
 //!
 //! | file | what | data sheet |
 //! |---|---|---|
@@ -11,8 +11,11 @@
 //! | `i2c` | the bus of the memories and the monitor | 14 |
 //! | `monitor`, `memory` | what hangs on it; no register, no `unsafe` | |
 //! | `watchdog` | the watchdog | 10 |
-//! | `retained` | a word that outlives a reset | |
+//! | `retained` | words that outlive a reset | |
+//! | `window` | the RAM in which an update is verified and runs | |
 //! | `stack` | how much of it was in use | |
+
+#![no_std]
 
 pub mod clock;
 pub mod gpio;
@@ -26,3 +29,7 @@ pub mod stack;
 pub mod system;
 pub mod uart;
 pub mod watchdog;
+pub mod window;
+
+/// This board, in updates and in the register map.
+pub const BOARD_ID: u16 = 0x6965;

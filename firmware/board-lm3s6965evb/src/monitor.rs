@@ -22,7 +22,7 @@ pub struct Monitor<I> {
 
 impl<I: I2c> Monitor<I> {
     /// The monitor on a bus.
-    pub fn new(bus: I) -> Self {
+    pub const fn new(bus: I) -> Self {
         Self { bus }
     }
 

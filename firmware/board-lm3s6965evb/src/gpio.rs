@@ -32,13 +32,13 @@ pub enum Port {
 }
 
 impl Port {
-    fn register(self, offset: usize) -> Register {
+    const fn register(self, offset: usize) -> Register {
         // SAFETY: a port's base address with an offset below 0x530, all of which are registers of that port.
         unsafe { Register::at(self as usize + (offset & 0x7FC)) }
     }
 
     /// The data register through its mask: a write changes the pins of the mask only, in one access.
-    fn data(self, pins: u8) -> Register {
+    const fn data(self, pins: u8) -> Register {
         self.register((pins as usize) << 2)
     }
 }
@@ -52,26 +52,30 @@ pub enum Wiring {
     ToGround,
 }
 
-/// An input; [`InputPin::is_high`] = closed, whatever the wiring.
+/// An input; [`InputPin::is_high`] = closed, whatever the wiring. [`Input::start`] makes the pin one.
 pub struct Input {
-    data: Register,
-    closed_is: bool,
+    port: Port,
+    mask: u8,
+    wiring: Wiring,
 }
 
 impl Input {
-    /// Makes a pin an input.
-    pub fn new(port: Port, pin: u8, wiring: Wiring) -> Self {
-        let mask = 1 << (pin & 7);
-        let bit = u32::from(mask);
+    /// A pin that is to be an input.
+    pub const fn new(port: Port, pin: u8, wiring: Wiring) -> Self {
+        Self { port, mask: 1 << (pin & 7), wiring }
+    }
+
+    /// Makes it one.
+    pub fn start(&self) {
+        let (port, bit) = (self.port, u32::from(self.mask));
         port.register(DIRECTION).modify(bit, 0);
-        let (pulled, other) = match wiring {
+        let (pulled, other) = match self.wiring {
             Wiring::ToSupply => (PULL_DOWN, PULL_UP),
             Wiring::ToGround => (PULL_UP, PULL_DOWN),
         };
         port.register(other).modify(bit, 0);
         port.register(pulled).modify(0, bit);
         port.register(DIGITAL).modify(0, bit);
-        Self { data: port.data(mask), closed_is: wiring == Wiring::ToSupply }
     }
 }
 
@@ -81,7 +85,7 @@ impl ErrorType for Input {
 
 impl InputPin for Input {
     fn is_high(&mut self) -> Result<bool, Infallible> {
-        Ok((self.data.read() != 0) == self.closed_is)
+        Ok((self.port.data(self.mask).read() != 0) == (self.wiring == Wiring::ToSupply))
     }
 
     fn is_low(&mut self) -> Result<bool, Infallible> {
@@ -89,21 +93,25 @@ impl InputPin for Input {
     }
 }
 
-/// An output; low until it is set.
+/// An output, low until it is set. [`Output::start`] makes the pin one.
 pub struct Output {
-    data: Register,
+    port: Port,
+    mask: u8,
 }
 
 impl Output {
-    /// Makes a pin an output, without a pulse on the way.
-    pub fn new(port: Port, pin: u8) -> Self {
-        let mask = 1 << (pin & 7);
-        let data = port.data(mask);
+    /// A pin that is to be an output.
+    pub const fn new(port: Port, pin: u8) -> Self {
+        Self { port, mask: 1 << (pin & 7) }
+    }
+
+    /// Makes it one, without a pulse on the way.
+    pub fn start(&self) {
+        let (data, bit) = (self.port.data(self.mask), u32::from(self.mask));
         data.write(0);
-        port.register(DIRECTION).modify(0, u32::from(mask));
-        port.register(DIGITAL).modify(0, u32::from(mask));
+        self.port.register(DIRECTION).modify(0, bit);
+        self.port.register(DIGITAL).modify(0, bit);
         data.write(0);
-        Self { data }
     }
 }
 
@@ -113,12 +121,12 @@ impl ErrorType for Output {
 
 impl OutputPin for Output {
     fn set_low(&mut self) -> Result<(), Infallible> {
-        self.data.write(0);
+        self.port.data(self.mask).write(0);
         Ok(())
     }
 
     fn set_high(&mut self) -> Result<(), Infallible> {
-        self.data.write(0xFF);
+        self.port.data(self.mask).write(0xFF);
         Ok(())
     }
 }

@@ -1,0 +1,6 @@
+mod credit;
+mod fuzz;
+mod line;
+mod model;
+mod outputs;
+mod storage;
