@@ -12,11 +12,12 @@ use guanjia_core::credit::{CreditState, MeterCredit, Step};
 use guanjia_core::profile::{EquipmentClass, Extent, Table, Wallet, WalletParts, WalletSeen};
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::Fen;
+use guanjia_node::board::Version;
 use guanjia_node::map::{Id, REGISTERS, rule};
 use guanjia_tests::books::proved_journal;
 use guanjia_tests::gateway::{binary, eventually};
 use guanjia_tests::house::{House, TOKEN, quick};
-use guanjia_tests::node::{Answer, Loop, Master, Node};
+use guanjia_tests::node::{Answer, Loop, Master, Node, package};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -159,6 +160,67 @@ async fn a_node_is_read_topped_up_and_heard_from_pulse_to_page() -> anyhow::Resu
         &[("pulses_1", "20"), ("purchase_count_1", "1"), ("boots", "2")],
     )
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_firmware_arrives_over_a_cut_and_a_bad_one_leaves_the_old() -> anyhow::Result<()> {
+    let Some(mut node) = Node::start()? else { return Ok(()) };
+    let (board, running) = {
+        let mut master = node.master()?;
+        (u16::try_from(value(&mut master, Id::BoardId)?)?, value(&mut master, Id::FirmwareVersion)?)
+    };
+    let newer = Version(running + 1);
+    let good = package(&node.images().update, board, newer)?;
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("node.gjnf");
+    let path = file.to_str().context("a temporary path is text")?.to_owned();
+    let update = async |node: &Node, bytes: &[u8], more: &[&str]| {
+        std::fs::write(&file, bytes)?;
+        guanjia(node, &["node", "update"], &[&[path.as_str(), "--yes"], more].concat()).await
+    };
+
+    // Files that cannot be right never leave the machine; one that was changed or is not signed is refused by the node.
+    let mut other_board = good.clone();
+    other_board[6] ^= 1;
+    let mut changed = good.clone();
+    changed[1_000] ^= 1;
+    let mut unsigned = good.clone();
+    let last = unsigned.len() - 1;
+    unsigned[last] ^= 1;
+    let cut = &good[..good.len() - 2];
+    for (bytes, why) in [
+        (other_board.as_slice(), "is for board"),
+        (cut, "cut off"),
+        (changed.as_slice(), "damaged"),
+        (unsigned.as_slice(), "has not signed it"),
+    ] {
+        let refused = update(&node, bytes, &["--no-install"]).await.expect_err("it is wrong").to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
+    let mut master = node.master()?;
+    assert_eq!(value(&mut master, Id::FirmwareVersion)?, running);
+    drop(master);
+
+    // The line is cut in the middle: the same command goes on where it was, or anew if the node forgot.
+    let half = tokio::time::timeout(Duration::from_secs(1), update(&node, &good, &["--no-install"])).await;
+    let said = update(&node, &good, &["--no-install"]).await?;
+    assert!(half.is_ok() || said.contains("bytes of this package already"), "{said}");
+    let said = update(&node, &good, &[]).await?;
+    assert!(said.contains(&format!("runs {} now", text_of(newer))), "{said}");
+    let mut master = node.master()?;
+    assert_eq!(value(&mut master, Id::FirmwareVersion)?, newer.0);
+    drop(master);
+    // After a power cut it is the new one, too.
+    node.launch()?;
+    assert_eq!(value(&mut node.master()?, Id::FirmwareVersion)?, newer.0);
+    let refused = update(&node, &good, &[]).await.expect_err("it runs already").to_string();
+    assert!(refused.contains("takes newer ones only"), "{refused}");
+    Ok(())
+}
+
+fn text_of(version: Version) -> String {
+    let [_, major, minor, patch] = version.0.to_be_bytes();
+    format!("{major}.{minor}.{patch}")
 }
 
 #[tokio::test(flavor = "multi_thread")]

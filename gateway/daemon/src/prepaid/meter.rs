@@ -155,7 +155,7 @@ fn settled(turns: &mut HashMap<String, Turn>, service_point: &str, outcome: Resu
 async fn forward(way: &Way, credit: &MeterCredit) -> Result<CreditState, StoreError> {
     let seen = match ask(way, None).await {
         WalletOutcome::Shown(seen) => seen,
-        outcome => return silent(way, credit, outcome).await,
+        _ => return silent(way, credit, "the meter does not answer").await,
     };
     let (count, amount) = match credit.next(&seen) {
         Step::Send { count, amount } => (count, amount),
@@ -169,7 +169,8 @@ async fn forward(way: &Way, credit: &MeterCredit) -> Result<CreditState, StoreEr
             let (state, why) = sent.judge(count, &seen);
             settle(way, &sent, state, why).await
         }
-        outcome => silent(way, &sent, outcome).await,
+        WalletOutcome::Unknown(why) | WalletOutcome::NotWritable(why) => silent(way, &sent, &why).await,
+        WalletOutcome::Expired => silent(way, &sent, "the line was not free in time; nothing was sent").await,
     }
 }
 
@@ -179,17 +180,11 @@ async fn ask(way: &Way, frame: Option<CreditFrame>) -> WalletOutcome {
 }
 
 /// The meter was not seen: what has begun is uncertain, what has not still waits.
-async fn silent(way: &Way, credit: &MeterCredit, outcome: WalletOutcome) -> Result<CreditState, StoreError> {
+async fn silent(way: &Way, credit: &MeterCredit, why: &str) -> Result<CreditState, StoreError> {
     if credit.count.is_none() || credit.state == CreditState::Held {
         return Ok(credit.state);
     }
-    let why = match outcome {
-        WalletOutcome::Unknown(why) | WalletOutcome::NotWritable(why) => why,
-        WalletOutcome::Shown(_) | WalletOutcome::Expired => {
-            "the line was not free in time; nothing was sent".to_owned()
-        }
-    };
-    settle(way, credit, CreditState::Uncertain, &why).await
+    settle(way, credit, CreditState::Uncertain, why).await
 }
 
 async fn settle(way: &Way, credit: &MeterCredit, state: CreditState, why: &str) -> Result<CreditState, StoreError> {
