@@ -37,7 +37,7 @@ use tempfile::TempDir;
 
 use crate::prometheus::find_program;
 
-pub use image::{Images, images};
+pub use image::{Images, flat, images, ram_end};
 use line::Line;
 pub use master::{Answer, Master, crc16, framed};
 pub use package::package;

@@ -37,6 +37,9 @@ const PERIOD_CYCLES: u32 = SYSTEM_HZ / 1_000_000 * PERIOD_US + SYSTEM_HZ % 1_000
 /// 12.5 cycles make a microsecond.
 const HALF_CYCLES_PER_US: u32 = SYSTEM_HZ / 500_000;
 
+/// Reads in which SysTick loads its period: one cycle.
+const LOAD_READS: u32 = 100;
+
 static PERIODS: AtomicU32 = AtomicU32::new(0);
 
 /// The clock of the processor.
@@ -56,6 +59,12 @@ impl SysTickClock {
         timer.clear_current();
         timer.enable_interrupt();
         timer.enable_counter();
+        // It shows 0 until it has loaded its period, which would be read as the end of one.
+        for _ in 0..LOAD_READS {
+            if SYST::get_current() != 0 {
+                break;
+            }
+        }
     }
 }
 
@@ -67,7 +76,13 @@ impl Clock for SysTickClock {
             // With an overflow pending the first reading may be from either side of it: the second is from after it.
             let left = if pending { SYST::get_current() } else { before };
             let periods = PERIODS.load(Ordering::Relaxed).wrapping_add(u32::from(pending));
-            let gone = (PERIOD_CYCLES - 1).saturating_sub(left) * 2 / HALF_CYCLES_PER_US;
+            let cycles = match left {
+                // It stands at the overflow: before it while that is not pending, else behind it.
+                0 if pending => 0,
+                0 => PERIOD_CYCLES - 1,
+                _ => PERIOD_CYCLES.saturating_sub(left),
+            };
+            let gone = cycles * 2 / HALF_CYCLES_PER_US;
             periods.wrapping_mul(PERIOD_US).wrapping_add(gone)
         })
     }

@@ -1,8 +1,8 @@
 //! What a board gives the node: pins, a bus, a line, a clock, and the few things only a processor can do.
 //!
 //! A second board is one new folder: a type that implements [`Board`], a `main` that fills [`Parts`], calls
-//! [`crate::node::Node::poll`] at least once a millisecond, and calls [`crate::pulse::Sampler::tick`] once a millisecond,
-//! from a timer interrupt where there is one.
+//! [`crate::node::Node::start`] once and [`crate::node::Node::poll`] at least once a millisecond, and calls
+//! [`crate::pulse::Sampler::tick`] once a millisecond, from a timer interrupt where there is one.
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::digital::{InputPin, OutputPin};

@@ -25,6 +25,8 @@ use crate::update::Update;
 
 /// Shortest time between two commits of counted pulses, whatever the settings: see the endurance in the crate's design.
 pub const COMMIT_FLOOR_S: u32 = 10;
+/// Between two commits while the supply is low, as each may be the last.
+pub const LOW_SUPPLY_COMMIT_S: u32 = 1;
 /// How often a memory that could not be read is tried again.
 pub const RELOAD_S: u32 = 10;
 /// How long the cover must stay open, or shut.

@@ -12,6 +12,7 @@
 //!   over serial line V1.02, 2.5.1.1).
 //! * A gap counts as proven only when a turn has looked and found nothing: a late turn never splits a frame.
 //! * Everything is bounded by the 256 bytes of a frame; more bytes spoil the frame until the next silence.
+//! * An answer that does not get out in time is given up, and the driver switched off.
 //! * What is heard while sending is the own echo, and is thrown away.
 
 use embedded_hal::digital::OutputPin;
@@ -23,6 +24,9 @@ use crate::crc::crc16;
 pub const FRAME_MAX: usize = 256;
 /// Bytes taken from the line in one turn, so that a babbling line cannot hold up the rest.
 const TURN_MAX: usize = 64;
+
+/// Longest an answer may take: 256 characters at 1200 Bd are 2.4 s. Who holds the driver for longer jams the line for all.
+pub const JABBER_US: u32 = 3_000_000;
 
 /// The two silences, in µs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +83,8 @@ pub struct Line {
     /// The frame under way cannot be one.
     spoiled: bool,
     gap: bool,
+    /// When the answer under way began.
+    sending_us: Option<u32>,
     counters: LineCounters,
 }
 
@@ -95,6 +101,7 @@ impl Line {
             silent_us: 0,
             spoiled: false,
             gap: false,
+            sending_us: None,
             counters: LineCounters { crc_errors: 0, gaps: 0, errors: 0 },
         }
     }
@@ -134,6 +141,7 @@ impl Line {
         self.length = 0;
         self.spoiled = false;
         self.gap = false;
+        self.sending_us = None;
         self.phase = Phase::Receive;
     }
 
@@ -153,6 +161,13 @@ impl Line {
 
     /// One turn; `true` when a frame is held that was not held before.
     pub fn poll(&mut self, uart: &mut impl Uart, driver: &mut impl OutputPin, now_us: u32) -> bool {
+        if !self.is_listening() && self.jabbers(now_us) {
+            let _ = driver.set_low();
+            self.forget();
+            self.last_us = now_us;
+            self.silent_us = 0;
+            return false;
+        }
         match self.phase {
             Phase::Send(at) => {
                 let _ = driver.set_high();
@@ -178,6 +193,11 @@ impl Line {
             self.last_us = now_us;
             self.silent_us = 0;
         }
+    }
+
+    fn jabbers(&mut self, now_us: u32) -> bool {
+        let since = *self.sending_us.get_or_insert(now_us);
+        now_us.wrapping_sub(since) > JABBER_US
     }
 
     fn transmit(&mut self, uart: &mut impl Uart, mut at: u16) {

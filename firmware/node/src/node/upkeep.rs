@@ -1,6 +1,9 @@
 //! What goes on without anybody asking: measuring, counting, charging, cutting, driving, saving.
 
-use super::{BUTTON_HOLD_MS, Button, COMMIT_FLOOR_S, COVER_DEBOUNCE_MS, CREDIT_MS, Core, MEASURE_MS, OrElse as _};
+use super::{
+    BUTTON_HOLD_MS, Button, COMMIT_FLOOR_S, COVER_DEBOUNCE_MS, CREDIT_MS, Core, LOW_SUPPLY_COMMIT_S, MEASURE_MS,
+    OrElse as _,
+};
 use crate::board::{Analog, Board};
 use crate::calendar;
 use crate::contact::{ContactState, Limits, Mode};
@@ -241,6 +244,7 @@ impl<B: Board> Core<B> {
         let elapsed = self.time.s.saturating_sub(self.last_commit_s);
         let unsaved = self.unsaved.iter().max().copied().unwrap_or(0);
         let due = self.urgent
+            || (self.dirty && self.supply_low && elapsed >= LOW_SUPPLY_COMMIT_S)
             || (self.dirty && elapsed >= self.settings.get(Id::CommitInterval, 0))
             || (unsaved >= self.settings.get(Id::CommitPulses, 0) && elapsed >= COMMIT_FLOOR_S);
         if due {

@@ -151,3 +151,23 @@ fn the_driver_is_on_exactly_while_bytes_leave() {
     assert!(!bench.hear(&[], 10_000), "the echo is not a request");
     assert_eq!(bench.line.counters(), LineCounters::default());
 }
+
+#[test]
+fn a_transmitter_that_hangs_does_not_hold_the_line() {
+    for (room, shifting) in [(Some(0), false), (None, true)] {
+        let mut bench = Bench::new(false);
+        assert!(bench.hear(&frame(&[1, 17]), 5_000));
+        bench.wire.limit_room(room);
+        bench.wire.set_shifting(shifting);
+        bench.line.send(|place| {
+            *place.first_mut()? = 1;
+            Some(1)
+        });
+        (0..29_000).for_each(|_| assert!(!bench.turn(100)));
+        assert!(bench.driver.get(), "2.9 s may be 256 characters at 1200 Bd");
+        (0..2_000).for_each(|_| assert!(!bench.turn(100)));
+        assert!(!bench.driver.get() && bench.line.is_silent());
+        bench.wire.limit_room(None);
+        assert!(bench.hear(&frame(&[1, 17]), 5_000));
+    }
+}

@@ -37,6 +37,19 @@ fn a_falling_supply_saves_every_pulse() {
 }
 
 #[test]
+fn a_supply_that_sinks_slowly_costs_a_second_of_pulses() {
+    let mut bench = counting();
+    bench.world.levels.0.borrow_mut().1 = Some(8_900);
+    bench.pulse(0, 200);
+    bench.run_ms(100);
+    let before = bench.read(Id::Pulses, 0);
+    bench.world.levels.0.borrow_mut().1 = Some(24_000);
+    let mut bench = bench.restart();
+    let lost = before - bench.read(Id::Pulses, 0);
+    assert!(lost <= 100, "{lost} pulses of the last two seconds");
+}
+
+#[test]
 fn a_supply_that_trembles_is_one_brown_out() {
     let mut bench = counting();
     for mv in [8_900, 9_200, 8_900, 9_400, 8_900] {
@@ -57,13 +70,19 @@ fn pulses_come_while_a_record_is_being_written() {
     bench.run_ms(200);
     bench.world.chip.busy_for(15);
     for _ in 0..20 {
+        // Records of settings, and of state which becomes live when it is stored.
         bench.say(1, &[6, 0x02, 0x04, 0, 77]);
+        bench.pulse(0, 5);
+        bench.say(1, &[6, 0x01, 0x82, 0, 1]);
         bench.pulse(0, 5);
         bench.say(1, &[6, 0x02, 0x04, 0, 78]);
         bench.pulse(0, 5);
+        bench.say(1, &[6, 0x01, 0x82, 0, 2]);
+        bench.pulse(0, 5);
     }
     bench.wire.receive();
-    assert_eq!(bench.read(Id::Pulses, 0), 200);
+    assert_eq!(bench.read(Id::Pulses, 0), 400);
+    assert_eq!(bench.read(Id::OutputCommand, 0), 2);
 }
 
 #[test]
