@@ -8,6 +8,7 @@ mod demo;
 mod durability;
 mod escalation;
 mod evidence;
+mod facility_node;
 mod fire;
 mod leak;
 mod lift;

@@ -21,6 +21,7 @@
 mod image;
 mod line;
 mod master;
+mod package;
 mod terminals;
 
 use std::fs::File;
@@ -39,6 +40,7 @@ use crate::prometheus::find_program;
 pub use image::{Images, flat, images, ram_end};
 use line::Line;
 pub use master::{Answer, Master, crc16, framed};
+pub use package::package;
 use terminals::Controls;
 pub use terminals::{Loop, Terminal};
 

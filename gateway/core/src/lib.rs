@@ -13,8 +13,10 @@
 //! * [`alarm`]: the ISA-18.2 alarm machine; [`inhibition`]: root causes and their children
 //! * [`plan`], [`roster`], [`incident`]: emergency plans, who is on duty, and the incident with its pages
 //! * [`usage`], [`tariff`], [`ledger`], [`supply`]: from register to consumption, price, posting and the relay
+//! * [`credit`]: a top-up on its way into a meter's own wallet
 
 pub mod alarm;
+pub mod credit;
 pub mod decode;
 pub mod encode;
 pub mod guess;

@@ -29,6 +29,7 @@ mod formula;
 mod introduce;
 mod limits;
 mod message;
+mod wallet;
 mod wire;
 mod writing;
 
@@ -36,6 +37,7 @@ pub use formula::{Formula, FormulaError, Number};
 pub use introduce::{Asked, Expected, Identity, Introduction, Mismatch, Next, SunSpec};
 pub use limits::{Alignment, ByteCount, Extent, Place, ReadLimits, UnitEcho};
 pub use message::{MessageForm, MessageTime, MessageWords, TimeFormat, WordEncoding};
+pub use wallet::{Verdict, Wallet, WalletParts, WalletSeen};
 pub use wire::{Order, Registers, Table, TimeField, WireType, WordOrder};
 pub use writing::{ReadOnlyEquipment, Relay, RelayAction, Setting, WriteFunction};
 
@@ -319,6 +321,8 @@ pub struct Profile {
     pub relay: Option<Relay>,
     /// What else may be written; empty for most devices.
     pub settings: Vec<Setting>,
+    /// Its accounts of credit, if it keeps any itself.
+    pub wallets: Vec<Wallet>,
     /// What its messages look like beyond the pointers of its points; `None` for Modbus devices and plain messages.
     pub message: Option<MessageForm>,
     /// What a device must answer to be one of this model; empty if nothing is known that tells.
@@ -354,6 +358,7 @@ impl Profile {
             alarms: Vec::new(),
             relay: None,
             settings: Vec::new(),
+            wallets: Vec::new(),
             identity: Vec::new(),
             firmware: None,
             sunspec: None,

@@ -69,6 +69,8 @@ pub enum Command {
     Replay(trace::replay::ReplayOptions),
     /// Show the points of a device as they change
     Watch(tool::watch::Options),
+    /// Look after a field node: identify, read, set, update its firmware
+    Node(tool::node::Options),
     /// Set one setting of a device, read it back, and tell whether it was taken
     Write(tool::write::Options),
 }

@@ -74,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Capture(options) => block_on(trace::capture::run(options)),
         Command::Replay(options) => trace::replay::run(&options).unwrap_or_else(failed),
         Command::Watch(options) => block_on(tool::watch::run(options)),
+        Command::Node(options) => block_on(tool::node::run(options)),
         Command::Write(options) => block_on(tool::write::run(options)),
     }
 }

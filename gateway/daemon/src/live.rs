@@ -46,6 +46,8 @@ pub struct Live {
     pub desk: mpsc::Sender<DeskCommand>,
     /// Poked after a top-up, so that a supply comes back at once.
     pub prepaid: Arc<Notify>,
+    /// Poked after a top-up that goes into a meter.
+    pub credits: Arc<Notify>,
     /// What stands between the gateway and its work.
     pub ready: Arc<Readiness>,
     /// How phones reach the console; without a trailing slash.

@@ -12,6 +12,8 @@
 //!                    (each written before the next step is taken)
 //! ```
 //!
+//! A meter that keeps a wallet itself gets every top-up as well: [`meter`].
+//!
 //! * One task owns every account, so no two decisions about one shop can cross. Only the relay command itself runs
 //!   beside it, and it carries the version it was decided under: the line drops it if a top-up came first.
 //! * A power cut costs nothing: baselines, records, intents and notices are rows, and everything is decided again from
@@ -19,6 +21,7 @@
 //! * Readings may be dropped on their way here; registers are cumulative, so the next one bills the same.
 
 mod account;
+pub mod meter;
 pub mod relay;
 mod text;
 
@@ -180,8 +183,12 @@ async fn finish(prepaid: &Prepaid, accounts: &mut [Account], outcome: Settled) {
 /// Takes in what was credited and permitted. A poke only makes this sooner: one that was rung for an earlier configuration, or
 /// while this one was starting, would otherwise leave a shop dark that has paid.
 async fn reload(prepaid: &Prepaid, accounts: &mut [Account]) {
-    let read = async { Ok::<_, StoreError>((prepaid.store.wallets().await?, prepaid.store.close_permits().await?)) };
-    let (wallets, permits) = match read.await {
+    let store = &prepaid.store;
+    let read = async {
+        let (wallets, permits) = (store.wallets().await?, store.close_permits().await?);
+        Ok::<_, StoreError>((wallets, permits, store.open_credits().await?))
+    };
+    let (wallets, permits, credits) = match read.await {
         Ok(read) => read,
         // The next pass asks again.
         Err(failure) => {
@@ -195,6 +202,7 @@ async fn reload(prepaid: &Prepaid, accounts: &mut [Account]) {
     for account in accounts {
         let id = &*prepaid.site.service_points[account.index].id;
         account.permitted_at = permits.get(id).copied();
+        account.credit = meter::alert(&credits, id);
         if let Some(balance) = balances.get(id).filter(|balance| **balance != account.balance) {
             account.balance_is(prepaid, *balance, now);
         }

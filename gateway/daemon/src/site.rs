@@ -377,6 +377,8 @@ pub struct ServicePoint {
     pub load: Option<LoadPoint>,
     /// The balance its wallet is opened with.
     pub opening: Hao,
+    /// Which of the meter's own wallets it tops up; `None` if the ledger alone keeps the balance.
+    pub wallet: Option<usize>,
 }
 
 /// The point by which a bypass is recognised.

@@ -4,13 +4,14 @@
 //!   decode                    words and a display ──► core::guess
 //!   read  probe  scan  watch  a line (--link, or --site and --line) ──► field::session ──► the device
 //!   write                     the same line ──► field::line, which proves what it wrote
+//!   node                      a field node on such a line ──► field::session::NodeSession
 //!   listen                    a line of another master ──► field::passive; nothing is sent
 //!   watch --api               a running gateway ──► its API
 //!   profiles                  the library: which models are known
 //! ```
 //!
-//! * Every tool but `write` looks only, and `write` can say nothing that a profile's settings do not allow; fire panels
-//!   and lifts have none.
+//! * Every tool but `write` and `node` looks only. `write` can say nothing that a profile's settings do not allow; fire panels
+//!   and lifts have none. `node` speaks to nobody but a unit that has said that it is a field node.
 //! * A line is asked by one program at a time. If the gateway runs, it has the line; the tools say so and point to
 //!   `watch --api`, which asks the gateway itself.
 //! * Results go to standard output, progress and trouble to standard error. `--json` prints one JSON document (`watch`:
@@ -21,6 +22,7 @@
 pub mod decode;
 mod identify;
 pub mod listen;
+pub mod node;
 pub mod probe;
 pub mod profiles;
 pub mod read;

@@ -7,7 +7,7 @@
 //! | alarms | hub to alarms | [`hub::OBSERVATIONS_MAX`] | the hub waits |
 //! | prepaid | hub to prepaid | [`hub::OBSERVATIONS_MAX`] | the hub drops and counts; registers are cumulative |
 //! | desk | people to alarms | [`DESK_MAX`] | the request is refused (503) |
-//! | pager, forwarder, prepaid pokes | "look at the store again" | 1 | the poke already waiting is enough |
+//! | pager, forwarder, prepaid, credits pokes | "look at the store again" | 1 | the poke already waiting is enough |
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -85,8 +85,7 @@ impl Generation {
         let board = Arc::new(Board::new(AlarmBoard::default()));
         let supplies = Arc::new(Board::new(Vec::new()));
         let ready = Arc::new(Readiness::new(now));
-        let (ring_pager, ring_forwarder, ring_prepaid) =
-            (Arc::new(Notify::new()), Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let [ring_pager, ring_forwarder, ring_prepaid, ring_credits] = std::array::from_fn(|_| Arc::new(Notify::new()));
         let public_url = site.http.public_url.clone().unwrap_or_else(|| format!("http://{}", process.address));
         let (mut intake, mut deciders, mut carriers) = (Stage::default(), Stage::default(), Stage::default());
 
@@ -122,6 +121,14 @@ impl Generation {
         let (accounts, breaker) = prepaid::resume(&works).await.context("the accounts cannot be resumed")?;
         deciders.tasks.spawn("prepaid", prepaid::run(works, accounts, breaker, prepaid_out, deciders.stop.clone()));
 
+        let works = prepaid::meter::Credits {
+            site: Arc::clone(&site),
+            store: store.clone(),
+            lines: lines.clone(),
+            poke: Arc::clone(&ring_credits),
+        };
+        deciders.tasks.spawn("meter credits", prepaid::meter::run(works, deciders.stop.clone()));
+
         let outputs = hub::Outputs { latest: Arc::clone(&latest), alarms: alarms_in, prepaid: prepaid_in };
         let (hub_site, hub_metrics, stop) = (Arc::clone(&site), Arc::clone(&metrics), intake.stop.clone());
         intake.tasks.spawn_on(field, "hub", hub::run(hub_site, reports, messages, outputs, hub_metrics, stop));
@@ -136,6 +143,7 @@ impl Generation {
             store: store.clone(),
             desk,
             prepaid: ring_prepaid,
+            credits: ring_credits,
             ready,
             public_url: public_url.clone(),
         });

@@ -90,10 +90,10 @@ fn unit_of(framing: Framing, unit: u8, echo: UnitEcho, bytes: &[u8]) -> u8 {
     }
 }
 
-/// How many bytes to ask for while an answer is not whole: all of a good one at first. What follows a shorter one is
-/// thrown away with it.
+/// How many bytes to ask for while an answer is not whole: all of a good one at first, where its length is known. What
+/// follows a shorter one is thrown away with it.
 fn wanted(framing: Framing, request: &Request, need: usize) -> usize {
-    need.max(request.frame_len(framing, &Reply::Written)).min(FRAME_MAX)
+    need.max(request.frame_len_min(framing)).min(FRAME_MAX)
 }
 
 /// Why there is no answer.

@@ -13,7 +13,12 @@
 //! read        function | byte count | data       write 05, 06   function | address(2) | value(2)
 //! exception   function + 0x80 | code             write 15, 16   function | address(2) | quantity(2)
 //!                                                write 22       function | address(2) | and(2) | or(2)
+//! file 20     function | byte count | length | 6 | data           file 21   all of the request
+//! identity    function | 14 | code | conformity | more | next | count | { id | length | text } ...
 //! ```
+//!
+//! The identity is the one answer whose length the request does not tell. It is heard piece by piece: each of its objects
+//! says how long it is.
 
 use std::time::Duration;
 
@@ -25,7 +30,8 @@ use crate::stats::Discard;
 pub(crate) mod ascii;
 mod request;
 
-pub(crate) use request::{Reply, Request, Write};
+use request::PDU_MAX;
+pub(crate) use request::{FILE_READ_MAX, FILE_WRITE_MAX, Identity, RECORDS_MAX, Reply, Request, Write};
 
 /// The longest frame of any kind, that of ASCII.
 pub(crate) const FRAME_MAX: usize = 513;
@@ -188,8 +194,14 @@ fn expected_len(request: &Request, function: u8, rest: &[u8]) -> Result<Expected
     if function != request.function() {
         return Err(());
     }
+    if let Request::Identify { .. } = request {
+        return match Identity::expected_len(rest) {
+            Expected::AtLeast(pdu) | Expected::Pdu(pdu) if pdu > PDU_MAX => Err(()),
+            expected => Ok(expected),
+        };
+    }
     match (request.data_bytes(), rest.first()) {
-        (Some(_), None) => Ok(Expected::ByteCount),
+        (Some(_), None) => Ok(Expected::AtLeast(2)),
         (Some(expected), Some(&claimed)) if usize::from(claimed) != expected => Err(()),
         _ => Ok(Expected::Pdu(request.reply_len())),
     }
@@ -197,23 +209,22 @@ fn expected_len(request: &Request, function: u8, rest: &[u8]) -> Result<Expected
 
 /// What [`expected_len`] knows.
 enum Expected {
-    /// The byte count must be heard first.
-    ByteCount,
+    /// The PDU has at least so many bytes, and more is not known before they are heard.
+    AtLeast(usize),
     /// The PDU has this many bytes.
     Pdu(usize),
 }
 
 fn judge_rtu(unit: u8, request: &Request, bytes: &[u8]) -> Verdict {
     const NOT_OURS: Verdict = Verdict::Reject(Discard::Foreign);
-    // The length is known with the third byte at the latest; asking for no more than that never reads into what
-    // follows the frame.
+    // Asking for no more than what the frame must have never reads into what follows it.
     let [first, function, rest @ ..] = bytes else { return Verdict::Need(2) };
     if *first != unit {
         return NOT_OURS;
     }
     let total = match expected_len(request, *function, rest) {
         Err(()) => return NOT_OURS,
-        Ok(Expected::ByteCount) => return Verdict::Need(3),
+        Ok(Expected::AtLeast(pdu)) => return Verdict::Need(1 + pdu),
         Ok(Expected::Pdu(pdu)) => pdu + 3,
     };
     if bytes.len() < total {
@@ -279,7 +290,7 @@ pub(crate) fn form_of(framing: Framing, bytes: &[u8]) -> Form {
 /// The length of the PDU of any answer, by its function and the byte after it.
 fn pdu_len(function: u8, third: u8) -> usize {
     match function {
-        1..=4 => 2 + usize::from(third),
+        1..=4 | 20 | 21 => 2 + usize::from(third),
         f if f & EXCEPTION_BIT != 0 => EXCEPTION_LEN,
         22 => 7,
         _ => 5,

@@ -84,7 +84,8 @@ pub fn judge(envelope: Envelope, tid: u16, unit: u8, question: &Question, bytes:
         Verdict::Reply(Reply::Written) => Judged::Written,
         Verdict::Reply(Reply::Exception(code)) => Judged::Exception(code),
         Verdict::Skip(total) => Judged::Skip(total),
-        Verdict::Reject(_) => Judged::Rejected,
+        // No question here asks for one.
+        Verdict::Reply(Reply::Identity(_)) | Verdict::Reject(_) => Judged::Rejected,
     }
 }
 

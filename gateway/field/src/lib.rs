@@ -22,8 +22,9 @@
 //!
 //! A value must never appear under another point's name. Modbus RTU has no transaction number, so a late answer looks
 //! like the one that is waited for. What is done about it is written down in `bus`. There is no function in this
-//! crate's interface that writes to a register: only [`line::LineHandle::relay`] and [`line::LineHandle::write`], which
-//! can say nothing but what the device's profile allows.
+//! crate's interface that writes to a register: only [`line::LineHandle::relay`], [`line::LineHandle::write`] and
+//! [`line::LineHandle::wallet`], which can say nothing but what the device's profile allows, and
+//! [`session::NodeSession`], which writes to nobody but a unit that has answered that it is a field node.
 
 pub mod budget;
 mod bus;
@@ -48,8 +49,8 @@ pub mod trace;
 
 pub use clock::now;
 pub use line::{
-    FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, SettingCommand, SettingOutcome, listen_line,
-    start_dial_in_line, start_line,
+    CreditFrame, FieldDevice, LineHandle, Periods, RelayCommand, RelayOutcome, SettingCommand, SettingOutcome,
+    WalletCommand, WalletOutcome, listen_line, start_dial_in_line, start_line,
 };
 pub use link::dial_in::{Caller, Carries, DialIn, EntranceConfig, EntranceHandle, start_entrance};
 pub use link::tls::TlsFiles;

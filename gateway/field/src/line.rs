@@ -49,6 +49,7 @@ use crate::stats::LineStats;
 use crate::tap::Tap;
 
 mod command;
+mod credit;
 mod device;
 mod hearing;
 mod introduce;
@@ -61,6 +62,7 @@ mod window;
 
 pub use command::PROOF_MAX;
 use command::{Order, Outcome, Proving, Waiting};
+pub use credit::{CreditFrame, WalletCommand, WalletOutcome};
 use device::{Company, Device, State};
 use hearing::Hearing;
 pub use listen::listen_line;
@@ -168,6 +170,15 @@ impl LineHandle {
     /// When it is sent, how long it waits and how it is withdrawn is as for [`LineHandle::relay`].
     pub async fn write(&self, command: SettingCommand) -> SettingOutcome {
         self.order(Order::Setting(command)).await.into()
+    }
+
+    /// Tops up a wallet inside a meter, or looks at one, and tells what the meter shows afterwards.
+    ///
+    /// The frame is sent once, and what the meter answers to it is not the outcome: what it shows is. Whoever gives the
+    /// command has written count and amount down before ([`guanjia_core::credit`]). When it is sent, how long it waits
+    /// and how it is withdrawn is as for [`LineHandle::relay`].
+    pub async fn wallet(&self, command: WalletCommand) -> WalletOutcome {
+        self.order(Order::Wallet(command)).await.into()
     }
 
     async fn order(&self, order: Order) -> Outcome {

@@ -199,6 +199,8 @@ impl Replay {
                     Reply::Words(words) => Meaning::Answer(Content::Words(words)),
                     Reply::Bits(bits) => Meaning::Answer(Content::Bits(bits)),
                     Reply::Written => Meaning::Written,
+                    // Replays ask for registers and bits only.
+                    Reply::Identity(_) => refused(Discard::Foreign),
                     Reply::Exception(code) => Meaning::Exception(code),
                 };
                 (self.frame_len(), meaning)

@@ -34,9 +34,11 @@ use crate::plan::Pace;
 use crate::stats::LineStats;
 
 mod look;
+mod node;
 mod url;
 
 pub use look::{Look, table_name};
+pub use node::NodeSession;
 pub use url::UrlError;
 
 /// How long an answer to an older question can still come; after that nothing is ambiguous.
@@ -178,6 +180,15 @@ pub enum SessionError {
         /// What tells.
         mismatch: Mismatch,
     },
+    /// It is no field node.
+    #[error(
+        "unit {unit} answers and is no field node of this project; nothing was written. Check its address, or find out what it is \
+         with guanjia probe"
+    )]
+    NoNode {
+        /// The unit that was asked.
+        unit: u8,
+    },
     /// The request cannot be asked at all.
     #[error("{0}")]
     Impossible(&'static str),
@@ -245,7 +256,8 @@ impl Session {
         let mut asked = 0;
         let mut last;
         loop {
-            self.settle(read.unit, &request, patience).await?;
+            let bridges = self.bridges(read.unit, &request);
+            self.settle(read.unit, &request, patience, &bridges).await?;
             asked += 1;
             match self.once(read.unit, &request, patience).await {
                 // The first answer after a miss may be the late one.
@@ -255,7 +267,9 @@ impl Session {
                     let content = match reply {
                         Reply::Words(words) => Content::Words(words),
                         Reply::Bits(bits) => Content::Bits(bits),
-                        _ => return Err(SessionError::Garbled { unit: read.unit }),
+                        Reply::Written | Reply::Identity(_) | Reply::Exception(_) => {
+                            return Err(SessionError::Garbled { unit: read.unit });
+                        }
                     };
                     self.answered.insert(read.unit, read);
                     return Ok(Answered { content, took, asked });
@@ -280,20 +294,29 @@ impl Session {
         request(read).is_ok_and(|request| self.bus.is_ambiguous(read.unit, &request))
     }
 
-    /// Makes sure that no answer to an older question can be taken for the answer to this one.
-    async fn settle(&mut self, unit: u8, request: &Request, patience: Patience) -> Result<(), SessionError> {
-        if !self.bus.is_ambiguous(unit, request) {
-            return Ok(());
-        }
+    /// Reads of this unit that may settle what is past: parts of what was answered last, then single registers beside this.
+    fn bridges(&self, unit: u8, request: &Request) -> Vec<Request> {
         let known = self.answered.get(&unit).map(|known| {
             let ReadOf { table, address, .. } = *known;
             (1..=known.count.min(BRIDGE_COUNT_MAX)).map(move |count| Request::Read { table, address, count })
         });
         let odd = [request.one_of(), request.one_of_sister()].into_iter().flatten();
-        let bridges = known.into_iter().flatten().chain(odd);
-        let bridges: Vec<Request> = bridges.filter(|r| !r.touches(&self.holes)).collect();
+        known.into_iter().flatten().chain(odd).filter(|r| !r.touches(&self.holes)).collect()
+    }
+
+    /// Makes sure that no answer to an older question can be taken for the answer to this one, with one of these reads.
+    async fn settle(
+        &mut self,
+        unit: u8,
+        request: &Request,
+        patience: Patience,
+        bridges: &[Request],
+    ) -> Result<(), SessionError> {
+        if !self.bus.is_ambiguous(unit, request) {
+            return Ok(());
+        }
         for _ in 0..BRIDGES_MAX {
-            let Some(bridge) = self.bus.bridge_to(unit, request, &bridges) else { break };
+            let Some(bridge) = self.bus.bridge_to(unit, request, bridges) else { break };
             // Whatever comes of it, the next look says whether it settled anything.
             let _ = self.once(unit, &bridge, patience).await;
             if !self.bus.is_ambiguous(unit, request) {

@@ -38,6 +38,7 @@ use crate::schema;
 use crate::sql::Conn;
 
 mod alarms;
+mod credits;
 mod ledger;
 mod messages;
 mod outbox;

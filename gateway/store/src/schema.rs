@@ -7,11 +7,21 @@ use std::borrow::Cow;
 use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
+/// Top-ups on their way into meters.
+const METER_CREDITS: &str = include_str!("../migrations/sqlite/0003_meter_credits.sql");
+
+/// The triggers that keep the journal's history.
+pub(crate) fn triggers() -> usize {
+    let journal = include_str!("../migrations/sqlite/0001_journal.sql");
+    [journal, METER_CREDITS].iter().map(|text| text.matches("CREATE TRIGGER").count()).sum()
+}
+
 /// The journal's tables.
 pub(crate) fn journal() -> Migrator {
     migrator(&[
         ("journal", include_str!("../migrations/sqlite/0001_journal.sql")),
         ("messages", include_str!("../migrations/sqlite/0002_messages.sql")),
+        ("meter_credits", METER_CREDITS),
     ])
 }
 

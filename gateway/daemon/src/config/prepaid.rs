@@ -20,7 +20,7 @@ use super::policy::LoadedPolicy;
 use super::raw::{RawDevice, RawServicePoint, RawShop, RawSupply};
 use super::unit::{self, Kind};
 use super::value::{At, Measure};
-use crate::site::{Device, LoadPoint, ServicePoint, Shop};
+use crate::site::{Attachment, Device, LoadPoint, ServicePoint, Shop};
 
 /// Reads every tariff of the library. A tariff that is wrong is an error even if nobody uses it yet.
 pub fn tariffs(
@@ -98,6 +98,7 @@ pub fn service_points(
         let register = device.and_then(|device| register(context, entry, device));
         if let (Some(device), Some(ServiceKind::Prepaid)) = (device, kind)
             && device.profile.relay.is_none()
+            && device.profile.wallets.is_empty()
             && !entry.shop_contacts(around)
         {
             context
@@ -111,8 +112,18 @@ pub fn service_points(
                 .error(entry.register.span(), format!("this register is billed to `{other}` already"))
                 .help("one register, one payer");
         }
-        let parts = (shop, tariff, policy, kind, opening, device, register);
-        let (Some(shop), Some(tariff), Some(policy), Some(kind), Some(opening), Some(device), Some(register)) = parts
+        let wallet = device.and_then(|device| wallet(context, entry, device));
+        let parts = (shop, tariff, policy, kind, opening, device, register, wallet);
+        let (
+            Some(shop),
+            Some(tariff),
+            Some(policy),
+            Some(kind),
+            Some(opening),
+            Some(device),
+            Some(register),
+            Some(wallet),
+        ) = parts
         else {
             continue;
         };
@@ -128,6 +139,7 @@ pub fn service_points(
             load: load(device, policy.bypass),
             policy: policy.policy.clone(),
             opening,
+            wallet,
         });
     }
     found
@@ -156,7 +168,7 @@ fn tariff(context: &mut Context, entry: &RawServicePoint, around: &Surroundings<
 
 fn kind(context: &mut Context, entry: &Entry<RawServicePoint>) -> Option<ServiceKind> {
     match (&entry.supply, &entry.exempt) {
-        (Some(at), None) if **at == RawSupply::Prepaid => Some(ServiceKind::Prepaid),
+        (Some(at), None) if matches!(**at, RawSupply::Prepaid | RawSupply::MeterWallet) => Some(ServiceKind::Prepaid),
         (None, Some(why)) => Some(ServiceKind::Exempt { why: **why }),
         (Some(_), Some(why)) => {
             context
@@ -171,6 +183,27 @@ fn kind(context: &mut Context, entry: &Entry<RawServicePoint>) -> Option<Service
             None
         }
     }
+}
+
+/// Which of the meter's wallets is topped up; `None` if one is wanted and the meter has none for this register.
+#[expect(clippy::option_option, reason = "whether it is right, and whether there is one")]
+fn wallet(context: &mut Context, entry: &RawServicePoint, device: &Device) -> Option<Option<usize>> {
+    let Some(at) = entry.supply.as_ref().filter(|at| ***at == RawSupply::MeterWallet) else { return Some(None) };
+    let wallets = &device.profile.wallets;
+    let found = wallets.iter().position(|wallet| wallet.is_charged_by(&entry.register));
+    if found.is_none() {
+        context
+            .error(at.span(), format!("`{}` keeps no balance by this register", *entry.device))
+            .help("write supply = \"prepaid\", or choose a meter whose profile has a [[wallet]] for it");
+        return None;
+    }
+    if !matches!(device.attachment, Attachment::Line { .. }) {
+        context
+            .error(at.span(), format!("`{}` is not on a line, so it cannot be topped up", *entry.device))
+            .help("write supply = \"prepaid\"");
+        return None;
+    }
+    Some(found)
 }
 
 fn opening(context: &mut Context, raw: Option<&At<String>>) -> Option<Hao> {

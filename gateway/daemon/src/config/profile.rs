@@ -30,7 +30,7 @@ pub use self::raw::{RawProfile, RawSerial};
 use self::place::Places;
 use self::raw::{
     RawDefaults, RawFirmware, RawGolden, RawHeartbeat, RawIdentity, RawInvalid, RawMessage, RawNumbers, RawPoint,
-    RawRead, RawRelay, RawSetting, RawSunSpec,
+    RawRead, RawRelay, RawSetting, RawSunSpec, RawWallet,
 };
 use super::alarms::{self, RawAlarm};
 use super::diagnostic::{Report, Source};
@@ -94,6 +94,7 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
     let raw_alarms = document.list::<RawAlarm>("alarm", report);
     let relay = document.one::<RawRelay>("relay", report);
     let settings = document.list::<RawSetting>("setting", report);
+    let wallets = document.list::<RawWallet>("wallet", report);
     let golden = document.list::<RawGolden>("golden", report);
     let head = document.rest::<Head>(report)?;
     if head.sources.is_empty() && head.confidence != Confidence::Synthetic {
@@ -142,7 +143,8 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
     }
     let message = message.as_ref().and_then(|m| message::form(m, &found, source, report));
     let relay = relay.and_then(|r| writing::relay(&r, head.class, &found, source, report));
-    let settings = settings.iter().filter_map(|s| writing::setting(s, head.class, &found, source, report)).collect();
+    let settings = settings.iter().flat_map(|s| writing::settings(s, head.class, &found, source, report)).collect();
+    let wallets = wallets.iter().flat_map(|w| writing::wallets(w, head.class, &found, source, report)).collect();
     let mut profile = Profile {
         vendor: head.vendor.clone(),
         model: head.model.clone(),
@@ -152,6 +154,7 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
         relay,
         message,
         settings,
+        wallets,
         identity,
         firmware,
         sunspec: sunspec.map(|s| SunSpec { bases: (*s.bases).clone() }),

@@ -283,7 +283,7 @@ pub struct RawServicePoint {
     pub tariff: At<String>,
     /// The policy by which it is warned, cut and reconnected.
     pub policy: At<String>,
-    /// "prepaid"; or leave it out and write `exempt`.
+    /// "prepaid", or "meter-wallet" if the meter keeps the balance and cuts by itself; or leave it out and write `exempt`.
     pub supply: Option<At<RawSupply>>,
     /// Why it is never cut: "fire-protection", "lift", "emergency-lighting", "drainage", "medical", "cold-store",
     /// "telecom", "shared" or "not-prepaid" (metered only).
@@ -300,8 +300,10 @@ pub struct RawServicePoint {
 
 /// How a service point is paid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum RawSupply {
     /// Before it is used.
     Prepaid,
+    /// The same, with a balance in the meter to which every top-up is forwarded.
+    MeterWallet,
 }

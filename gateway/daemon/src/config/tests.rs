@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::*;
 use crate::site::{Attachment, Site};
 
+mod facility_node;
 mod golden;
 
 /// Monday 2026-11-23 10:00 in Shanghai; roster gaps are told from here.
@@ -187,7 +188,12 @@ fn every_built_in_profile_is_right_and_writes_only_to_meters() {
         let loaded = profile::read(name, source, &schema::PROFILE, &mut report);
         let profile = loaded.unwrap_or_else(|| panic!("{report}")).profile;
         assert_eq!(profile.relay.is_some(), *name == "acrel_dtsy1352", "{name}");
-        assert!(profile.settings.is_empty(), "{name} is only looked at");
+        let is_node = *name == "facility_node";
+        assert_eq!(
+            (profile.settings.is_empty(), profile.wallets.is_empty()),
+            (!is_node, !is_node),
+            "{name} is only looked at"
+        );
     }
 }
 

@@ -47,6 +47,8 @@ pub enum Kind {
     Charge,
     /// Time in seconds. Hours and days are no powers of ten of it, so nothing is converted between them.
     Seconds,
+    /// Time in minutes.
+    Minutes,
     /// Time in hours.
     Hours,
     /// Time in days.
@@ -55,6 +57,8 @@ pub enum Kind {
     HeatFlow,
     /// Energy for a volume.
     SpecificEnergy,
+    /// Memory.
+    Memory,
 }
 
 /// One unit.
@@ -115,10 +119,12 @@ pub const UNITS: &[Unit] = &[
     unit("/min", Kind::Rotation, 0, &["rpm"]),
     unit("A.h", Kind::Charge, 0, &["Ah"]),
     unit("s", Kind::Seconds, 0, &[]),
+    unit("min", Kind::Minutes, 0, &[]),
     unit("h", Kind::Hours, 0, &[]),
     unit("d", Kind::Days, 0, &[]),
     unit("GJ/h", Kind::HeatFlow, 0, &[]),
     unit("W.h/m3", Kind::SpecificEnergy, 0, &["Wh/m3"]),
+    unit("By", Kind::Memory, 0, &["B"]),
 ];
 
 /// The unit of that code or spelling. Case matters: `mW` is not `MW`.

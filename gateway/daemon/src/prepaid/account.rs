@@ -54,6 +54,8 @@ pub struct Account {
     blocked: Vec<&'static str>,
     /// When somebody last said that the supply may come back.
     pub(super) permitted_at: Option<Timestamp>,
+    /// What people must know of top-ups on their way into the meter.
+    pub(super) credit: Option<&'static str>,
     /// What a supply that is wanted and not there waits for.
     pub(super) waits_for: Option<&'static str>,
     cuts: Vec<Timestamp>,
@@ -121,6 +123,7 @@ impl Account {
             points: Points::of(&prepaid.site, sp),
             blocked: Vec::new(),
             permitted_at: None,
+            credit: None,
             waits_for: None,
             cuts,
         };
@@ -344,6 +347,10 @@ impl Account {
     /// Where the relay's contact is.
     pub fn contact(&self, site: &Site, now: Timestamp) -> Contact {
         let sp = &site.service_points[self.index];
+        // A meter that keeps the wallet moves its contact itself.
+        if sp.wallet.is_some() {
+            return Contact::Absent;
+        }
         let Some(relay) = &site.devices[sp.device.0 as usize].profile.relay else { return Contact::Absent };
         match &self.proof {
             Some(Reading { value: Some(value), quality: Quality::Good, at, .. })
@@ -388,7 +395,7 @@ impl Account {
         let (sp, now) = (&site.service_points[self.index], guanjia_field::now());
         let register = self.register.as_ref().filter(|r| r.value.is_some());
         let mut blocked: Vec<String> = self.blocked.iter().map(|word| (*word).to_owned()).collect();
-        blocked.extend(self.alerts.iter().map(|word| (*word).to_owned()));
+        blocked.extend(self.alerts.iter().copied().chain(self.credit).map(str::to_owned));
         SupplyView {
             service_point: Arc::clone(&sp.id),
             balance: self.balance,

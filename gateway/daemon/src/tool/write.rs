@@ -192,7 +192,12 @@ fn said(value: &str, def: &PointDef) -> String {
 
 fn confirmed(name: &str, def: &PointDef, before: Option<&Value>, wanted: &str) -> Result<bool, Trouble> {
     let before = before.map_or_else(|| "something unknown".to_owned(), |v| text::value(v, def));
-    print!("set {name}/{} from {before} to {wanted}? Type yes: ", def.id);
+    yes(&format!("set {name}/{} from {before} to {wanted}?", def.id))
+}
+
+/// Whether somebody at the terminal says yes to a question.
+pub(super) fn yes(question: &str) -> Result<bool, Trouble> {
+    print!("{question} Type yes: ");
     std::io::stdout().flush().map_err(|e| Trouble::NoAnswer(format!("the question cannot be shown: {e}")))?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(|e| Trouble::NoAnswer(format!("no yes came: {e}")))?;

@@ -20,6 +20,11 @@ pub(super) fn text_len(bytes: usize) -> usize {
     1 + 2 * (bytes + 1) + END.len()
 }
 
+/// Characters from the colon to the end of so many bytes.
+fn digits(bytes: usize) -> usize {
+    1 + 2 * bytes
+}
+
 /// The longitudinal redundancy check.
 fn lrc(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)).wrapping_neg()
@@ -69,15 +74,19 @@ pub(super) fn judge(unit: u8, request: &Request, text: &[u8]) -> Verdict {
     if text.len() < HEAD {
         return Verdict::Need(HEAD);
     }
-    let Some(head) = decode(&text[..text.len().min(HEAD_AND_ONE)]) else { return DAMAGED };
-    let [their_unit, function, rest @ ..] = &head[..] else { return DAMAGED };
-    if *their_unit != unit {
-        return NOT_OURS;
-    }
-    let total = match expected_len(request, *function, rest) {
-        Err(()) => return NOT_OURS,
-        Ok(Expected::ByteCount) => return Verdict::Need(HEAD_AND_ONE),
-        Ok(Expected::Pdu(pdu)) => text_len(1 + pdu),
+    let mut known = text.len().min(HEAD_AND_ONE);
+    let total = loop {
+        let Some(head) = decode(&text[..known]) else { return DAMAGED };
+        let [their_unit, function, rest @ ..] = &head[..] else { return DAMAGED };
+        if *their_unit != unit {
+            return NOT_OURS;
+        }
+        match expected_len(request, *function, rest) {
+            Err(()) => return NOT_OURS,
+            Ok(Expected::AtLeast(pdu)) if text.len() < digits(1 + pdu) => return Verdict::Need(digits(1 + pdu)),
+            Ok(Expected::AtLeast(pdu)) => known = digits(1 + pdu),
+            Ok(Expected::Pdu(pdu)) => break text_len(1 + pdu),
+        }
     };
     if text.len() < total {
         return Verdict::Need(total);

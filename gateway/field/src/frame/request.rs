@@ -2,14 +2,52 @@
 
 use guanjia_core::profile::{Extent, Table, WriteFunction};
 
-use super::{EXCEPTION_BIT, EXCEPTION_LEN, Framing};
+use super::{EXCEPTION_BIT, EXCEPTION_LEN, Expected, Framing};
 
 /// What is asked of a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    Read { table: Table, address: u16, count: u16 },
+    Read {
+        table: Table,
+        address: u16,
+        count: u16,
+    },
     Write(Write),
+    /// Records of two bytes in one file (the same, 6.14): 1 to 124.
+    ReadFile {
+        file: u16,
+        record: u16,
+        count: u16,
+    },
+    /// The same, written (6.15): 1 to 122.
+    WriteFile {
+        file: u16,
+        record: u16,
+        words: Vec<u16>,
+    },
+    /// Device identification (6.21): access code 1 to 4, and the first object.
+    Identify {
+        access: u8,
+        object: u8,
+    },
 }
+
+/// Records that one file read may bring: its byte count ends at 0xF5.
+pub(crate) const FILE_READ_MAX: u16 = 121;
+/// Records that one file write may carry: its byte count ends at 0xFB.
+pub(crate) const FILE_WRITE_MAX: usize = 122;
+/// The first record that a file has not.
+pub(crate) const RECORDS_MAX: u16 = 10_000;
+/// The one reference type of file records.
+const FILE_REFERENCE: u8 = 6;
+/// The type of Modbus encapsulated interface that identifies a device.
+const MEI_IDENTITY: u8 = 14;
+/// Function 43, Modbus encapsulated interface.
+const ENCAPSULATED: u8 = 43;
+/// Bytes of the PDU of an identity before its first object.
+const IDENTITY_HEAD: usize = 7;
+/// The longest PDU.
+pub(super) const PDU_MAX: usize = 253;
 
 /// What is written (Modbus Application Protocol V1.1b3, 6.5, 6.6, 6.11, 6.12, 6.16).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +158,59 @@ pub(crate) enum Reply {
     Words(Vec<u16>),
     Bits(Vec<bool>),
     Written,
+    Identity(Identity),
     Exception(u8),
+}
+
+/// A piece of a device's identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// The object to ask for next, if there are more.
+    pub(crate) next: Option<u8>,
+    /// Objects with their ids, as they came.
+    pub(crate) objects: Vec<(u8, Vec<u8>)>,
+}
+
+impl Identity {
+    fn pdu_len(&self) -> usize {
+        IDENTITY_HEAD + self.objects.iter().map(|(_, text)| 2 + text.len()).sum::<usize>()
+    }
+
+    /// From what follows the function; `None` if it is no answer to `access`.
+    fn parse(access: u8, data: &[u8]) -> Option<Self> {
+        let [MEI_IDENTITY, code, _, more, next, count, rest @ ..] = data else { return None };
+        let mut rest = rest;
+        if *code != access || *count == 0 {
+            return None;
+        }
+        let mut objects = Vec::new();
+        for _ in 0..*count {
+            let [id, length, after @ ..] = rest else { return None };
+            let (text, after) = after.split_at_checked(usize::from(*length))?;
+            objects.push((*id, text.to_vec()));
+            rest = after;
+        }
+        let next = match more {
+            0 => None,
+            0xFF => Some(*next),
+            _ => return None,
+        };
+        rest.is_empty().then_some(Self { next, objects })
+    }
+
+    /// How long the PDU is, as far as what follows the function tells.
+    pub(super) fn expected_len(data: &[u8]) -> Expected {
+        let Some(&count) = data.get(IDENTITY_HEAD - 2) else { return Expected::AtLeast(IDENTITY_HEAD) };
+        let mut length = IDENTITY_HEAD;
+        for _ in 0..count {
+            // The function is not in `data`.
+            match data.get(length) {
+                Some(&text) => length += 2 + usize::from(text),
+                None => return Expected::AtLeast(length + 2),
+            }
+        }
+        Expected::Pdu(length)
+    }
 }
 
 impl Request {
@@ -128,6 +218,9 @@ impl Request {
         match self {
             Request::Read { table, .. } => table.read_function(),
             Request::Write(write) => write.function().code(),
+            Request::ReadFile { .. } => 20,
+            Request::WriteFile { .. } => 21,
+            Request::Identify { .. } => ENCAPSULATED,
         }
     }
 
@@ -136,11 +229,20 @@ impl Request {
         match self {
             Request::Read { address, count, .. } => (*address, *count),
             Request::Write(write) => write.extent(),
+            Request::ReadFile { record, count, .. } => (*record, *count),
+            Request::WriteFile { record, words, .. } => (*record, words.len() as u16),
+            Request::Identify { object, .. } => (u16::from(*object), 1),
         }
     }
 
     pub(crate) fn is_write(&self) -> bool {
-        matches!(self, Request::Write(_))
+        matches!(self, Request::Write(_) | Request::WriteFile { .. })
+    }
+
+    /// What follows the byte count of a file request, without the data.
+    fn file_head(file: u16, record: u16, count: u16) -> [u8; 7] {
+        let [[f1, f0], [r1, r0], [c1, c0]] = [file, record, count].map(u16::to_be_bytes);
+        [FILE_REFERENCE, f1, f0, r1, r0, c1, c0]
     }
 
     pub(super) fn put_pdu(&self, frame: &mut Vec<u8>) {
@@ -155,23 +257,37 @@ impl Request {
                 frame.extend(&echo[..length]);
                 write.put_data(frame);
             }
+            Request::ReadFile { file, record, count } => {
+                frame.push(7);
+                frame.extend(Self::file_head(*file, *record, *count));
+            }
+            Request::WriteFile { file, record, words } => {
+                frame.push((7 + 2 * words.len()) as u8);
+                frame.extend(Self::file_head(*file, *record, words.len() as u16));
+                frame.extend(words.iter().flat_map(|w| w.to_be_bytes()));
+            }
+            Request::Identify { access, object } => frame.extend([MEI_IDENTITY, *access, *object]),
         }
     }
 
-    /// The byte count a read is answered with; `None` for a write, whose answer has none.
+    /// The byte count it is answered with; `None` where the answer has none.
     pub(super) fn data_bytes(&self) -> Option<usize> {
         match self {
+            Request::ReadFile { count, .. } => Some(2 + usize::from(*count) * 2),
+            Request::WriteFile { words, .. } => Some(7 + words.len() * 2),
+            Request::Identify { .. } => None,
             Request::Read { table, count, .. } if table.is_bits() => Some(usize::from(*count).div_ceil(8)),
             Request::Read { count, .. } => Some(usize::from(*count) * 2),
             Request::Write(_) => None,
         }
     }
 
-    /// The length of the PDU of a good answer.
+    /// The length of the PDU of a good answer; of an identity, the longest there can be.
     pub(crate) fn reply_len(&self) -> usize {
         match self {
             Request::Write(write) => 1 + write.echo().1,
-            Request::Read { .. } => 2 + self.data_bytes().unwrap_or(0),
+            Request::Identify { .. } => PDU_MAX,
+            _ => 2 + self.data_bytes().unwrap_or(0),
         }
     }
 
@@ -182,14 +298,26 @@ impl Request {
 
     /// The length of the frame that brings this reply.
     pub(crate) fn frame_len(&self, framing: Framing, reply: &Reply) -> usize {
-        framing.frame_len(if matches!(reply, Reply::Exception(_)) { EXCEPTION_LEN } else { self.reply_len() })
+        framing.frame_len(match reply {
+            Reply::Exception(_) => EXCEPTION_LEN,
+            Reply::Identity(identity) => identity.pdu_len(),
+            Reply::Words(_) | Reply::Bits(_) | Reply::Written => self.reply_len(),
+        })
     }
 
-    /// One register or bit at the same place; `None` for a write.
+    /// How much of a good answer can be asked for before any of it has come.
+    pub(crate) fn frame_len_min(&self, framing: Framing) -> usize {
+        match self {
+            Request::Identify { .. } => 0,
+            _ => framing.frame_len(self.reply_len()),
+        }
+    }
+
+    /// One register or bit at the same place; `None` for what is no read.
     pub(crate) fn one_of(&self) -> Option<Request> {
         match *self {
             Request::Read { table, address, .. } => Some(Request::Read { table, address, count: 1 }),
-            Request::Write(_) => None,
+            _ => None,
         }
     }
 
@@ -215,8 +343,12 @@ impl Request {
         places.iter().any(is_touched)
     }
 
-    /// Whether a good answer to the one, seen without a transaction number, could be taken for one to the other.
+    /// Whether a good answer to the one, seen without a transaction number, could be taken for one to the other. The answer
+    /// to a file write repeats all of it.
     pub(crate) fn looks_like(&self, other: &Request) -> bool {
+        if let (Request::WriteFile { .. }, Request::WriteFile { .. }) = (self, other) {
+            return self == other;
+        }
         self.function() == other.function() && self.reply_len() == other.reply_len()
     }
 
@@ -229,10 +361,29 @@ impl Request {
                 _ => None,
             };
         }
-        if function != self.function() || pdu.len() != self.reply_len() {
+        if function != self.function() {
             return None;
         }
+        if let Request::Identify { access, .. } = self {
+            return Identity::parse(*access, data).map(Reply::Identity);
+        }
+        if pdu.len() != self.reply_len() {
+            return None;
+        }
+        let words = |data: &[u8]| data.chunks_exact(2).map(|w| u16::from_be_bytes([w[0], w[1]])).collect();
         match self {
+            Request::ReadFile { count, .. } => {
+                let [bytes, length, FILE_REFERENCE, records @ ..] = data else { return None };
+                let expected = 1 + usize::from(*count) * 2;
+                let fits = usize::from(*bytes) == 1 + expected && usize::from(*length) == expected;
+                fits.then(|| Reply::Words(words(records)))
+            }
+            Request::WriteFile { .. } => {
+                let mut asked = Vec::with_capacity(pdu.len());
+                self.put_pdu(&mut asked);
+                (pdu == asked).then_some(Reply::Written)
+            }
+            Request::Identify { .. } => None,
             Request::Write(write) => {
                 let (echo, length) = write.echo();
                 (data == &echo[..length]).then_some(Reply::Written)
@@ -246,7 +397,7 @@ impl Request {
                     let bit = |i: usize| data[i / 8] >> (i % 8) & 1 == 1;
                     return Some(Reply::Bits((0..usize::from(*count)).map(bit).collect()));
                 }
-                Some(Reply::Words(data.chunks_exact(2).map(|w| u16::from_be_bytes([w[0], w[1]])).collect()))
+                Some(Reply::Words(words(data)))
             }
         }
     }

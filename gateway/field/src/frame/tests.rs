@@ -190,3 +190,94 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn file_records_and_identities_agree_with_the_examples_of_the_standard() {
+    let read = Request::ReadFile { file: 4, record: 1, count: 2 };
+    assert_eq!(encode(Framing::Rtu, 0, UNIT, &read)[1..10], hex("14 07 06 00 04 00 01 00 02")[..]);
+    let answer = [vec![UNIT], hex("14 06 05 06 0D FE 00 20")].concat();
+    let words = Reply::Words(vec![0x0DFE, 0x0020]);
+    assert_eq!(judge(Framing::Rtu, 0, UNIT, &read, &rtu(&answer)), Verdict::Reply(words));
+
+    let write = Request::WriteFile { file: 4, record: 7, words: vec![0x06AF, 0x04BE, 0x100D] };
+    let asked = hex("15 0D 06 00 04 00 07 00 03 06 AF 04 BE 10 0D");
+    let frame = encode(Framing::Rtu, 0, UNIT, &write);
+    assert_eq!(frame[1..frame.len() - 2], asked[..]);
+    assert_eq!(judge(Framing::Rtu, 0, UNIT, &write, &frame), Verdict::Reply(Reply::Written));
+    for at in 3..frame.len() - 2 {
+        let mut other = frame[..frame.len() - 2].to_vec();
+        other[at] ^= 1;
+        let verdict = judge(Framing::Rtu, 0, UNIT, &write, &rtu(&other));
+        assert_eq!(verdict, Verdict::Reject(Discard::Foreign), "a record that differs at {at}");
+    }
+
+    let identify = Request::Identify { access: 1, object: 0 };
+    assert_eq!(encode(Framing::Rtu, 0, UNIT, &identify)[1..5], hex("2B 0E 01 00")[..]);
+    let objects = vec![(0, b"Company".to_vec()), (1, b"XYZ".to_vec()), (2, b"V2.11".to_vec())];
+    let identity = Identity { next: None, objects };
+    let answer = rtu(&identity_answer(1, &identity));
+    assert_eq!(judge(Framing::Rtu, 0, UNIT, &identify, &answer), Verdict::Reply(Reply::Identity(identity)));
+}
+
+/// The unit and PDU of an identity.
+fn identity_answer(access: u8, identity: &Identity) -> Vec<u8> {
+    let (more, next) = identity.next.map_or((0, 0), |next| (0xFF, next));
+    let mut answer = vec![UNIT, 0x2B, 0x0E, access, 0x83, more, next, identity.objects.len() as u8];
+    for (id, text) in &identity.objects {
+        answer.extend([*id, text.len() as u8]);
+        answer.extend(text);
+    }
+    answer
+}
+
+#[test]
+fn an_identity_that_contradicts_itself_is_no_answer() {
+    let request = Request::Identify { access: 2, object: 0 };
+    let identity = Identity { next: None, objects: vec![(0, b"ab".to_vec())] };
+    let good = identity_answer(2, &identity);
+    let with = |at: usize, byte: u8| {
+        let mut answer = good.clone();
+        answer[at] = byte;
+        rtu(&answer)
+    };
+    for (at, byte) in [(1, 0x2C), (2, 0x0D), (3, 1), (5, 1), (7, 0)] {
+        let verdict = judge(Framing::Rtu, 0, UNIT, &request, &with(at, byte));
+        assert!(!matches!(verdict, Verdict::Reply(_)), "byte {at} is {byte}: {verdict:?}");
+    }
+    // An object that would reach beyond the longest frame there is.
+    let verdict = judge(Framing::Rtu, 0, UNIT, &request, &with(9, 0xFF));
+    assert_eq!(verdict, Verdict::Reject(Discard::Foreign));
+}
+
+proptest! {
+    /// Piece by piece, whatever the objects are, nothing beyond the frame is asked for and the whole is what was sent.
+    #[test]
+    fn an_identity_is_heard_to_its_last_byte_and_not_beyond(
+        objects in proptest::collection::vec((any::<u8>(), proptest::collection::vec(any::<u8>(), 0..30)), 1..7),
+        next in proptest::option::of(any::<u8>()),
+        framing in prop_oneof![Just(Framing::Rtu), Just(Framing::Ascii), Just(Framing::Mbap)],
+    ) {
+        let identity = Identity { next, objects };
+        let request = Request::Identify { access: 2, object: 0 };
+        let answer = identity_answer(2, &identity);
+        let frame = match framing {
+            Framing::Rtu => rtu(&answer),
+            Framing::Ascii => ascii::encode(answer[0], &answer[1..]),
+            Framing::Mbap => [&[0, 9, 0, 0, 0, answer.len() as u8], &answer[..]].concat(),
+        };
+        let mut heard = 0;
+        let verdict = loop {
+            match judge(framing, 9, UNIT, &request, &frame[..heard]) {
+                Verdict::Need(need) => {
+                    prop_assert!(need > heard && need <= frame.len(), "{need} of {} at {heard}", frame.len());
+                    heard = need;
+                }
+                verdict => break verdict,
+            }
+        };
+        prop_assert_eq!(heard, frame.len());
+        let reply = Reply::Identity(identity);
+        prop_assert_eq!(request.frame_len(framing, &reply), frame.len());
+        prop_assert_eq!(verdict, Verdict::Reply(reply));
+    }
+}

@@ -7,8 +7,9 @@
 //!      └──► NotWritable                                    (nothing was sent)
 //! ```
 //!
-//! There are two kinds, a relay to move ([`super::relay`]) and a point to set ([`super::setting`]). They differ in what
-//! is written and what proves it; everything else is here and the same.
+//! There are three kinds, a relay to move ([`super::relay`]), a point to set ([`super::setting`]) and a wallet to top up
+//! or to look at ([`super::credit`]). They differ in what is written and what proves it; everything else is here and the
+//! same. A look at a wallet writes nothing and is a proof read alone.
 //!
 //! A command is never sent twice, not even when its echo is lost: the proof tells what happened. Nothing else is under
 //! way on the line while it is sent, and a proof read begins after it ended, so no answer from before can be taken for
@@ -19,12 +20,14 @@
 
 use std::time::Duration;
 
+use guanjia_core::profile::{Wallet, WalletSeen};
 use guanjia_core::reading::{DeviceIx, Reading, Value};
 use guanjia_core::time::Timestamp;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::credit::WalletCommand;
 use super::poll::{Answer, Gate, value};
 use super::relay::RelayCommand;
 use super::setting::SettingCommand;
@@ -51,6 +54,7 @@ const ACKNOWLEDGE: u8 = 0x05;
 pub(super) enum Order {
     Relay(RelayCommand),
     Setting(SettingCommand),
+    Wallet(WalletCommand),
 }
 
 /// What became of it, of either kind.
@@ -58,6 +62,8 @@ pub(super) enum Order {
 pub(super) enum Outcome {
     /// The device shows what was wanted, at this time.
     Verified(Timestamp),
+    /// What a wallet says of itself.
+    Shown(WalletSeen),
     /// It was sent, and the device still shows something else.
     NotTaken,
     /// The device refused with this exception.
@@ -77,6 +83,7 @@ impl Order {
         match self {
             Order::Relay(command) => command.device,
             Order::Setting(command) => command.device,
+            Order::Wallet(command) => command.device,
         }
     }
 
@@ -86,6 +93,7 @@ impl Order {
             Order::Relay(command) if command.is_superseded() => return Some(Outcome::Superseded),
             Order::Relay(command) => command.valid_until,
             Order::Setting(command) => command.valid_until,
+            Order::Wallet(command) => command.valid_until,
         };
         (clock::now() > valid_until).then_some(Outcome::Expired)
     }
@@ -131,10 +139,10 @@ enum Seen {
     SomethingElse,
 }
 
-/// The point that proves a command, the read that brings it alone, and what it must bring.
+/// The read that proves a command, the one point it brings, if it is one, and what it must bring.
 #[derive(Clone, Debug)]
 pub(super) struct Proof {
-    pub(super) point: usize,
+    pub(super) point: Option<usize>,
     pub(super) read: ReadRequest,
     pub(super) wanted: Wanted,
 }
@@ -151,9 +159,19 @@ pub(super) enum Wanted {
     Bits(Vec<bool>),
     /// Its register agrees with `word` in the bits of `mask`.
     Masked { mask: u16, word: u16 },
+    /// Whatever this wallet says is the outcome.
+    Told(Wallet),
 }
 
 impl Wanted {
+    /// What a wallet says.
+    fn told(&self, answer: &Answer) -> Option<WalletSeen> {
+        match (self, answer) {
+            (Wanted::Told(wallet), Answer::Data(words)) => wallet.seen(words),
+            _ => None,
+        }
+    }
+
     /// Whether the device shows it; `None` if the answer does not say.
     fn is_met(&self, answer: &Answer, value: Option<&Value>) -> Option<bool> {
         match (self, answer) {
@@ -162,6 +180,7 @@ impl Wanted {
             (Wanted::Words(words), Answer::Data(read)) => Some(words == read),
             (Wanted::Bits(bits), Answer::Bits(read)) => Some(bits == read),
             (Wanted::Masked { mask, word }, Answer::Data(read)) => read.first().map(|read| (read ^ word) & mask == 0),
+            (Wanted::Told(_), _) => self.told(answer).map(|_| true),
             _ => None,
         }
     }
@@ -170,7 +189,8 @@ impl Wanted {
 /// A command made ready to be sent.
 pub(super) struct Prepared {
     pub(super) device: usize,
-    pub(super) write: Write,
+    /// `None` where only the proof is wanted.
+    pub(super) write: Option<Write>,
     pub(super) proof: Proof,
 }
 
@@ -203,6 +223,7 @@ impl Line {
         let prepared = match &order {
             Order::Relay(command) => self.prepare_relay(command),
             Order::Setting(command) => self.prepare_setting(command),
+            Order::Wallet(command) => self.prepare_wallet(command),
         };
         let Prepared { device, write, proof } = match prepared {
             Ok(prepared) => prepared,
@@ -216,6 +237,10 @@ impl Line {
             self.finish(at, Outcome::Unknown(why.into()));
             return;
         }
+        let Some(write) = write else {
+            self.await_proof(at, device, proof);
+            return;
+        };
         let mut sent = Sent::No;
         let gate = || match order.objection() {
             None => {
@@ -231,6 +256,10 @@ impl Line {
             return;
         }
         match answer {
+            // A wallet tells itself what it made of the frame, also of one that it refused.
+            Answer::Refused(code) if matches!(proof.wanted, Wanted::Told(_)) => {
+                warn!(line = %self.name, device = %id, ?order, code, "command refused; reading back decides");
+            }
             Answer::Refused(code) if code != ACKNOWLEDGE => {
                 warn!(line = %self.name, device = %id, ?order, code, "command refused");
                 self.finish(at, Outcome::Refused(code));
@@ -240,6 +269,11 @@ impl Line {
             _ => warn!(line = %self.name, device = %id, ?order,
                 "command sent without a proper echo; reading back decides"),
         }
+        self.await_proof(at, device, proof);
+    }
+
+    /// From here on the device is read until it shows what is wanted.
+    fn await_proof(&mut self, at: usize, device: usize, proof: Proof) {
         let Waiting { answer, .. } = self.take(at);
         let now = Instant::now();
         let (next_try, give_up) = (now, now + PROOF_MAX);
@@ -269,10 +303,10 @@ impl Line {
         let now = Instant::now();
         let shown = match &answer {
             Answer::Data(_) | Answer::Bits(_) => {
-                let shown = value(&self.devices[i].spec, read, proof.point, &answer).ok();
-                if let (Some(value), State::Answering) = (&shown, &self.devices[i].state) {
+                let shown = proof.point.and_then(|point| value(&self.devices[i].spec, read, point, &answer).ok());
+                if let (Some(point), Some(value), State::Answering) = (proof.point, &shown, &self.devices[i].state) {
                     let spec = &self.devices[i].spec;
-                    let reading = Reading::good(spec.point(proof.point), value.clone(), clock::now());
+                    let reading = Reading::good(spec.point(point), value.clone(), clock::now());
                     self.reporter.readings(spec.ix, vec![reading]);
                 }
                 proof.wanted.is_met(&answer, shown.as_ref())
@@ -283,7 +317,8 @@ impl Line {
         proving.next_try = now + PROOF_PAUSE;
         match shown {
             Some(true) => {
-                self.proved(at, Outcome::Verified(clock::now()));
+                let told = proof.wanted.told(&answer);
+                self.proved(at, told.map_or_else(|| Outcome::Verified(clock::now()), Outcome::Shown));
                 return;
             }
             Some(false) => proving.seen = Seen::SomethingElse,

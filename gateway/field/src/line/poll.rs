@@ -151,6 +151,8 @@ impl Line {
             Reply::Words(words) => Answer::Data(words),
             Reply::Bits(bits) => Answer::Bits(bits),
             Reply::Written => Answer::Written,
+            // A line asks nobody for an identity.
+            Reply::Identity(_) => Answer::Missed,
         }
     }
 

@@ -63,6 +63,7 @@ impl From<Outcome> for RelayOutcome {
     fn from(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Verified(at) => RelayOutcome::Verified { at },
+            Outcome::Shown(_) => RelayOutcome::Unknown("the answer was one to another command".into()),
             Outcome::NotTaken => RelayOutcome::NotMoved,
             Outcome::Refused(code) => RelayOutcome::Refused(code),
             Outcome::Unknown(why) => RelayOutcome::Unknown(why),
@@ -89,6 +90,6 @@ impl Line {
             RelayAction::Close => (relay.close(), Wanted::Other(relay.proof_open())),
         };
         let write = Write::new(relay.function(), relay.address(), words)?;
-        Some(Prepared { device, write, proof: Proof { point, read, wanted } })
+        Some(Prepared { device, write: Some(write), proof: Proof { point: Some(point), read, wanted } })
     }
 }

@@ -53,6 +53,7 @@ impl From<Outcome> for SettingOutcome {
     fn from(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Verified(at) => SettingOutcome::Verified { at },
+            Outcome::Shown(_) => SettingOutcome::Unknown("the answer was one to another command".into()),
             Outcome::NotTaken => SettingOutcome::NotTaken,
             Outcome::Refused(code) => SettingOutcome::Refused(code),
             Outcome::Unknown(why) => SettingOutcome::Unknown(why),
@@ -83,6 +84,6 @@ impl Line {
             Write::Registers { words, .. } => Wanted::Words(words.clone()),
             Write::Mask { and, or, .. } => Wanted::Masked { mask: !and, word: *or },
         };
-        Ok(Prepared { device, write, proof: Proof { point, read, wanted } })
+        Ok(Prepared { device, write: Some(write), proof: Proof { point: Some(point), read, wanted } })
     }
 }

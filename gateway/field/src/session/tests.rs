@@ -147,3 +147,80 @@ async fn a_device_with_a_byte_count_of_two_bytes_is_read_and_its_neighbour_is_to
     let mistaken = session.read(ReadOf { unit: 8, ..READ }, own).await.unwrap_err();
     assert!(matches!(mistaken, SessionError::Garbled { unit: 8 }), "{mistaken}");
 }
+
+/// A unit on a Modbus TCP line that answers whole requests as `answer` says, PDU for PDU.
+async fn unit(answer: impl Fn(&[u8]) -> Vec<u8> + Send + 'static) -> Session {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut head = [0; 7];
+            while socket.read_exact(&mut head).await.is_ok() {
+                let mut pdu = vec![0; usize::from(u16::from_be_bytes([head[4], head[5]])) - 1];
+                socket.read_exact(&mut pdu).await.unwrap();
+                let reply = answer(&pdu);
+                head[4..6].copy_from_slice(&(reply.len() as u16 + 1).to_be_bytes());
+                socket.write_all(&[&head[..], &reply].concat()).await.unwrap();
+            }
+        }
+    });
+    Session::new(LineConfig {
+        name: "line".into(),
+        link: Link::ModbusTcp { address },
+        response_max: None,
+        turnaround: None,
+        in_flight_max: 1,
+        linger: Duration::ZERO,
+    })
+}
+
+/// The answers of a node to reads, writes, its identity in two pieces, and files.
+fn as_a_node(device_type: u16) -> impl Fn(&[u8]) -> Vec<u8> + Send + 'static {
+    move |pdu| match pdu {
+        [3, _, _, _, count] => {
+            let mut words = vec![0, 1];
+            words.extend(device_type.to_be_bytes());
+            words.resize(usize::from(*count) * 2, 7);
+            [&[3, count * 2], &words[..usize::from(*count) * 2]].concat()
+        }
+        [16, rest @ ..] => [&[16], &rest[..4]].concat(),
+        [43, 14, 2, 0] => [&[43, 14, 2, 2, 0xFF, 1, 1, 0, 2], &b"GN"[..]].concat(),
+        [43, 14, 2, 1] => [&[43, 14, 2, 2, 0, 0, 1, 1, 4], &b"node"[..]].concat(),
+        [20, 7, 6, _, file, _, record, _, 1] => vec![20, 4, 3, 6, *file, *record],
+        [21, ..] => pdu.to_vec(),
+        [function, ..] => vec![function | 0x80, 1],
+        [] => Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_node_tells_its_name_piece_by_piece_and_takes_records() {
+    let session = unit(as_a_node(0x474E)).await;
+    let mut node = NodeSession::meet(session, 1, patience(1)).await.unwrap();
+    assert_eq!(node.identity().await.unwrap(), [(0, "GN".to_owned()), (1, "node".to_owned())]);
+    assert_eq!(node.read_file(2, 9, 1).await.unwrap(), [0x0209]);
+    node.write_file(1, 9_999, vec![1]).await.unwrap();
+    node.write(guanjia_node::map::Id::Price, 3, 70_000).await.unwrap();
+    for (record, words) in [(9_999, 2), (0, 0), (0, 123), (10_000, 1)] {
+        let error = node.write_file(1, record, vec![0; words]).await.unwrap_err();
+        assert!(matches!(error, SessionError::Impossible(_)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_node_is_never_written_to() {
+    let writes = Arc::new(std::sync::Mutex::new(0));
+    let counted = Arc::clone(&writes);
+    let panel = as_a_node(0x4650);
+    let session = unit(move |pdu| {
+        *counted.lock().unwrap() += u32::from(pdu[0] != 3);
+        panel(pdu)
+    })
+    .await;
+    let Err(error) = NodeSession::meet(session, 1, patience(1)).await else { panic!("it is a panel") };
+    assert!(matches!(error, SessionError::NoNode { unit: 1 }), "{error}");
+    assert_eq!(*writes.lock().unwrap(), 0);
+    // One that has no such registers is none either.
+    let session = unit(|pdu| vec![pdu[0] | 0x80, 2]).await;
+    assert!(matches!(NodeSession::meet(session, 1, patience(1)).await, Err(SessionError::NoNode { unit: 1 })));
+}

@@ -11,7 +11,7 @@ use guanjia_core::units::{Fen, Hao, Utility};
 
 use super::statement::{self, Wallet};
 use super::writer::{Command, Outcome};
-use super::{Origin, Store, outbox};
+use super::{Origin, Store, credits, outbox};
 use crate::chain::digest;
 use crate::error::{StoreError, id_at};
 use crate::payload::{Payload, TopUp, WalletOpened};
@@ -48,11 +48,34 @@ impl Store {
     /// [`StoreError::Invalid`] if the key, channel or amount cannot be stored. After [`StoreError::Unavailable`] the
     /// outcome is unknown: the same request again gives the one true answer.
     pub async fn top_up(&self, request: TopUpRequest) -> Result<TopUpOutcome, StoreError> {
-        match self.send(Command::TopUp(Box::new(request))).await? {
+        self.send_top_up(request, Keeper::Ledger).await
+    }
+
+    /// The same for a service point whose meter keeps the wallet: what is credited here is on its way into the meter, in
+    /// the same transaction (see [`Store::open_credits`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::top_up`].
+    pub async fn top_up_meter(&self, request: TopUpRequest) -> Result<TopUpOutcome, StoreError> {
+        self.send_top_up(request, Keeper::Meter).await
+    }
+
+    async fn send_top_up(&self, request: TopUpRequest, keeper: Keeper) -> Result<TopUpOutcome, StoreError> {
+        match self.send(Command::TopUp(Box::new(request), keeper)).await? {
             Outcome::TopUp(outcome) => Ok(outcome),
             other => Err(other.unexpected()),
         }
     }
+}
+
+/// Who keeps the balance by which a supply is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keeper {
+    /// This ledger.
+    Ledger,
+    /// The meter; the top-up goes there as well.
+    Meter,
 }
 
 /// Opens a wallet inside the open transaction.
@@ -97,6 +120,7 @@ pub(super) async fn top_up(
     conn: &mut Conn<'_>,
     origin: &Origin,
     request: &TopUpRequest,
+    keeper: Keeper,
 ) -> Result<TopUpOutcome, StoreError> {
     check(request)?;
     let fingerprint = fingerprint(request);
@@ -131,6 +155,9 @@ pub(super) async fn top_up(
     };
     write_receipt(conn, &receipt).await?;
     write_key(conn, request, &fingerprint, receipt.number).await?;
+    if keeper == Keeper::Meter {
+        credits::add(conn, &receipt).await?;
+    }
     let payload = TopUp {
         transfer,
         receipt: receipt.clone(),

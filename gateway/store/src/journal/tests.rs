@@ -12,6 +12,7 @@ use super::Store;
 use super::writer::Command;
 use crate::error::StoreError;
 
+mod credits;
 mod duty;
 mod messages;
 mod money;

@@ -13,6 +13,7 @@ use super::outbox::rows_after;
 use super::{Store, alarms};
 use crate::chain::GENESIS;
 use crate::error::StoreError;
+use crate::schema;
 use crate::sql::{Conn, Value};
 
 mod replay;
@@ -34,7 +35,7 @@ pub struct Violation {
 }
 
 /// Invariants that are one query: it returns the rows that break it, as `row` and `detail`.
-const QUERIES: [(&str, &str); 11] = [
+const QUERIES: [(&str, &str); 12] = [
     (
         "postings_sum_to_zero",
         "SELECT 'transfers ' || id AS row, 'sum ' || COALESCE(SUM(amount), 'of nothing') AS detail
@@ -103,6 +104,12 @@ const QUERIES: [(&str, &str); 11] = [
                       (SELECT COUNT(*) FROM outbox WHERE payload -> 'transfer' ->> 'id' IS NOT NULL
                           OR payload -> 'opening' ->> 'id' IS NOT NULL))
          WHERE rows <> sent LIMIT $1",
+    ),
+    (
+        "credits_are_receipts",
+        "SELECT 'meter_credits ' || receipt AS row, 'differs from its receipt' AS detail
+         FROM meter_credits AS credit JOIN receipts ON number = receipt
+         WHERE (credit.service_point, credit.amount) <> (receipts.service_point, receipts.amount) LIMIT $1",
     ),
     (
         "open_codes_are_unique",
@@ -235,7 +242,7 @@ async fn check_timeline(conn: &mut Conn<'_>, findings: &mut Findings) -> Result<
 
 /// The triggers that keep history are all there.
 async fn check_triggers(conn: &mut Conn<'_>, findings: &mut Findings) -> Result<(), StoreError> {
-    let wanted = include_str!("../../migrations/sqlite/0001_journal.sql").matches("CREATE TRIGGER").count();
+    let wanted = schema::triggers();
     let row = conn.row("SELECT COUNT(*) AS found FROM sqlite_schema WHERE type = 'trigger'", &[]).await?;
     let found = row.map_or(Ok(0), |row| row.int("found"))?;
     if usize::try_from(found) != Ok(wanted) {

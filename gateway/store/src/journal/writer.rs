@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use guanjia_core::credit::CreditState;
 use guanjia_core::ledger::{Baseline, TopUpOutcome, TopUpRequest, UsageInterval, UsageOutcome};
 use guanjia_core::supply::{RelayIntent, SupplyRecord};
 use guanjia_core::time::Timestamp;
@@ -28,10 +29,11 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::alarms::AlarmBatch;
+use super::ledger::Keeper;
 use super::messages::NewMessages;
 use super::pages::PageResult;
 use super::supply::{ClosePermit, NewNotice};
-use super::{Origin, Wallet, alarms, ledger, messages, outbox, pages, supply, usage, with_suffix};
+use super::{Origin, Wallet, alarms, credits, ledger, messages, outbox, pages, supply, usage, with_suffix};
 use crate::error::StoreError;
 use crate::sql::Conn;
 
@@ -61,7 +63,18 @@ pub(super) enum Command {
         opening: Hao,
         at: Timestamp,
     },
-    TopUp(Box<TopUpRequest>),
+    TopUp(Box<TopUpRequest>, Keeper),
+    SendCredit {
+        receipt: i64,
+        count: u32,
+        at: Timestamp,
+    },
+    SettleCredit {
+        receipt: i64,
+        state: CreditState,
+        detail: String,
+        at: Timestamp,
+    },
     FirstBaseline {
         service_point: String,
         baseline: Baseline,
@@ -251,7 +264,13 @@ async fn apply(conn: &mut Conn<'_>, origin: &Origin, command: &Command) -> Resul
         Command::OpenWallet { service_point, utility, opening, at } => {
             ledger::open_wallet(conn, origin, service_point, *utility, *opening, *at).await.map(Outcome::Wallet)
         }
-        Command::TopUp(request) => ledger::top_up(conn, origin, request).await.map(Outcome::TopUp),
+        Command::TopUp(request, keeper) => ledger::top_up(conn, origin, request, *keeper).await.map(Outcome::TopUp),
+        Command::SendCredit { receipt, count, at } => {
+            credits::send(conn, *receipt, *count, *at).await.map(|()| Outcome::Done)
+        }
+        Command::SettleCredit { receipt, state, detail, at } => {
+            credits::settle(conn, *receipt, *state, detail, *at).await.map(|()| Outcome::Done)
+        }
         Command::FirstBaseline { service_point, baseline } => {
             usage::set_first_baseline(conn, service_point, baseline).await.map(|()| Outcome::Done)
         }

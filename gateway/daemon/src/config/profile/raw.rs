@@ -12,7 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::config::alarms::RawAlarm;
+use crate::config::alarms::{RawAlarm, RawRepeat};
 use crate::config::lines::RawParity;
 use crate::config::value::{At, Limit, Span};
 
@@ -65,6 +65,8 @@ pub struct RawProfile {
     relay: Option<RawRelay>,
     /// Points that may be set; without any the device is only read.
     setting: Option<Vec<RawSetting>>,
+    /// Accounts of credit that the device keeps itself, topped up by purchase count.
+    wallet: Option<Vec<RawWallet>>,
     /// Frames with their values, which the project's tests decode.
     golden: Option<Vec<RawGolden>>,
 }
@@ -362,14 +364,39 @@ pub struct RawHeartbeat {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawSetting {
-    /// The point that is written and read back.
+    /// The point that is written and read back; with `repeat`, `{n}` in it is the number.
     pub point: At<String>,
+    /// The same for points numbered one after the other.
+    pub repeat: Option<RawRepeat>,
     /// "coil" (05), "register" (06), "coils" (15), "registers" (16) or "mask" (22).
     pub function: At<WriteFunction>,
     /// The least value that may be written.
     pub min: At<Limit>,
     /// The greatest.
     pub max: At<Limit>,
+}
+
+/// `[[wallet]]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawWallet {
+    /// The same for accounts numbered one after the other; `{n}` in the points is the number, `stride` moves `address`.
+    pub repeat: Option<RawRepeat>,
+    /// The counter that is charged to it, by all its points.
+    pub registers: At<Vec<String>>,
+    /// The point with the number of purchases applied, a u32.
+    pub count: At<String>,
+    /// The point with the amount of the last one, an i32 in minor units.
+    pub amount: At<String>,
+    /// The point with what is left, an i32 in minor units.
+    pub balance: At<String>,
+    /// The point that says what the last frame came to, a u16: 0 none, 1 applied, 2 already applied, 3 wrong count, 4 over
+    /// the hoarding limit, 5 count used with another amount, 6 amount not allowed, 7 not stored.
+    pub result: At<String>,
+    /// The point with the purchase count of that frame, a u32.
+    pub result_count: At<String>,
+    /// The first of the four holding registers of the frame: purchase count (u32), amount (i32), high words first.
+    pub address: At<u16>,
 }
 
 /// `[relay]`

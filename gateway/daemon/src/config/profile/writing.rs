@@ -1,13 +1,18 @@
-//! The writable things of a profile: the relay or valve of a meter, and settings.
+//! The writable things of a profile: the relay or valve of a meter, settings, and accounts of credit.
 
 use std::sync::Arc;
 
-use guanjia_core::profile::{EquipmentClass, Order, PointDef, Relay, Setting, Table, WireType, WriteFunction};
+use guanjia_core::profile::{
+    EquipmentClass, Extent, Order, PointDef, Registers, Relay, Setting, Table, Wallet, WalletParts, WireType,
+    WordOrder, WriteFunction,
+};
 
-use super::raw::{RawRelay, RawSetting};
-use crate::config::alarms::in_unit_of;
+use super::REGISTERS_MAX;
+use super::raw::{RawRelay, RawSetting, RawWallet};
+use crate::config::alarms::{RawRepeat, in_unit_of, numbered};
 use crate::config::diagnostic::{Report, Source, suggest};
 use crate::config::document::Entry;
+use crate::config::value::At;
 
 pub fn relay(
     raw: &Entry<RawRelay>,
@@ -62,19 +67,29 @@ pub fn relay(
     }
 }
 
-pub fn setting(
+/// The settings that one `[[setting]]` defines; none from the first wrong one on.
+pub fn settings(
     raw: &Entry<RawSetting>,
     class: EquipmentClass,
     points: &[PointDef],
     source: &Arc<Source>,
     report: &mut Report,
+) -> Vec<Setting> {
+    RawRepeat::numbers(raw.repeat)
+        .into_iter()
+        .map_while(|(n, _)| setting(raw, n, class, points, source, report))
+        .collect()
+}
+
+fn setting(
+    raw: &Entry<RawSetting>,
+    n: Option<u16>,
+    class: EquipmentClass,
+    points: &[PointDef],
+    source: &Arc<Source>,
+    report: &mut Report,
 ) -> Option<Setting> {
-    let Some(point) = points.iter().find(|p| *p.id == **raw.point) else {
-        report
-            .error(source, raw.point.span(), format!("there is no point `{}`", *raw.point))
-            .help(suggest(&raw.point, points.iter().map(|p| &*p.id)));
-        return None;
-    };
+    let point = named(&raw.point, n, points, source, report)?;
     let wanted = if raw.function.is_coils() { Table::Coil } else { Table::Holding };
     let Some(place) = point.source.registers().filter(|_| point.inputs.is_empty()) else {
         report
@@ -128,4 +143,112 @@ pub fn setting(
             None
         }
     }
+}
+
+/// The accounts that one `[[wallet]]` defines; none from the first wrong one on.
+pub fn wallets(
+    raw: &Entry<RawWallet>,
+    class: EquipmentClass,
+    points: &[PointDef],
+    source: &Arc<Source>,
+    report: &mut Report,
+) -> Vec<Wallet> {
+    let numbers = RawRepeat::numbers(raw.repeat).into_iter();
+    numbers.map_while(|(n, offset)| wallet(raw, n, offset, class, points, source, report)).collect()
+}
+
+fn wallet(
+    raw: &Entry<RawWallet>,
+    n: Option<u16>,
+    offset: u16,
+    class: EquipmentClass,
+    points: &[PointDef],
+    source: &Arc<Source>,
+    report: &mut Report,
+) -> Option<Wallet> {
+    let mut charged_by = Vec::new();
+    for id in raw.registers.iter() {
+        let id = numbered(id, n);
+        let Some(point) = points.iter().find(|p| *p.id == *id) else {
+            report
+                .error(source, raw.registers.span(), format!("there is no point `{id}`"))
+                .help(suggest(&id, points.iter().map(|p| &*p.id)));
+            return None;
+        };
+        charged_by.push(point.id.clone());
+    }
+    let mut part = |name: &At<String>, wire: WireType| {
+        let point = named(name, n, points, source, report)?;
+        let fits = |place: &&Registers| {
+            (place.table, place.wire, place.bytes, place.words) == (Table::Holding, wire, Order::Big, WordOrder::Big)
+        };
+        let place = point.source.registers().filter(fits).filter(|_| point.inputs.is_empty());
+        if place.is_none() {
+            report
+                .error(source, name.span(), format!("this part of an account is a {} holding register", word_of(wire)))
+                .help("most significant byte and word first, and standing for itself");
+        }
+        place.map(|place| place.address)
+    };
+    let count = part(&raw.count, WireType::U32)?;
+    let amount = part(&raw.amount, WireType::I32)?;
+    let balance = part(&raw.balance, WireType::I32)?;
+    let result = part(&raw.result, WireType::U16)?;
+    let result_count = part(&raw.result_count, WireType::U32)?;
+    let first = [count, amount, balance, result, result_count].into_iter().min()?;
+    let end = [count, amount, balance, result_count].map(|address| u32::from(address) + 2).into_iter().max()?;
+    let end = end.max(u32::from(result) + 1);
+    let registers = u16::try_from(end - u32::from(first)).ok().filter(|count| *count <= REGISTERS_MAX);
+    let frame = raw.address.checked_add(offset).filter(|address| *address <= u16::MAX - 3);
+    let (Some(registers), Some(frame)) = (registers, frame) else {
+        report
+            .error(source, raw.address.span(), "an account does not fit one read and one frame")
+            .help("its five points must lie within 125 registers, and the frame has four from `address` on");
+        return None;
+    };
+    let at = |address: u16| usize::from(address - first);
+    let parts = WalletParts {
+        count: at(count),
+        amount: at(amount),
+        balance: at(balance),
+        result: at(result),
+        result_count: at(result_count),
+    };
+    let read = Extent { table: Table::Holding, address: first, count: registers };
+    match Wallet::new(class, charged_by, frame, read, parts) {
+        Ok(wallet) => Some(wallet),
+        Err(_) => {
+            report
+                .error(source, raw.at.clone(), "this class of equipment is never written to")
+                .help("remove [[wallet]]: fire panels and lifts are looked at, never touched");
+            None
+        }
+    }
+}
+
+/// How a profile writes a type.
+fn word_of(wire: WireType) -> &'static str {
+    match wire {
+        WireType::U16 => "u16",
+        WireType::I32 => "i32",
+        _ => "u32",
+    }
+}
+
+/// The point of that name, with the number in it.
+fn named<'a>(
+    name: &At<String>,
+    n: Option<u16>,
+    points: &'a [PointDef],
+    source: &Arc<Source>,
+    report: &mut Report,
+) -> Option<&'a PointDef> {
+    let id = numbered(name, n);
+    let found = points.iter().find(|p| *p.id == *id);
+    if found.is_none() {
+        report
+            .error(source, name.span(), format!("there is no point `{id}`"))
+            .help(suggest(&id, points.iter().map(|p| &*p.id)));
+    }
+    found
 }

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
+use guanjia_core::credit::MeterCredit;
 use guanjia_core::reading::{PointIx, Quality, Value as PointValue};
 use guanjia_core::supply::ServiceKind;
 use guanjia_core::time::Timestamp;
@@ -14,6 +15,9 @@ use crate::http::problem::{Code, Problem};
 use crate::http::{Web, access};
 use crate::live::{DeviceStatus, Latest, Live};
 use crate::site::{Device, Permission, ServicePoint};
+
+/// Top-ups into a meter that are shown.
+const CREDITS_MAX: u32 = 20;
 
 type Answer = Result<Json<Value>, Problem>;
 
@@ -37,6 +41,21 @@ pub async fn service_point(State(web): State<Web>, headers: HeaderMap, Path(id):
     }
     let device = &live.site.devices[point.device.0 as usize];
     body["readings"] = points_json(&live, device);
+    if point.wallet.is_some() {
+        let credits = live.store.credits(&point.id, CREDITS_MAX).await?;
+        let told = |c: &MeterCredit| {
+            json!({
+                "receipt": c.receipt,
+                "amount": c.amount.to_string(),
+                "purchase_count": c.count,
+                "state": c.state,
+                "attempts": c.attempts,
+                "detail": c.detail,
+                "at": c.at.to_string(),
+            })
+        };
+        body["meter_credits"] = credits.iter().map(told).collect();
+    }
     let notices = live.store.notices(&point.id).await?;
     body["notices"] = notices
         .iter()

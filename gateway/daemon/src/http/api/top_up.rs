@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   request ──► checked ──► store (key, transfer, receipt, outbox row: one transaction) ──► answer
+//!      │                    and, where the meter keeps a wallet, the credit that goes there
 //!      │                       ▲ runs to its end even if the client goes away
 //!      └── same key again ─────┘ 200, the same body, Idempotent-Replayed: true
 //! ```
@@ -126,9 +127,15 @@ async fn apply(live: &Live, metrics: &Metrics, request: TopUpRequest) -> Result<
     if point.is_none() && live.store.top_up_by_key(&request.client, &request.key).await?.is_none() {
         return Err(unknown());
     }
-    match live.store.top_up(request.clone()).await? {
+    let has_wallet = point.is_some_and(|point| point.wallet.is_some());
+    let outcome = match has_wallet {
+        true => live.store.top_up_meter(request.clone()).await?,
+        false => live.store.top_up(request.clone()).await?,
+    };
+    match outcome {
         TopUpOutcome::Applied(receipt) => {
             live.prepaid.notify_one();
+            live.credits.notify_one();
             if let Some(point) = point {
                 metrics.top_up(point.utility, &receipt.channel, receipt.amount);
             }

@@ -103,6 +103,7 @@ impl House {
             store,
             desk,
             prepaid: Arc::new(Notify::new()),
+            credits: Arc::new(Notify::new()),
             ready: Arc::new(Readiness::new(now())),
             public_url: format!("http://{address}"),
             site,
@@ -401,6 +402,7 @@ fn service_points(devices: &[Device], zone: &jiff::tz::TimeZone) -> Vec<ServiceP
                 policy: policy(zone),
                 load: None,
                 opening: Hao(0),
+                wallet: None,
             }
         })
         .collect()
