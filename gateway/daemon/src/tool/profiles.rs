@@ -52,7 +52,7 @@ fn list(options: &Options) -> Result<ExitCode, Trouble> {
             format!("{} {}", profile.vendor, profile.model),
         ]
     }));
-    print!("{}{} profiles\n", columns(&rows), profiles.len());
+    println!("{}{} profiles", columns(&rows), profiles.len());
     Ok(ExitCode::SUCCESS)
 }
 
