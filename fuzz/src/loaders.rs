@@ -3,8 +3,11 @@
 //!
 //! This file is compiled into the fuzz targets beside it and into a test of the daemon.
 
+/// What is done with one input.
+pub type Target = fn(&[u8]);
+
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 2] = [("site", site), ("profile", profile)];
+pub const TARGETS: [(&str, Target); 2] = [("site", site), ("profile", profile)];
 
 /// A file the loaders are pointed at by the text is read; a device that never ends is not among them.
 fn text(data: &[u8]) -> Option<&str> {

@@ -12,7 +12,7 @@ const BROKEN: usize = 300;
 
 fn toml_files(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap_or_else(|e| panic!("{}: {e}", directory.display()));
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be listed").path()).collect();
     files.retain(|path| path.extension().is_some_and(|e| e == "toml"));
     files.sort();
     files
@@ -52,7 +52,8 @@ fn the_loaders_hold_for_every_file_and_for_broken_ones() {
     let profiles = toml_files(&config.join("profiles"));
     for ((name, target), files) in loaders::TARGETS.into_iter().zip([sites, profiles]) {
         let mut dice = fastrand::Rng::with_seed(21);
-        let texts: Vec<String> = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+        let texts: Vec<String> =
+            files.iter().map(|path| fs::read_to_string(path).expect("it is in the repository")).collect();
         assert!(texts.len() >= 40, "{name} has only {} files", texts.len());
         texts.iter().for_each(|text| target(text.as_bytes()));
         for _ in 0..BROKEN {
