@@ -245,7 +245,8 @@ impl Bus {
     }
 
     async fn open(&mut self) -> Result<Stream, Miss> {
-        match self.dial.open(&self.stats).await {
+        // Boxed: hundreds of lines would each keep room for a handshake that seldom happens.
+        match Box::pin(self.dial.open(&self.stats)).await {
             Ok(mut stream) => {
                 for asked in stream.take_asked() {
                     self.unsettled.sent(asked.unit, &asked.request, asked.at);

@@ -120,7 +120,8 @@ struct Last {
 #[derive(Debug)]
 pub struct Doctor {
     facts: LineFacts,
-    units: BTreeMap<u8, Patient>,
+    /// Boxed: a map keeps room for eleven where most lines have one.
+    units: BTreeMap<u8, Box<Patient>>,
     line: Halves<LineTally>,
     last: Option<Last>,
     /// A damaged frame and whatever came after it, or after the last transaction; not judged yet.
@@ -165,7 +166,7 @@ struct Standing {
 impl Doctor {
     /// A doctor who has heard nothing of this line yet.
     pub fn new(facts: LineFacts) -> Self {
-        let patient = |&(unit, patience): &(u8, Duration)| (unit, Patient { patience, ..Patient::default() });
+        let patient = |&(unit, patience): &(u8, Duration)| (unit, Box::new(Patient { patience, ..Patient::default() }));
         Self {
             units: facts.units.iter().map(patient).collect(),
             facts,
@@ -376,7 +377,7 @@ impl Pieces {
         pieces
     }
 
-    fn strangers(&self, ours: &BTreeMap<u8, Patient>) -> u32 {
+    fn strangers(&self, ours: &BTreeMap<u8, Box<Patient>>) -> u32 {
         self.other_units.iter().filter(|unit| !ours.contains_key(unit)).count() as u32
     }
 

@@ -135,7 +135,8 @@ pub struct LineHandle {
     name: Arc<str>,
     stats: Arc<LineStats>,
     tap: Arc<Tap>,
-    commands: mpsc::Sender<Waiting>,
+    /// Boxed: a channel keeps room for 32 of them, on each of hundreds of lines.
+    commands: mpsc::Sender<Box<Waiting>>,
 }
 
 impl LineHandle {
@@ -184,7 +185,7 @@ impl LineHandle {
     async fn order(&self, order: Order) -> Outcome {
         let (answer, outcome) = oneshot::channel();
         self.stats.queue.add(1);
-        if self.commands.send(Waiting::new(order, answer)).await.is_err() {
+        if self.commands.send(Box::new(Waiting::new(order, answer))).await.is_err() {
             self.stats.queue.sub(1);
             return Outcome::Unknown("the line has stopped; nothing was sent".into());
         }
@@ -321,7 +322,7 @@ struct Line {
     bus: Bus,
     devices: Vec<Device>,
     slots: Vec<Slot>,
-    inbox: mpsc::Receiver<Waiting>,
+    inbox: mpsc::Receiver<Box<Waiting>>,
     /// Commands that were taken from the inbox; at most [`COMMANDS_MAX`].
     waiting: Vec<Waiting>,
     /// Commands that were sent and are not proved yet; at most one per device.
@@ -349,7 +350,7 @@ impl Line {
             while self.waiting.len() < COMMANDS_MAX
                 && let Ok(waiting) = self.inbox.try_recv()
             {
-                self.waiting.push(waiting);
+                self.waiting.push(*waiting);
             }
             self.drop_dead_commands();
             self.note_line_health();
@@ -434,7 +435,7 @@ impl Line {
         let has_room = self.waiting.len() < COMMANDS_MAX;
         tokio::select! {
             () = self.stop.cancelled() => {}
-            Some(waiting) = self.inbox.recv(), if has_room => self.waiting.push(waiting),
+            Some(waiting) = self.inbox.recv(), if has_room => self.waiting.push(*waiting),
             () = tokio::time::sleep_until(until) => {}
         }
     }

@@ -201,7 +201,7 @@ impl Doctor {
     }
 
     fn drift(&self) -> Vec<Finding> {
-        let drifted = |(unit, patient): (&u8, &Patient)| {
+        let drifted = |(unit, patient): (&u8, &Box<Patient>)| {
             let (usual, now) = (patient.usual?, patient.tally.current.excess_mean()?);
             let t = &patient.tally.current;
             let halving = if self.stands(Illness::RoundTripDrift, Some(*unit)) { 2 } else { 1 };

@@ -88,7 +88,7 @@ struct Listener {
     stats: Arc<LineStats>,
     tap: Arc<Tap>,
     started: Instant,
-    inbox: mpsc::Receiver<Waiting>,
+    inbox: mpsc::Receiver<Box<Waiting>>,
 }
 
 impl Listener {
@@ -168,7 +168,7 @@ impl Listener {
         }
     }
 
-    fn refuse(&self, waiting: Waiting) {
+    fn refuse(&self, waiting: Box<Waiting>) {
         warn!(line = %self.name, "a command for a line that is only listened to; nothing was sent");
         self.stats.queue.sub(1);
         waiting.refuse("the line is only listened to");
