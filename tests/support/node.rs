@@ -50,6 +50,9 @@ const MEMORIES: [(&str, &str, usize); 3] =
     [("journal", "0x50", 8 * 1024), ("first", "0x54", 64 * 1024), ("second", "0x55", 64 * 1024)];
 /// How long QEMU may take to open its sockets, and the node to answer, on a loaded machine.
 const START: Duration = Duration::from_secs(20);
+/// How long a node that is up may take for the answer to one question, and how often it is asked on one connection.
+const AWAKE: Duration = Duration::from_millis(100);
+const ASKED_AT_START: usize = 50;
 /// Address of a node whose switches are all off and whose register was never written.
 pub const DEFAULT_UNIT: u8 = 1;
 
@@ -139,11 +142,16 @@ impl Node {
 
     fn wait_until_up(&self) -> anyhow::Result<()> {
         let until = Instant::now() + START;
+        let ask = framed(DEFAULT_UNIT, &[3, 0, 0, 0, 1]);
         loop {
-            if let Ok(mut master) = self.master()
-                && let Ok(Answer::Words(_)) = master.read(0, 1)
-            {
-                return Ok(());
+            // A request that came too early is lost; waiting for its answer as long as for a real one would take seconds.
+            if let Ok(mut master) = self.master() {
+                for _ in 0..ASKED_AT_START {
+                    master.send(&ask)?;
+                    if !master.hear(AWAKE)?.is_empty() {
+                        return master.drain(AWAKE);
+                    }
+                }
             }
             if Instant::now() >= until {
                 let registers = self.controls()?.registers()?;

@@ -208,6 +208,8 @@ pub(super) fn yes(question: &str) -> Result<bool, Trouble> {
 async fn send(target: Target, profile: Arc<Profile>, command: SettingCommand) -> SettingOutcome {
     // The session's connection must be gone: many serial servers take one only.
     drop(target.session);
+    // It has introduced itself to the session; the line would send nothing before asking once more.
+    let profile = Arc::new(Profile { identity: Vec::new(), firmware: None, sunspec: None, ..(*profile).clone() });
     let device = FieldDevice {
         ix: command.device,
         id: target.name.into(),

@@ -12,8 +12,10 @@
 //!                                             install ─► the node restarts ─► it runs the new version, or the old one
 //! ```
 //!
-//! * The running firmware is not touched before the whole package is there and its signature is good; a cut, a wrong file
-//!   and a lost connection leave the node as it was, and the same command goes on.
+//! * The running firmware is not touched before the whole package is there and undamaged; a cut, a wrong file and a lost
+//!   connection leave the node as it was, and the same command goes on.
+//! * Who checks the maker's signature depends on the board: the node itself, or its boot stage at every start. A package that
+//!   the boot stage refuses is known by the old firmware coming back.
 //! * A power cut of the node forgets what it received; then the transfer begins again.
 
 use std::io::{IsTerminal, Write as _};
@@ -121,9 +123,7 @@ pub async fn run(options: &Options) -> Result<ExitCode, Trouble> {
     send(&mut node, &package).await?;
     verify(&mut node).await?;
     if options.no_install {
-        println!(
-            "{new} is in unit {unit} and its signature is good; without --no-install the same command installs it"
-        );
+        println!("{new} is in unit {unit}, whole and undamaged; without --no-install the same command installs it");
         return Ok(ExitCode::SUCCESS);
     }
     // The node restarts after its answer, which may be lost.
@@ -292,16 +292,21 @@ async fn installed(options: &Options, wanted: Version, old: &str) -> Result<Exit
         let (line, unit) = options.at.place()?;
         let Ok(mut node) = meet(line, unit).await else { continue };
         let Ok(version) = node.value(Id::FirmwareVersion, 0).await else { continue };
+        let Ok(state) = node.value(Id::UpdateState, 0).await else { continue };
         if version == wanted.0 {
             println!("unit {unit} runs {} now", table::version(version));
             return Ok(ExitCode::SUCCESS);
         }
         running = Some(version);
+        // It has restarted, and has forgotten the package.
+        if state == UpdateState::Idle as u32 {
+            break;
+        }
     }
     Err(Trouble::NoAnswer(match running {
         Some(version) => format!(
-            "the node is back and still runs {}: its boot stage did not take the package. It works as before; run the same \
-             command again, and if that fails send the node in",
+            "the node is back and still runs {}: its boot stage refused the package, most likely because the maker has not \
+             signed it. It works as before. Do not use this file again before the maker has looked at it",
             table::version(version)
         ),
         None => format!(
