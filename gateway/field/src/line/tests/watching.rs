@@ -177,9 +177,14 @@ fn listening(count: u8) -> (Rig, mpsc::Sender<Vec<u8>>) {
                 piece = bytes.recv() => match piece {
                     // Nothing at all means that the cable is pulled.
                     Some(piece) if piece.is_empty() => end = None,
-                    Some(piece) => if let Some(end) = &mut end {
-                        tokio::io::AsyncWriteExt::write_all(end, &piece).await.unwrap();
-                    },
+                    Some(piece) => {
+                        if let Some(end) = &mut end
+                            && tokio::io::AsyncWriteExt::write_all(end, &piece).await.is_err()
+                        {
+                            // Nobody listens any more: the test is over.
+                            return;
+                        }
+                    }
                     None => return,
                 },
             }
