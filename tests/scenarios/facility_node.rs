@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 /// How long a loaded machine may take for something that a node does at once.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 /// The shortest commit interval of a node, and a second for the commit.
 const COMMIT: Duration = Duration::from_secs(11);
 /// The service point that is topped up.

@@ -15,7 +15,7 @@ mod damage;
 mod update;
 
 /// How long the node may take for something that it does by itself.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 /// How often a master asks before it gives up.
 const ATTEMPTS: usize = 5;
 /// RAM of the node on this board, without the retained words.
@@ -28,9 +28,15 @@ fn address(id: Id, n: u16) -> u16 {
 
 /// One value of the map.
 fn value(master: &mut Master, id: Id, n: u16) -> u32 {
+    value_if_heard(master, id, n).unwrap_or_else(|| panic!("{id:?}: silence"))
+}
+
+/// The same of a node that may be starting.
+fn value_if_heard(master: &mut Master, id: Id, n: u16) -> Option<u32> {
     let words = rule(id).unwrap().kind.words();
     match ask(master, |master| master.read(address(id, n), words)) {
-        Answer::Words(words) => words.iter().fold(0, |value, word| value << 16 | u32::from(*word)),
+        Answer::Words(words) => Some(words.iter().fold(0, |value, word| value << 16 | u32::from(*word))),
+        Answer::Silence => None,
         other => panic!("{id:?}: {other:?}"),
     }
 }
@@ -54,11 +60,11 @@ fn set(master: &mut Master, id: Id, n: u16, words: &[u16]) {
 fn until(master: &mut Master, id: Id, n: u16, wanted: u32) {
     let end = Instant::now() + LIMIT;
     loop {
-        let found = value(master, id, n);
-        if found == wanted {
+        let found = value_if_heard(master, id, n);
+        if found == Some(wanted) {
             return;
         }
-        assert!(Instant::now() < end, "{id:?} of {n} is {found} instead of {wanted}");
+        assert!(Instant::now() < end, "{id:?} of {n} is {found:?} instead of {wanted}");
     }
 }
 

@@ -142,7 +142,7 @@ impl Node {
 
     fn wait_until_up(&self) -> anyhow::Result<()> {
         let until = Instant::now() + START;
-        let ask = framed(DEFAULT_UNIT, &[3, 0, 0, 0, 1]);
+        let ask = framed(self.unit(), &[3, 0, 0, 0, 1]);
         loop {
             // A request that came too early is lost; waiting for its answer as long as for a real one would take seconds.
             if let Ok(mut master) = self.master() {
@@ -194,11 +194,15 @@ impl Node {
 
     /// A master on its line, speaking to the address of its switches, or to [`DEFAULT_UNIT`] when they are all off.
     pub fn master(&self) -> anyhow::Result<Master> {
-        let unit = match self.standing.switches() {
+        Master::connect(&self.dir.path().join("uart"), self.unit())
+    }
+
+    /// The address its switches give it, or else that of a node nobody has set up.
+    fn unit(&self) -> u8 {
+        match self.standing.switches() {
             0 => DEFAULT_UNIT,
             address => address,
-        };
-        Master::connect(&self.dir.path().join("uart"), unit)
+        }
     }
 
     /// The file of the journal's memory.

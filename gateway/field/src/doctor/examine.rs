@@ -201,7 +201,7 @@ impl Doctor {
     }
 
     fn drift(&self) -> Vec<Finding> {
-        let drifted = |(unit, patient): (&u8, &Box<Patient>)| {
+        let drifted = |(unit, patient): (&u8, &Patient)| {
             let (usual, now) = (patient.usual?, patient.tally.current.excess_mean()?);
             let t = &patient.tally.current;
             let halving = if self.stands(Illness::RoundTripDrift, Some(*unit)) { 2 } else { 1 };
@@ -210,7 +210,7 @@ impl Doctor {
                 && (now.saturating_sub(usual)) * halving > DRIFT_MIN;
             is_slow.then(|| finding(Illness::RoundTripDrift, Some(*unit), Some(now), t.answered, t.asked))
         };
-        self.units.iter().filter_map(drifted).collect()
+        self.units.iter().map(|(unit, patient)| (unit, &**patient)).filter_map(drifted).collect()
     }
 
     fn refusals(&self, sums: &[(u8, Tally)]) -> Vec<Finding> {

@@ -131,7 +131,7 @@ impl Listener {
             let next = tokio::select! {
                 () = stop.cancelled() => return heardness,
                 Some(waiting) = self.inbox.recv() => {
-                    self.refuse(waiting);
+                    self.refuse(*waiting);
                     continue;
                 }
                 next = line.next() => next,
@@ -161,14 +161,14 @@ impl Listener {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                Some(waiting) = self.inbox.recv() => self.refuse(waiting),
+                Some(waiting) = self.inbox.recv() => self.refuse(*waiting),
                 () = tokio::time::sleep_until(until) => return,
             }
             self.reporter.flush();
         }
     }
 
-    fn refuse(&self, waiting: Box<Waiting>) {
+    fn refuse(&self, waiting: Waiting) {
         warn!(line = %self.name, "a command for a line that is only listened to; nothing was sent");
         self.stats.queue.sub(1);
         waiting.refuse("the line is only listened to");
