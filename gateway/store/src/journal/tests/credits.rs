@@ -91,6 +91,6 @@ async fn what_became_of_a_credit_is_told_once() {
     journal.store.settle_credit(1, CreditState::Confirmed, "shown", at(9)).await.unwrap();
     let told = journal.store.timeline_after(0, 100).await.unwrap();
     let told: Vec<_> =
-        told.iter().filter(|row| row.entry.what == "meter_credit").map(|row| &row.entry.detail).collect();
+        told.iter().filter(|(_, entry)| entry.what == "meter_credit").map(|(_, entry)| &entry.detail).collect();
     assert_eq!(told, ["receipt 1, purchase 8: held: over the limit", "receipt 1, purchase 8: confirmed: shown"]);
 }
