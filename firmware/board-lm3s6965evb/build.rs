@@ -1,5 +1,7 @@
 //! Which memory map each program has, which build this is, and whose signature it trusts.
 
+#![allow(clippy::panic, clippy::expect_used, reason = "a build that cannot go on says why and ends")]
+
 use std::env;
 use std::path::PathBuf;
 

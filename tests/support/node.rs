@@ -28,11 +28,12 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use guanjia_node::map::{CHANNELS, CONTACTS};
+use guanjia_node::map::CHANNELS;
 use tempfile::TempDir;
 
 use crate::prometheus::find_program;
@@ -41,7 +42,7 @@ pub use image::{Images, flat, images, ram_end};
 use line::Line;
 pub use master::{Answer, Master, crc16, framed};
 pub use package::package;
-use terminals::Controls;
+use terminals::{Controls, Standing};
 pub use terminals::{Loop, Terminal};
 
 /// The memories: file, bus address, bytes. A 24C64 for the journal, two 24C512 in which updates wait.
@@ -54,8 +55,6 @@ const AWAKE: Duration = Duration::from_millis(100);
 const ASKED_AT_START: usize = 50;
 /// Address of a node whose switches are all off and whose register was never written.
 pub const DEFAULT_UNIT: u8 = 1;
-/// Supply of a node that nobody has changed, in mV.
-pub const SUPPLY_MV: u16 = 12_000;
 
 /// A field node.
 pub struct Node {
@@ -63,6 +62,7 @@ pub struct Node {
     images: Images,
     dir: TempDir,
     line: Line,
+    standing: Arc<Standing>,
     running: Option<Running>,
 }
 
@@ -89,13 +89,12 @@ impl Node {
             std::fs::write(dir.path().join(name), vec![0xFF; bytes])?;
         }
         let line = Line::open(dir.path().join("uart"))?;
-        let mut node = Self { qemu, images, dir, line, running: None };
+        let mut node = Self { qemu, images, dir, line, standing: Arc::new(Standing::new()), running: None };
         node.launch()?;
         Ok(Some(node))
     }
 
-    /// Starts it again after [`Node::kill`], with the memories as they are and the terminals as a new node's: contacts
-    /// open, loops normal, supply good.
+    /// Starts it again after [`Node::kill`], with its memories, contacts and voltages as they are.
     ///
     /// # Errors
     /// When QEMU does not start, or the node does not come up.
@@ -131,12 +130,8 @@ impl Node {
             .context("QEMU does not start")?;
         // From here on the child is ended by `kill`, whatever fails below.
         let mut running = Guard(Some(child));
-        let controls = Controls::connect(&dir.join("qmp"), &dir.join("qtest"), START)
+        let controls = Controls::connect(&dir.join("qmp"), &dir.join("qtest"), &self.standing, START)
             .with_context(|| format!("QEMU: {}", self.log()))?;
-        for index in 0..CONTACTS {
-            controls.contact(index, Loop::Normal)?;
-        }
-        controls.supply_mv(SUPPLY_MV)?;
         controls.go()?;
         let child = running.0.take().context("QEMU is gone")?;
         self.running = Some(Running { child, controls });
@@ -158,7 +153,10 @@ impl Node {
                     }
                 }
             }
-            anyhow::ensure!(Instant::now() < until, "the node does not answer; QEMU: {}", self.log());
+            if Instant::now() >= until {
+                let registers = self.controls()?.registers()?;
+                anyhow::bail!("the node does not answer; QEMU: {}\n{registers}", self.log());
+            }
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -183,7 +181,8 @@ impl Node {
         Ok(self.controls_and_child()?.child.id())
     }
 
-    /// Presses the reset button: RAM and memories stay.
+    /// Presses the reset button: RAM and memories stay. QEMU lets go of all pins then; they are driven again at once, but a
+    /// node that reads its switches in its first milliseconds may find them off.
     pub fn reset(&self) -> anyhow::Result<()> {
         self.controls()?.reset()
     }
@@ -193,9 +192,13 @@ impl Node {
         self.line.address()
     }
 
-    /// A master on its line, speaking to [`DEFAULT_UNIT`].
+    /// A master on its line, speaking to the address of its switches, or to [`DEFAULT_UNIT`] when they are all off.
     pub fn master(&self) -> anyhow::Result<Master> {
-        Master::connect(&self.dir.path().join("uart"), DEFAULT_UNIT)
+        let unit = match self.standing.switches() {
+            0 => DEFAULT_UNIT,
+            address => address,
+        };
+        Master::connect(&self.dir.path().join("uart"), unit)
     }
 
     /// The file of the journal's memory.

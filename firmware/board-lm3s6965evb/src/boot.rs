@@ -42,7 +42,7 @@ fn main() -> ! {
     if retained::failures() < FAILURES
         && let Some(window) = window::take()
     {
-        let bus = I2c0::new();
+        let bus = I2c0::the();
         bus.start();
         let order = |source| UpdateMemory::of(source, bus).and_then(|mut memory| memory.order());
         let (first, second) = (order(Source::First), order(Source::Second));

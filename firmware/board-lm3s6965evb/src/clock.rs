@@ -48,7 +48,7 @@ pub struct SysTickClock(());
 
 impl SysTickClock {
     /// The clock; [`SysTickClock::start`] makes it run.
-    pub const fn new() -> Self {
+    pub const fn the() -> Self {
         Self(())
     }
 

@@ -69,7 +69,7 @@ pub struct I2c0 {
 
 impl I2c0 {
     /// The bus, for the main loop only.
-    pub const fn new() -> Self {
+    pub const fn the() -> Self {
         Self { _main_only: core::marker::PhantomData }
     }
 

@@ -112,8 +112,8 @@ impl System for Processor {
     }
 }
 
-const CLOCK: SysTickClock = SysTickClock::new();
-const BUS: I2c0 = I2c0::new();
+const CLOCK: SysTickClock = SysTickClock::the();
+const BUS: I2c0 = I2c0::the();
 const DRIVER_ENABLE: Output = Output::new(Port::A, 2);
 const SWITCHES: [Input; 5] = [
     closed_high(Port::A, 3),
@@ -147,7 +147,7 @@ const fn closed_high(port: Port, pin: u8) -> Input {
 const NODE: Node<Lm3s6965> = Node::new(Parts {
     i2c: BUS,
     delay: Delay(CLOCK),
-    uart: Uart0::new(),
+    uart: Uart0::the(),
     driver_enable: DRIVER_ENABLE,
     analog: Monitor::new(BUS),
     dip: SWITCHES,

@@ -109,7 +109,7 @@ pub struct Uart0(());
 
 impl Uart0 {
     /// The line, for the main loop only; [`Uart::configure`] switches it on.
-    pub const fn new() -> Self {
+    pub const fn the() -> Self {
         Self(())
     }
 

@@ -15,6 +15,10 @@ use serde_json::{Value, json};
 
 /// How long QEMU may take to obey.
 const OBEY: Duration = Duration::from_secs(10);
+/// Address switches.
+const SWITCHES: usize = 5;
+/// Supply of a node that nobody has changed, in mV.
+const SUPPLY_MV: u16 = 12_000;
 /// Channel of the monitor that sees the supply.
 const SUPPLY_CHANNEL: usize = 8;
 /// Control register of timer 0, the tick.
@@ -75,7 +79,7 @@ impl Terminal {
         };
         let limit = |output: usize, end: usize| (4 + output / 2, output % 2 * 2 + end, true);
         Ok(match self {
-            Self::Switch(index) => (0, 3 + below(index, 5)?, true),
+            Self::Switch(index) => (0, 3 + below(index, SWITCHES)?, true),
             Self::Cover => (1, 0, false),
             Self::Button => (1, 1, true),
             Self::Pulse(index) => (2, 4 + below(index, CHANNELS)?, true),
@@ -96,27 +100,50 @@ struct Qmp {
     answers: Receiver<Value>,
 }
 
-/// The pins, and where they stand: a reset of the part makes QEMU forget what drives them, so they are driven again.
+/// How contacts and voltages stand: they stay so when the node is killed, as on a wall.
+#[derive(Debug)]
+pub struct Standing {
+    pins: Mutex<BTreeMap<(usize, usize), bool>>,
+    volts: Mutex<BTreeMap<usize, u16>>,
+}
+
+impl Standing {
+    /// Of a node that was just put up: contacts open and the cover shut, loops normal, supply good.
+    pub fn new() -> Self {
+        let loops = (0..CONTACTS).map(|index| (index, Loop::Normal.level()));
+        let volts = loops.chain([(SUPPLY_CHANNEL, SUPPLY_MV)]).collect();
+        Self { pins: Mutex::default(), volts: Mutex::new(volts) }
+    }
+
+    /// What the address switches say; 0 = all off.
+    pub fn switches(&self) -> u8 {
+        let pins = lock(&self.pins);
+        (0..SWITCHES).filter(|n| pins.get(&(0, 3 + n)) == Some(&true)).map(|n| 1 << n).sum()
+    }
+}
+
+/// The pins. A reset of the part makes QEMU forget what drives them, so they are driven again.
 struct Pins {
     qtest: Mutex<(BufReader<UnixStream>, UnixStream)>,
     /// QEMU's names of the ports A to G.
     ports: Mutex<Vec<String>>,
-    driven: Mutex<BTreeMap<(usize, usize), bool>>,
+    standing: Arc<Standing>,
 }
 
 impl Controls {
-    /// Connects to a QEMU that is starting.
-    pub fn connect(qmp: &Path, qtest: &Path, wait: Duration) -> anyhow::Result<Self> {
+    /// Connects to a QEMU that is starting, and puts everything where it stood.
+    pub fn connect(qmp: &Path, qtest: &Path, standing: &Arc<Standing>, wait: Duration) -> anyhow::Result<Self> {
         let until = Instant::now() + wait;
         let qtest = reach(qtest, until)?;
         let pins = Arc::new(Pins {
             qtest: Mutex::new((BufReader::new(qtest.try_clone()?), qtest)),
             ports: Mutex::default(),
-            driven: Mutex::default(),
+            standing: Arc::clone(standing),
         });
         let to = reach(qmp, until)?;
         let from = BufReader::new(to.try_clone()?);
-        let (answer, answers) = mpsc::channel();
+        // One command is under way at a time.
+        let (answer, answers) = mpsc::sync_channel(1);
         let ours = Arc::clone(&pins);
         // Ends with its connection, and that with QEMU.
         thread::spawn(move || {
@@ -146,6 +173,9 @@ impl Controls {
         ports.sort();
         anyhow::ensure!(ports.len() == 7, "QEMU has {} ports instead of 7", ports.len());
         *lock(&controls.pins.ports) = ports.into_iter().map(|(_, name)| name).collect();
+        controls.pins.drive_again()?;
+        let volts = lock(&standing.volts).clone();
+        volts.into_iter().try_for_each(|(channel, millivolts)| controls.volts(channel, millivolts))?;
         Ok(controls)
     }
 
@@ -157,6 +187,12 @@ impl Controls {
     /// Presses the reset button.
     pub fn reset(&self) -> anyhow::Result<()> {
         self.command("system_reset", &json!({})).map(drop)
+    }
+
+    /// Where the processor is, for a failure that cannot be seen otherwise.
+    pub fn registers(&self) -> anyhow::Result<String> {
+        let said = self.command("human-monitor-command", &json!({ "command-line": "info registers" }))?;
+        Ok(said.as_str().unwrap_or_default().to_owned())
     }
 
     /// Closes or opens a contact.
@@ -184,6 +220,7 @@ impl Controls {
     }
 
     fn volts(&self, channel: usize, millivolts: u16) -> anyhow::Result<()> {
+        lock(&self.pins.standing.volts).insert(channel, millivolts);
         let property = format!("vout[{channel}]");
         let path = "/machine/peripheral/monitor";
         self.command("qom-set", &json!({ "path": path, "property": property, "value": millivolts })).map(drop)
@@ -211,7 +248,7 @@ impl Controls {
 
 impl Pins {
     fn drive(&self, port: usize, pin: usize, high: bool) -> anyhow::Result<()> {
-        lock(&self.driven).insert((port, pin), high);
+        lock(&self.standing.pins).insert((port, pin), high);
         let name = lock(&self.ports).get(port).cloned().context("no such port")?;
         let level = u8::from(high);
         let said = self.command(&format!("set_irq_in /machine/unattached/{name} unnamed-gpio-in {pin} {level}"))?;
@@ -220,7 +257,7 @@ impl Pins {
     }
 
     fn drive_again(&self) -> anyhow::Result<()> {
-        let driven = lock(&self.driven).clone();
+        let driven = lock(&self.standing.pins).clone();
         driven.into_iter().try_for_each(|((port, pin), high)| self.drive(port, pin, high))
     }
 

@@ -1,6 +1,6 @@
 //! Frames by the million against the model: never a panic, never a wrong answer, never an answer where silence is due.
 //!
-//! The number of frames is small by default; `GUANJIA_FRAMES=10000000 cargo test --release` makes it ten million, and
+//! The number of frames is small by default; `GUANJIA_FRAMES=10000000` makes it ten million (see `firmware/README.md`),
 //! `GUANJIA_SEED` another run.
 
 use super::model::{Model, Verdict};
