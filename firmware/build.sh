@@ -92,6 +92,10 @@ measure node.elf
 echo "flash:  $flash of $flash_budget bytes"
 echo "ram:    $ram of $ram_budget bytes for statics, $((ram_budget - ram)) for the stack"
 echo "panic:  nothing in the node reaches a panic"
+if [ -z "${GUANJIA_MAKER_KEY:-}" ]; then
+    echo "key:    the published example of RFC 8032, whose secret everybody knows: for tests only. Build what goes out"
+    echo "        with GUANJIA_MAKER_KEY=HEX, your own Ed25519 public key in 64 digits"
+fi
 [ "$flash" -gt 0 ] && [ "$flash" -le "$flash_budget" ] && [ "$ram" -gt 0 ] && [ "$ram" -le "$ram_budget" ] || over=yes
 if [ "$over" = yes ]; then
     echo "failed: over budget"
