@@ -140,6 +140,7 @@ impl ControlRoom {
             }
             room.desk.restore(record, action, standing, alerted);
         }
+        room.resume_recoveries(now);
         let orphans = room.alarms.iter().filter(|(ix, _)| room.is_unexplained_silence(*ix)).map(|(ix, _)| ix);
         let orphans: Vec<AlarmIx> = orphans.collect();
         room.waiting.extend(orphans.into_iter().map(|ix| (ix, now + room.timings.child_hold)));

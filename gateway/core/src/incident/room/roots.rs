@@ -251,6 +251,30 @@ impl ControlRoom {
         }
     }
 
+    /// After a restart: the holds of nodes whose proofs had gone before end when they would have ended. A node whose hold
+    /// is over and that hides nobody any more was released already, although its incident is still open.
+    pub(super) fn resume_recoveries(&mut self, now: Timestamp) {
+        let mut ends = Vec::new();
+        for (node, id) in &self.roots {
+            if self.is_inferred(*node, *id) || self.has_evidence(*node) {
+                continue;
+            }
+            let keys = self.topology.upwards(*node).flat_map(|node| &self.topology.node(node).evidence);
+            let proofs = keys.filter_map(|key| self.alarms.find(key));
+            if let Some(cleared) = proofs.filter_map(|ix| self.alarms.get(ix).record().cleared_at).max() {
+                let hides = self.members(*id).any(|(_, record)| record.suppressed_by.is_some());
+                ends.push((*node, cleared + self.timings.recovery_hold, hides));
+            }
+        }
+        for (node, end, hides) in ends {
+            if end <= now && !hides {
+                self.roots.remove(&node);
+            } else {
+                self.recovering.insert(node, end);
+            }
+        }
+    }
+
     /// The node is back for long enough; children that are still silent stand for themselves.
     fn release(&mut self, node: NodeIx, now: Timestamp) {
         self.recovering.remove(&node);
