@@ -142,13 +142,11 @@ impl Node {
 
     fn wait_until_up(&self) -> anyhow::Result<()> {
         let until = Instant::now() + START;
-        let ask = framed(DEFAULT_UNIT, &[3, 0, 0, 0, 1]);
         loop {
             // A request that came too early is lost; waiting for its answer as long as for a real one would take seconds.
             if let Ok(mut master) = self.master() {
                 for _ in 0..ASKED_AT_START {
-                    master.send(&ask)?;
-                    if !master.hear(AWAKE)?.is_empty() {
+                    if master.is_answered(AWAKE)? {
                         return master.drain(AWAKE);
                     }
                 }
