@@ -35,6 +35,9 @@ pub const COVER_DEBOUNCE_MS: u32 = 100;
 pub const BUTTON_HOLD_MS: u32 = 3000;
 /// Between two measurements: each turns to one contact and to the supply.
 pub const MEASURE_MS: u32 = 2;
+/// A counter that was read a little too late the last time seems to step back by no more than this: that is no time at all,
+/// and not the 71 minutes that it would be by its wrapping.
+const STEP_BACK_US: u32 = 1_000_000;
 /// Between two looks at the accounts.
 pub const CREDIT_MS: u32 = 50;
 
@@ -144,6 +147,7 @@ struct Time {
 impl Time {
     fn advance(&mut self, now_us: u32) {
         let elapsed = if self.started { now_us.wrapping_sub(self.us) } else { 0 };
+        let elapsed = if elapsed > u32::MAX - STEP_BACK_US { 0 } else { elapsed };
         self.started = true;
         self.us = now_us;
         // Split first: the rest of the last turn may not carry the sum beyond 32 bits.

@@ -114,6 +114,15 @@ impl Master {
         }
     }
 
+    /// Whether the unit answers a read of its first register within `wait`, with whatever.
+    ///
+    /// # Errors
+    /// The line broke.
+    pub fn is_answered(&mut self, wait: Duration) -> anyhow::Result<bool> {
+        self.send(&framed(self.unit, &[3, 0, 0, 0, 1]))?;
+        Ok(!self.hear(wait)?.is_empty())
+    }
+
     /// Puts bytes on the line, whatever they are.
     ///
     /// # Errors
