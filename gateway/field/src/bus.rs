@@ -35,7 +35,6 @@ use std::time::Duration;
 
 use guanjia_core::profile::{ByteCount, UnitEcho};
 use tokio::time::{Instant, timeout_at};
-use tracing::{debug, info, warn};
 
 use crate::frame::{
     FRAME_MAX, Form, Framing, MBAP_HEADER, Reply, Request, Verdict, encode, form_of, frame_len_as, judge_as,
@@ -45,28 +44,21 @@ use crate::plan::Pace;
 use crate::stats::{Discard, LineStats, nanos};
 use crate::tap::{Outcome, Question, Settled, Tap};
 
+mod opening;
 mod precise;
 mod unsettled;
 mod window;
 
+use opening::Severity;
 use precise::Precise;
 use unsettled::Unsettled;
 use window::Flights;
-
-/// The longest the line is listened to until it falls silent, beyond the silence itself.
-const NOISE_MAX: Duration = Duration::from_secs(1);
 
 /// Frames of other transactions that are passed over while waiting for one answer.
 const SKIPPED_MAX: u32 = 8;
 
 /// The longest pause between two pieces of a frame that is heard only to know what it was.
 const PIECES_APART_MAX: Duration = Duration::from_millis(20);
-
-/// By how much the pause grows with each refused connection.
-const BACKOFF_STEP: Duration = Duration::from_millis(200);
-
-/// The longest such pause. A refusal costs nobody anything, and who comes back should be read within a second.
-const BACKOFF_MAX: Duration = Duration::from_millis(800);
 
 /// What is asked, of whom, and how patient to be.
 #[derive(Clone, Copy, Debug)]
@@ -210,100 +202,6 @@ impl Bus {
         let fitting: Vec<&Request> = bridges.iter().filter(|b| fits(b)).collect();
         let fresh = fitting.iter().find(|b| self.unsettled.is_fresh(unit, b));
         fresh.or(fitting.first()).map(|b| (*b).clone())
-    }
-
-    /// Opens the port or socket if it is not open, and waits until the line is silent.
-    pub(crate) async fn ready(&mut self) -> Result<(), Miss> {
-        let started = Instant::now();
-        let ready = self.open_and_quiet().await;
-        self.stats.busy_nanos.add(nanos(started.elapsed()));
-        ready
-    }
-
-    async fn open_and_quiet(&mut self) -> Result<(), Miss> {
-        if self.has_half_a_frame() {
-            // The other half would be taken for the beginning of the answer.
-            self.stream = None;
-        }
-        // A peer may close an idle connection at any time; that is noticed here and costs one more attempt.
-        for _ in 0..2 {
-            let stream = match self.stream.take() {
-                Some(stream) => stream,
-                None => self.open().await?,
-            };
-            match self.quiet(stream).await {
-                Ok(()) => return Ok(()),
-                Err(Miss::Link(error)) => {
-                    debug!(line = %self.name, %error, "idle connection was closed");
-                    self.stats.connected.set(0);
-                }
-                Err(miss) => return Err(miss),
-            }
-        }
-        self.fault(&LinkError::Closed, Severity::CannotOpen);
-        Err(Miss::Down)
-    }
-
-    async fn open(&mut self) -> Result<Stream, Miss> {
-        // Boxed: hundreds of lines would each keep room for a handshake that seldom happens.
-        match Box::pin(self.dial.open(&self.stats)).await {
-            Ok(mut stream) => {
-                for asked in stream.take_asked() {
-                    self.unsettled.sent(asked.unit, &asked.request, asked.at);
-                }
-                self.retry_at = None;
-                self.stats.connects.add(1);
-                self.stats.connected.set(1);
-                self.tap.opened();
-                Ok(stream)
-            }
-            Err(error) => {
-                self.fault(&error, Severity::CannotOpen);
-                Err(Miss::Down)
-            }
-        }
-    }
-
-    /// Throws away what lies on the line until it has been silent long enough, then keeps the stream.
-    async fn quiet(&mut self, mut stream: Stream) -> Result<(), Miss> {
-        let mut scrap = [0; 512];
-        stream.between_frames();
-        let give_up = self.quiet_at.max(Instant::now()) + NOISE_MAX;
-        let mut stale_bytes = 0;
-        let outcome = loop {
-            let read = if Instant::now() < self.quiet_at {
-                tokio::select! {
-                    biased;
-                    read = stream.read(&mut scrap) => read.map(Some),
-                    // The silence is over; look once more without waiting.
-                    () = self.precise.until(self.quiet_at) => Ok(Some(0)),
-                }
-            } else {
-                stream.read_now(&mut scrap).await
-            };
-            match read {
-                Ok(None) => break Ok(()),
-                Ok(Some(read)) => {
-                    stale_bytes += read;
-                    if read > 0 {
-                        self.tap.skipped(&scrap[..read]);
-                        self.quiet_at = self.quiet_at.max(Instant::now() + self.timing.t35);
-                    }
-                }
-                Err(error) => break Err(Miss::Link(error)),
-            }
-            if Instant::now() >= give_up {
-                break Err(Miss::Noise);
-            }
-        };
-        if stale_bytes > 0 {
-            warn!(line = %self.name, stale_bytes, "bytes nobody asked for discarded");
-            self.stats.stale_bytes.add(stale_bytes as u64);
-        }
-        if !matches!(outcome, Err(Miss::Link(_))) {
-            self.stream = Some(stream);
-        }
-        outcome
     }
 
     /// Sends the request and waits for its answer. [`Bus::ready`] comes first, and nothing between the two may wait.
@@ -488,32 +386,6 @@ impl Bus {
             }
         }
     }
-
-    /// Counts a link error and decides how long the line rests. The first break of a connection that worked costs no
-    /// pause; a line that cannot be opened, or breaks again before it answered, is down.
-    fn fault(&mut self, error: &LinkError, severity: Severity) {
-        self.faults = self.faults.saturating_add(1);
-        self.tap.failed(error);
-        let pauses = match severity {
-            Severity::CannotOpen => self.faults,
-            Severity::Broke => self.faults - 1,
-        };
-        self.stats.connected.set(0);
-        if pauses > 0 {
-            // Whoever waited in vain for the other side has paused long enough.
-            let pauses = if matches!(error, LinkError::OpenTimeout { .. }) { 1 } else { pauses };
-            // The jitter keeps the lines of one serial server from knocking at the same moment.
-            let pause = BACKOFF_STEP.saturating_mul(pauses).min(BACKOFF_MAX).mul_f64(0.9 + 0.2 * fastrand::f64());
-            let was_down = self.retry_at.replace(Instant::now() + pause).is_some();
-            let pause_ms = pause.as_millis() as u64;
-            // Looking at an empty seat is no news.
-            if was_down && matches!(error, LinkError::NotDialledIn { .. }) {
-                debug!(line = %self.name, %error, pause_ms, "line is still down");
-            } else {
-                info!(line = %self.name, %error, pause_ms, "line is down");
-            }
-        }
-    }
 }
 
 /// What a future gives if it is ready; if not, it can be waited for afterwards.
@@ -534,13 +406,4 @@ fn outcome_of(answer: &Result<Reply, Miss>) -> Outcome {
         Err(Miss::Discarded) => Outcome::Discarded,
         Err(Miss::Link(_) | Miss::Down | Miss::Noise) => Outcome::LinkError,
     }
-}
-
-/// What a link error says about the line.
-#[derive(Clone, Copy)]
-enum Severity {
-    /// It could not be opened.
-    CannotOpen,
-    /// It was open and broke.
-    Broke,
 }
