@@ -43,9 +43,10 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// Decimals of a price, in minor units.
 const PRICE_DECIMALS: usize = 4;
 
-const LONG_HELP: &str = "\
-    guanjia node identify --link /dev/serial/by-id/NAME?baud=9600&parity=even --unit 1
-    guanjia node set-price --link rtu-over-tcp://192.0.2.11:4001?parity=even --unit 1 --channel 2 0.2850
+const LONG_HELP: &str = "Examples; a link with ? or & in it stands in quotes, or the shell takes it apart:
+
+    guanjia node identify --link '/dev/serial/by-id/NAME?baud=9600&parity=even' --unit 1
+    guanjia node set-price --link 'rtu-over-tcp://192.0.2.11:4001?parity=even' --unit 1 --channel 2 0.2850
     guanjia node update --site site.toml --line rs485-a --unit 1 node-1.2.0.gjnf
 
 A new node is 9600 8E1, address 1. Money is in minor units (fen). Stop the gateway first if it has the line.";

@@ -23,7 +23,7 @@ const TIMEOUT_MAX_MS: u64 = 60_000;
 #[derive(Clone, Debug, Args)]
 pub struct LineOptions {
     /// The line: modbus-tcp://HOST[:502], modbus-tls://HOST[:802]?ca=FILE&cert=FILE&key=FILE,
-    /// rtu-over-tcp://HOST:PORT?baud=9600&parity=none&stop=1, or /dev/serial/by-id/NAME?baud=9600&parity=even
+    /// rtu-over-tcp://HOST:PORT?baud=9600&parity=none&stop=1, or /dev/serial/by-id/NAME?baud=9600&parity=even; in quotes
     #[arg(long, value_name = "URL", conflicts_with = "site")]
     pub link: Option<String>,
     /// A site file, for its lines and devices
