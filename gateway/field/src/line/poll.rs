@@ -10,7 +10,7 @@ use guanjia_core::profile::{Extent, PollClass};
 use guanjia_core::reading::{BadReason, Quality, Reading, Value};
 use guanjia_core::time::Timestamp;
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::device::Device;
 use super::schedule::{Next, Planned, Repeat, Rest, Trust};
@@ -281,7 +281,8 @@ impl Line {
         let names_the_place = matches!(code, ILLEGAL_ADDRESS | ILLEGAL_VALUE);
         if names_the_place && (!planned.proven || planned.refusals >= REFUSALS_MAX) {
             if let Some((low, high)) = device.learn_from_refusal(&planned.read) {
-                info!(line = %self.name, device = %device.spec.id, code, address = planned.read.address,
+                // Planned for, and nobody has to do anything about it.
+                debug!(line = %self.name, device = %device.spec.id, code, address = planned.read.address,
                     count = planned.read.count, "device refused a read of several points; it is read in two halves");
                 slot.reads.splice(p..=p, [Planned::new(low), Planned::new(high)]);
                 slot.back_to(p);
