@@ -153,7 +153,7 @@ fn router(web: Web) -> Router {
 async fn metrics(State(web): State<Web>) -> Response {
     let making = tokio::task::spawn_blocking(move || crate::metrics::render(&web.app.metrics, &web.live()));
     match making.await {
-        Ok(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
+        Ok(pieces) => page_of(pieces.into_iter()),
         Err(_) => problem::Problem::new(problem::Code::Internal, "the metrics ended in a defect; look into the log")
             .into_response(),
     }
@@ -167,8 +167,13 @@ struct Wanted {
 
 /// Every point, written while it is sent.
 async fn points(State(web): State<Web>, Query(wanted): Query<Wanted>) -> Response {
-    let pieces = Points::new(web.live(), wanted.system).map(Ok::<_, Infallible>);
-    ([(header::CONTENT_TYPE, METRICS_TYPE)], Body::from_stream(tokio_stream::iter(pieces))).into_response()
+    page_of(Points::new(web.live(), wanted.system))
+}
+
+/// A text of metrics that is sent piece by piece.
+fn page_of(pieces: impl Iterator<Item = String> + Send + 'static) -> Response {
+    let body = Body::from_stream(tokio_stream::iter(pieces.map(Ok::<_, Infallible>)));
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], body).into_response()
 }
 
 /// Asks the desk for a change and waits until it is durable or refused. Runs to its end even if the caller goes away.

@@ -136,7 +136,7 @@ pub struct ReadBudget {
 impl LineBudget {
     /// The budget of a line with these devices.
     pub fn new(line: &LineConfig, devices: &[FieldDevice]) -> Self {
-        let pace = Pace::of(line);
+        let pace = Pace::of(line).beside(devices);
         let mut budget = Self { devices: devices.iter().map(|device| of_device(line, pace, device)).collect() };
         age::bound(&mut budget);
         budget

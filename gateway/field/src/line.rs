@@ -181,7 +181,7 @@ fn start(
     let stats = Arc::new(LineStats::new(devices.iter().map(|d| (d.ix, &d.id))));
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let start = Instant::now();
-    let pace = timing.pace();
+    let pace = timing.pace().beside(&devices);
     let company = if devices.len() == 1 { Company::Alone } else { Company::Shared };
     let devices: Vec<Device> = devices.into_iter().map(|d| Device::new(d, response_max, pace, company)).collect();
     let slots = schedule::slots(&name, &devices, start);

@@ -13,6 +13,8 @@
 //! holes, blocks that are read exactly so, barriers, alignment, and whatever the device has taught by refusing
 //! ([`Learned`]). What the device taught never loses a point: one that could only be read against it is read alone.
 //!
+//! A read of points that are no alarms is besides no longer than the alarms of its line can wait ([`Pace::beside`]).
+//!
 //! The partition is found by dynamic programming over the atoms in order of address: no other partition into runs of
 //! neighbours costs less time; among equals the one with fewer requests, then with fewer registers, is taken. The
 //! same points and limits always give the same reads. Addresses are 32 bits wide in here, because a value at the end
@@ -161,7 +163,7 @@ pub fn plan(layout: &Layout<'_>, class: Option<PollClass>) -> Vec<ReadRequest> {
         let of_table = || wanted.iter().filter(|atom| atom.table == table);
         let known = known(layout, table);
         let welcome: Vec<&Atom> = of_table().filter(|a| a.company == Company::Welcome).collect();
-        requests.extend(cheapest(layout, &welcome, &known));
+        requests.extend(cheapest(layout, &welcome, &known, layout.pace.read_max(class)));
         let alone: Vec<&Atom> = of_table().filter(|a| a.company == Company::None).collect();
         requests.extend(singles(layout, &alone));
     }
@@ -289,11 +291,14 @@ fn request(limits: &ReadLimits, atoms: &[&[Atom]]) -> Option<ReadRequest> {
     }
     let mut points: Vec<(Span, usize)> = atoms.iter().flat_map(|a| a.points.iter().map(|i| (a.span, *i))).collect();
     points.sort();
+    let mut points: Vec<usize> = points.into_iter().map(|(_, i)| i).collect();
+    // Collected in place, they would keep the memory of their spans for as long as the line runs.
+    points.shrink_to_fit();
     Some(ReadRequest {
         table: first.table,
         address: u16::try_from(span.start).ok()?,
         count: u16::try_from(span.len()).ok()?,
-        points: points.into_iter().map(|(_, i)| i).collect(),
+        points,
     })
 }
 
@@ -313,8 +318,9 @@ fn singles(layout: &Layout<'_>, atoms: &[&Atom]) -> Vec<ReadRequest> {
 /// What a partition costs; the smallest is the best.
 type Price = (Duration, usize, u32);
 
-/// The cheapest partition of atoms of one table into runs of neighbours.
-fn cheapest(layout: &Layout<'_>, atoms: &[&Atom], known: &Known) -> Vec<ReadRequest> {
+/// The cheapest partition of atoms of one table into runs of neighbours, none of which takes longer than `read_max` if
+/// it can be divided.
+fn cheapest(layout: &Layout<'_>, atoms: &[&Atom], known: &Known, read_max: Duration) -> Vec<ReadRequest> {
     let limits = layout.limits;
     // best[k]: the cheapest way to bring the first k atoms, and where its last run begins.
     let mut best: Vec<Option<(Price, usize)>> = vec![None; atoms.len() + 1];
@@ -327,7 +333,9 @@ fn cheapest(layout: &Layout<'_>, atoms: &[&Atom], known: &Known) -> Vec<ReadRequ
             let Some(shape) = shape::of_run(limits, table, run.span, run.has_pair) else { continue };
             let all_begin_there = [atoms[begin], atoms[end - 1]].iter().all(|a| a.span.start == shape.start);
             let crowds_barrier = !all_begin_there && shape::begins_at_barrier(limits, table, shape);
-            if crowds_barrier || !layout.learned.allows(table, shape) {
+            let takes_too_long = layout.pace.line_time(limits, table, shape.len()) > read_max;
+            let can_be_divided = run.atoms > 1 && !shape::is_in_block(limits, table, run.span);
+            if crowds_barrier || takes_too_long && can_be_divided || !layout.learned.allows(table, shape) {
                 continue;
             }
             let read_time = layout.pace.read_time(limits, table, shape.len());

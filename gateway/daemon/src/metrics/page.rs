@@ -3,6 +3,9 @@
 //! The counted events come from the registry; everything else is written here from the tables of the moment. No
 //! sample carries a timestamp. A value whose quality is not good is not written at all, so Prometheus marks the series
 //! stale at the next scrape; `guanjia_device_up` and `guanjia_device_last_success_timestamp_seconds` stay.
+//!
+//! The text is kept in pieces from its first line to the socket: one that grows as a whole is copied each time it doubles
+//! and once more by the server, and a site of 500 lines would have most of its memory from its own metrics.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -26,21 +29,43 @@ const ALARM_STATES: [&str; 3] = ["unacknowledged", "acknowledged", "suppressed"]
 /// What a prepaid account can be.
 pub const ACCOUNT_STATES: [&str; 5] = ["normal", "warned", "cut", "pending", "exempt"];
 
+/// What a piece of the text holds before the next one is begun.
+const PIECE_BYTES: usize = 32 * 1024;
+/// Room for the sample that fills a piece; a longer one only costs a copy.
+const SAMPLE_BYTES: usize = 1024;
+
 /// A page of metrics while it is written.
 #[derive(Default)]
 pub struct Page {
+    full: Vec<String>,
     text: String,
 }
 
 impl Page {
+    /// Begins the next piece if this one is full.
+    fn turn(&mut self) {
+        if self.text.len() >= PIECE_BYTES {
+            let next = String::with_capacity(PIECE_BYTES + SAMPLE_BYTES);
+            self.full.push(std::mem::replace(&mut self.text, next));
+        }
+    }
+
+    /// All that was written, in order.
+    fn pieces(mut self) -> Vec<String> {
+        self.full.push(self.text);
+        self.full
+    }
+
     /// Begins a family: its samples follow at once.
     pub fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.turn();
         // Writing to a String cannot fail.
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
     /// One sample.
     pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        self.turn();
         self.text.push_str(name);
         for (i, (label, text)) in labels.iter().enumerate() {
             self.text.push(if i == 0 { '{' } else { ',' });
@@ -81,13 +106,13 @@ pub(super) fn escape(out: &mut String, text: &str) {
     }
 }
 
-/// Everything Prometheus is told, as of now.
-pub fn render(metrics: &Metrics, live: &Live) -> String {
+/// Everything Prometheus is told, as of now; the pieces belong together in this order.
+pub fn render(metrics: &Metrics, live: &Live) -> Vec<String> {
     metrics.adopt(&live.site);
     let mut events = Vec::new();
     // Encoding into memory fails only on a family without samples, and `gather` returns none of those.
     let _ = TextEncoder::new().encode(&metrics.gather(), &mut events);
-    let mut page = Page { text: String::from_utf8(events).unwrap_or_default() };
+    let mut page = Page { full: Vec::new(), text: String::from_utf8(events).unwrap_or_default() };
     page.family("guanjia_build_info", "gauge", "1; the labels say what runs.");
     let revision = option_env!("GUANJIA_REVISION").unwrap_or("unknown");
     page.sample("guanjia_build_info", &[("version", env!("CARGO_PKG_VERSION")), ("revision", revision)], 1.0);
@@ -102,7 +127,7 @@ pub fn render(metrics: &Metrics, live: &Live) -> String {
     bus::write(&mut page, live);
     page.family("guanjia_storage_size_bytes", "gauge", "Bytes on disk.");
     page.sample("guanjia_storage_size_bytes", &[("store", "journal")], live.store.storage_bytes() as f64);
-    page.text
+    page.pieces()
 }
 
 /// The `bus` label: the line or the broker a device is on.

@@ -74,6 +74,29 @@ fn requests_under_way_at_once_share_the_time_of_a_network() {
 }
 
 #[test]
+fn no_read_takes_longer_than_the_alarms_of_the_line_can_wait() {
+    let meters = |baud, alarm_reads: &[(PollClass, u16)]| {
+        let reads = [(PollClass::Bulk, 120), (PollClass::Billing, 1)];
+        let devices = [device(0, &reads, every(1_000, 5_000, 5_000)), device(1, alarm_reads, every(400, 5_000, 5_000))];
+        LineBudget::new(&line(baud), &devices)
+    };
+    let longest = |budget: &LineBudget| budget.devices[0].turns.iter().flat_map(|t| &t.reads).map(|r| r.time).max();
+    let counts = |budget: &LineBudget| {
+        let bulk = budget.devices[0].turns.iter().filter(|turn| turn.class == PollClass::Bulk);
+        bulk.flat_map(|turn| &turn.reads).map(|read| read.read.count).collect::<Vec<_>>()
+    };
+    // 2400 baud: 120 registers take 1.1 s. Nobody waits for an alarm there, so nothing is gained by many short reads.
+    let calm = meters(2_400, &[(PollClass::Bulk, 4)]);
+    assert_eq!(counts(&calm), [120]);
+    // Alarms every 400 ms: half of that is the longest anything else may take, and all of it is still read, once.
+    let watched = meters(2_400, &[(PollClass::Alarm, 4)]);
+    assert!(longest(&watched) <= Some(Duration::from_millis(200)), "{:?}", longest(&watched));
+    assert!(counts(&watched).len() > 1 && counts(&watched).iter().sum::<u16>() == 120, "{:?}", counts(&watched));
+    // At 38400 baud there is time for the whole of it.
+    assert_eq!(counts(&meters(38_400, &[(PollClass::Alarm, 4)])), [120]);
+}
+
+#[test]
 fn a_line_filled_by_its_alarms_bounds_nothing_of_the_rest() {
     let reads = [(PollClass::Alarm, 60), (PollClass::Bulk, 10)];
     let meters: Vec<FieldDevice> = (0..10).map(|i| device(i, &reads, every(1_000, 1_000, 60_000))).collect();

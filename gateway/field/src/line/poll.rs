@@ -187,7 +187,12 @@ impl Line {
             return None;
         }
         let repeat = slot.repeat();
-        let request = slot.reads.get(slot.position)?.request.clone();
+        let Some(planned) = slot.reads.get(slot.position) else {
+            // Whatever led here, a slot that is chosen and asks nothing would be chosen again for ever.
+            self.stats.overruns.add(slot.skip(started));
+            return None;
+        };
+        let request = planned.request.clone();
         if repeat == Some(Repeat::Doubt)
             && let Some(other) = device.other_than(&request)
         {
@@ -204,14 +209,7 @@ impl Line {
         match turn.purpose {
             Purpose::Read(_) if !is_missed => self.answered(&turn, answer),
             Purpose::Read(repeat) => self.missed(&turn, repeat),
-            Purpose::Doubt if is_missed => {
-                self.slots[turn.slot].back_to(0);
-                self.silent_now(turn.device);
-            }
-            Purpose::Doubt => {
-                let slot = &mut self.slots[turn.slot];
-                slot.again(slot.position, Repeat::OnceMore);
-            }
+            Purpose::Doubt => self.doubt_settled(&turn, is_missed),
             Purpose::Witness => {
                 if is_missed {
                     self.hearing.missed(turn.device);
@@ -321,6 +319,20 @@ impl Line {
                 self.silent_now(turn.device);
             }
             None | Some(Repeat::Suspect) => slot.again(p, Repeat::Doubt),
+        }
+    }
+
+    /// Whether the device answers anything is known.
+    fn doubt_settled(&mut self, turn: &Turn, is_missed: bool) {
+        let slot = &mut self.slots[turn.slot];
+        if slot.repeat() != Some(Repeat::Doubt) {
+            // The device fell silent meanwhile and may be back already; the doubt was about what it was asked before.
+            self.stats.overruns.add(slot.settled(Instant::now()));
+        } else if is_missed {
+            slot.back_to(0);
+            self.silent_now(turn.device);
+        } else {
+            slot.again(slot.position, Repeat::OnceMore);
         }
     }
 

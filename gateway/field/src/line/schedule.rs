@@ -14,7 +14,8 @@
 //!              └ suspect alarm ──► the read again
 //! ```
 //!
-//! A read that would end after the next alarm turn of the line begins is not begun while a shorter one is due. Nobody
+//! Reads are sized by the planner so that an alarm turn never waits long for one that has begun. One that would end
+//! after the next alarm turn of the line begins is not begun while a shorter one is due. Nobody
 //! starves of that, because a turn that is late by its whole period counts as an alarm turn itself.
 
 use std::cmp::Reverse;

@@ -9,12 +9,16 @@
 //! the line says better. On a network a byte is taken to cost a hundredth of the turnaround: next to nothing for a
 //! device that is a computer, and not nothing for a gateway that has a slow bus behind it, which looks the same from
 //! here. So the same rule gives gaps of about sixty registers there, and of a dozen at 9600 baud.
+//!
+//! Where a line has alarm points, a read of anything else is sized so that it is over within half their shortest period:
+//! a transaction that has begun is what an alarm's turn (and a command) must wait for, however urgent it is.
 
 use std::time::Duration;
 
-use guanjia_core::profile::{ReadLimits, Table};
+use guanjia_core::profile::{PollClass, ReadLimits, Table};
 
 use crate::frame::Framing;
+use crate::line::FieldDevice;
 use crate::link::{LineConfig, Link};
 
 /// How long a device on a serial line typically thinks before its answer begins. Meters of the library answer within
@@ -29,6 +33,9 @@ pub const TURNAROUND_DIAL_IN: Duration = Duration::from_millis(200);
 
 /// What part of the turnaround a byte costs on a network.
 const NETWORK_BYTES_PER_TURNAROUND: u32 = 100;
+
+/// A read of anything else takes at most this part of the shortest period of the line's alarm points.
+const ALARM_PERIOD_PARTS: u32 = 2;
 
 /// Characters of a read request, those of its answer around the data, and those of one byte of data.
 const RTU_BYTES: (u32, u32, u32) = (8, 5, 1);
@@ -46,6 +53,8 @@ pub struct Pace {
     silence: Duration,
     /// From the request's last byte to the answer's first.
     turnaround: Duration,
+    /// What a read of points that are no alarms may take of the line's time.
+    pub(super) read_max: Duration,
 }
 
 impl Pace {
@@ -67,7 +76,24 @@ impl Pace {
             Framing::Ascii => ASCII_BYTES,
         };
         let byte_time = if char_time.is_zero() { turnaround / NETWORK_BYTES_PER_TURNAROUND } else { char_time };
-        Self { bytes, byte_time, silence: t35, turnaround }
+        Self { bytes, byte_time, silence: t35, turnaround, read_max: Duration::MAX }
+    }
+
+    /// The same on a line with these devices, whose alarm points must not wait for a long read of others.
+    pub fn beside<'a>(self, devices: impl IntoIterator<Item = &'a FieldDevice>) -> Self {
+        let has_alarms = |d: &&FieldDevice| d.profile.points.iter().any(|p| p.poll == PollClass::Alarm);
+        let periods = devices.into_iter().filter(has_alarms).map(|d| d.periods.alarm);
+        // A period of zero is a line that is read without a pause, where nothing is ever due in time.
+        let shortest = periods.filter(|period| !period.is_zero()).min();
+        Self { read_max: shortest.map_or(Duration::MAX, |period| period / ALARM_PERIOD_PARTS), ..self }
+    }
+
+    /// What a read of points of this class may take of the line's time, unless it is the only one that brings a value.
+    pub(super) fn read_max(&self, class: Option<PollClass>) -> Duration {
+        match class {
+            None | Some(PollClass::Alarm) => Duration::MAX,
+            Some(PollClass::Billing | PollClass::Bulk) => self.read_max,
+        }
     }
 
     /// How long a device is assumed to think.

@@ -58,7 +58,7 @@ async fn fifty_copies_in_parallel_are_one_credit_and_fifty_equal_answers() {
     tokio::time::timeout(std::time::Duration::from_secs(1), poked).await.expect("the supply side is told");
     let lines = house.live.store.statement("s-1-e", 100).await.unwrap();
     assert_eq!(lines.iter().filter(|line| line.kind == TransferKind::TopUp).count(), 1);
-    let text = crate::metrics::render(&house.metrics, &house.live);
+    let text = crate::metrics::render(&house.metrics, &house.live).concat();
     assert!(
         text.contains("guanjia_prepaid_topup_yuan_total{channel=\"cashier\",utility=\"electricity\"} 50\n"),
         "{text}"

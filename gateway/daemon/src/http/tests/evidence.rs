@@ -112,7 +112,7 @@ async fn a_line_shows_its_findings_in_the_api_the_metrics_and_the_console() {
     assert!(line["findings"].as_array().unwrap().iter().all(|f| f["finding"] == "refuses"), "{line}");
     assert!(line["units"][0]["ok"].as_u64().unwrap() > 0);
 
-    let text = crate::metrics::render(&house.metrics, &house.live);
+    let text = crate::metrics::render(&house.metrics, &house.live).concat();
     assert!(
         text.contains("guanjia_line_finding{bus=\"plant\",protocol=\"modbus_tcp\",finding=\"slow_unit\"} 0\n"),
         "{text}"
@@ -164,7 +164,7 @@ async fn a_devices_clock_is_shown_with_its_skew_and_is_never_the_time_of_a_readi
     let ahead = (at + Duration::from_secs(90)).to_jiff().unwrap().to_zoned_datetime(zone.clone());
     let says = ahead.strftime("%Y-%m-%dT%H:%M:%S").to_string();
     house.read("m-1", "device_time", PointValue::Text(says.as_str().into()));
-    let text = crate::metrics::render(&house.metrics, &house.live);
+    let text = crate::metrics::render(&house.metrics, &house.live).concat();
     let sample = text.lines().find(|l| l.starts_with("guanjia_device_clock_skew_seconds{device=\"m-1\"")).unwrap();
     let skew: f64 = sample.rsplit(' ').next().unwrap().parse().unwrap();
     assert!((80.0..=90.0).contains(&skew), "{sample}");

@@ -18,7 +18,7 @@ fn names(text: &str) -> BTreeSet<String> {
 }
 
 fn scrape(house: &House) -> String {
-    render(&house.metrics, &house.live)
+    render(&house.metrics, &house.live).concat()
 }
 
 #[tokio::test]

@@ -27,6 +27,16 @@ fn a_block_is_read_exactly_so_and_with_nothing_else() {
 }
 
 #[test]
+fn what_must_come_whole_is_not_divided_for_the_sake_of_alarms() {
+    let points = [holding(9, 1), holding(12, 1), holding(14, 2), holding(30, 40)];
+    let limits = ReadLimits { blocks: vec![extent(10, 10)], ..limits(125, None) };
+    let mut pace = serial();
+    pace.read_max = Duration::from_millis(1);
+    let reads = plan(&Layout { pace, ..layout(&points, &limits) }, Some(PollClass::Bulk));
+    assert_eq!(spans(&reads), [(9, 1), (10, 10), (30, 40)]);
+}
+
+#[test]
 fn a_place_behind_a_barrier_is_read_alone() {
     let points = [holding(0, 2), holding(2, 2), holding(4, 2), holding(6, 2)];
     let limits = ReadLimits { barriers: vec![at(2)], ..limits(125, None) };
