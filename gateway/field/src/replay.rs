@@ -13,13 +13,14 @@
 //!
 //! A trace of a line that was listened to has no questions of its own; there [`crate::passive::Ear`] finds them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use guanjia_core::profile::{Extent, Profile};
+use guanjia_core::profile::{ByteCount, Extent, Profile};
 use guanjia_core::time::Timestamp;
 
 use crate::evidence::{ScrapKind, ascii_bytes};
-use crate::frame::{Form, Framing, Reply, Request, Verdict, form_of, judge};
+use crate::frame::{Form, Framing, Reply, Request, Verdict, form_of, judge_as};
 use crate::passive::{self, Ear, Heard};
 use crate::plan::registers;
 use crate::session::Content;
@@ -68,6 +69,8 @@ pub struct Replay {
     /// Questions without an answer, the newest last; at most [`UNANSWERED_MAX`].
     unanswered: Vec<Question>,
     ear: Option<Ear>,
+    /// The units whose answers count their bytes in two bytes.
+    two_byte_counts: BTreeSet<u8>,
 }
 
 /// Unanswered questions that a late answer is looked for among.
@@ -90,7 +93,20 @@ impl Replay {
     pub fn new(header: &Header) -> Self {
         let framing = header.envelope.framing();
         let ear = (header.role == Role::Listener).then(Ear::default);
-        Self { framing, open: Vec::new(), buffer: Vec::new(), unanswered: Vec::new(), ear }
+        Self {
+            framing,
+            open: Vec::new(),
+            buffer: Vec::new(),
+            unanswered: Vec::new(),
+            ear,
+            two_byte_counts: BTreeSet::new(),
+        }
+    }
+
+    /// These units count the bytes of their answers in two bytes ([`ByteCount::TwoBytes`]); a trace does not say so. It
+    /// makes no difference to a line that was only listened to, where no answer of theirs can be told from noise.
+    pub fn with_two_byte_counts(self, units: impl IntoIterator<Item = u8>) -> Self {
+        Self { two_byte_counts: units.into_iter().collect(), ..self }
     }
 
     /// Takes in the next event and tells what is known by it.
@@ -192,7 +208,9 @@ impl Replay {
     /// How many bytes the next frame has and what it means; `None` if more is needed.
     fn look(&self, tid: u16, unit: u8, request: &Request) -> Option<(usize, Meaning)> {
         let refused = |why| Meaning::Refused(ScrapKind::Discarded(why));
-        Some(match judge(self.framing, tid, unit, request, &self.buffer) {
+        let is_long = self.two_byte_counts.contains(&unit);
+        let byte_count = if is_long { ByteCount::TwoBytes } else { ByteCount::OneByte };
+        Some(match judge_as(byte_count, self.framing, tid, unit, request, &self.buffer) {
             Verdict::Need(_) => return None,
             Verdict::Reply(reply) => {
                 let meaning = match reply {
@@ -292,4 +310,34 @@ pub fn points_in(profile: &Profile, asked: &Question) -> Option<(Extent, Vec<usi
     };
     let points = profile.points.iter().enumerate().filter(|(_, point)| registers(point).is_some_and(inside));
     Some((extent, points.map(|(i, _)| i).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::crc16;
+    use crate::trace::Envelope;
+
+    fn frame(body: &[u8]) -> Vec<u8> {
+        [body, &crc16(body).to_le_bytes()].concat()
+    }
+
+    #[test]
+    fn an_answer_with_a_byte_count_of_two_bytes_is_read_where_the_unit_is_known_to_count_so() {
+        let header = Header { line: "lifts".into(), envelope: Envelope::Rtu, role: Role::Master };
+        let event = |seen| Event { since: Duration::ZERO, at: Timestamp::EPOCH, seen };
+        let asked = event(Seen::Sent(frame(&[7, 3, 0x10, 0x00, 0, 2]).into()));
+        let long = event(Seen::Received(frame(&[7, 3, 0, 4, 0x12, 0x34, 0x56, 0x78]).into()));
+        let short = event(Seen::Received(frame(&[7, 3, 4, 0x12, 0x34, 0x56, 0x78]).into()));
+        let meaning = |units: &[u8], answer: &Event| {
+            let mut replay = Replay::new(&header).with_two_byte_counts(units.iter().copied());
+            replay.feed(&asked);
+            replay.feed(answer).pop().map(|told| told.meaning)
+        };
+        let read = Some(Meaning::Answer(Content::Words(vec![0x1234, 0x5678])));
+        assert_eq!(meaning(&[7], &long), read);
+        assert_eq!(meaning(&[8], &short), read);
+        assert_ne!(meaning(&[8], &long), read);
+        assert_ne!(meaning(&[7], &short), read);
+    }
 }

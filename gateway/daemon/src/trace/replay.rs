@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use guanjia_core::decode::{Answer, Decoder};
-use guanjia_core::profile::Profile;
+use guanjia_core::profile::{ByteCount, Profile};
 use guanjia_field::replay::{Meaning, Replay, Told, points_in};
 use guanjia_field::session::Content;
 use guanjia_field::tap::Question;
@@ -137,7 +137,11 @@ impl<'a> Player<'a> {
                 }
             }
         }
-        self.replay = Some(Replay::new(header));
+        // As with what they say: the site knows its devices, and what it does not know is of the profile that was named.
+        let of = |unit: &u8| self.devices.get(unit).map(|(_, profile)| profile).or(self.profile.as_ref());
+        let counts_in_two = |unit: &u8| of(unit).is_some_and(|p| p.limits.byte_count == ByteCount::TwoBytes);
+        let long: Vec<u8> = (0..=u8::MAX).filter(counts_in_two).collect();
+        self.replay = Some(Replay::new(header).with_two_byte_counts(long));
         if !self.options.json {
             println!("line {}, {}", header.line, header.envelope.as_str());
         }
