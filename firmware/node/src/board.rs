@@ -172,7 +172,8 @@ pub enum ResetCause {
 
 /// What only the processor can do.
 pub trait System {
-    /// Puts the watchdog off; called once a turn, from nowhere else.
+    /// Puts the watchdog off; called once a turn, and for each round through the journal at start. A board may demand more
+    /// (that its timer ticks), and the watchdog bites when that is not there either.
     fn feed_watchdog(&mut self);
 
     /// Why the processor started; the same answer until the next start.
