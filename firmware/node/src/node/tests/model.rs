@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use ed25519_compact::{PublicKey, Signature};
+
 use crate::doubles::bench::{BOARD_ID, CAPACITY, VERSION};
 use crate::map::{Access, Kind, REGISTERS, Register};
 
@@ -30,9 +32,11 @@ struct Account {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    Idle,
-    Receiving,
-    Refused,
+    Idle = 0,
+    Receiving = 1,
+    Verified = 3,
+    Refused = 4,
+    Installing = 5,
 }
 
 /// A node in the mind.
@@ -42,6 +46,10 @@ pub struct Model {
     commands: [u16; 4],
     phase: Phase,
     package: Vec<u8>,
+    /// Why a package was refused, and the version of one that was not.
+    verdict: Result<u32, u16>,
+    maker: PublicKey,
+    boots: u16,
 }
 
 type Body = Result<Expected, u8>;
@@ -75,7 +83,8 @@ fn row(address: u16) -> Option<(&'static Register, u16, u16)> {
 }
 
 impl Model {
-    pub fn new() -> Self {
+    /// A node that trusts a maker.
+    pub fn new(maker: PublicKey) -> Self {
         let mut settings = BTreeMap::new();
         for register in REGISTERS.iter().filter(|register| register.access == Access::Setting) {
             for n in 0..register.repeat {
@@ -88,7 +97,67 @@ impl Model {
                 }
             }
         }
-        Self { settings, accounts: vec![Account::default(); 4], commands: [0; 4], phase: Phase::Idle, package: vec![] }
+        Self {
+            settings,
+            accounts: vec![Account::default(); 4],
+            commands: [0; 4],
+            phase: Phase::Idle,
+            package: vec![],
+            verdict: Err(0),
+            maker,
+            boots: 1,
+        }
+    }
+
+    /// The package that the node has been told to install.
+    pub fn installing(&self) -> Option<&[u8]> {
+        (self.phase == Phase::Installing).then_some(&self.package)
+    }
+
+    /// Power off and on: what is not kept is gone.
+    pub fn restart(&mut self) {
+        self.forget();
+        self.accounts.iter_mut().for_each(|account| account.result = (0, 0));
+        self.boots += 1;
+    }
+
+    /// Forgets what was staged.
+    fn forget(&mut self) {
+        self.phase = Phase::Idle;
+        self.package.clear();
+        self.verdict = Err(0);
+    }
+
+    /// What comes of a package: its version, or the code of what is wrong with it first.
+    fn judge(&self) -> Result<u32, u16> {
+        let package = &self.package;
+        let long = |at: usize| u32::from_le_bytes([package[at], package[at + 1], package[at + 2], package[at + 3]]);
+        if package.len() < 32 + 64 {
+            return Err(1);
+        }
+        if &package[..5] != b"GJNF\x01" {
+            return Err(2);
+        }
+        if [package[6], package[7]] != BOARD_ID.to_le_bytes() {
+            return Err(3);
+        }
+        if long(8) <= VERSION.0 {
+            return Err(4);
+        }
+        let (image, held) = (u64::from(long(12)), package.len() as u64 - 96);
+        if image == 0 || (image < held) || image > u64::from(u32::MAX) - 32 {
+            return Err(5);
+        }
+        if image > held {
+            return Err(1);
+        }
+        let (message, signature) = package.split_at(package.len() - 64);
+        if crc32(&message[32..]) != long(16) {
+            return Err(6);
+        }
+        let signature = Signature::from_slice(signature).map_err(|_| 7u16)?;
+        self.maker.verify(message, &signature).map_err(|_| 7u16)?;
+        Ok(long(8))
     }
 
     pub fn address(&self) -> u8 {
@@ -103,6 +172,11 @@ impl Model {
     /// Bytes of a package so far.
     pub fn received(&self) -> usize {
         self.package.len()
+    }
+
+    /// Bytes of the package, if they are all there.
+    pub fn bytes(&self, from: usize, length: usize) -> Option<Vec<u8>> {
+        Some(self.package.get(from..from + length)?.to_vec())
     }
 
     fn long(&self, address: u16) -> u32 {
@@ -264,8 +338,11 @@ impl Model {
             }
             "stack_high_water" => 1234,
             "address_in_use" => u32::from(self.address()),
-            "reset_cause" | "boots" => 1,
-            "watchdog_resets" | "tamper_events" | "journal_faults" | "staged_version" => 0,
+            "reset_cause" => 1,
+            "boots" => u32::from(self.boots),
+            "watchdog_resets" | "tamper_events" | "journal_faults" => 0,
+            "staged_version" => self.verdict.unwrap_or(0),
+            "update_error" => self.verdict.map_or_else(u32::from, |_| 0),
             "supply_voltage" => 24_000,
             // Which contacts are in alarm is a matter of the limits that are written.
             "contact_latched" => return Some(vec![(0, 0xFF), (0, 0)]),
@@ -285,11 +362,7 @@ impl Model {
             "output_command" => u32::from(self.commands[usize::from(n)]),
             "update_received" => self.package.len() as u32,
             "update_capacity" => CAPACITY,
-            "update_state" => match self.phase {
-                Phase::Idle => 0,
-                Phase::Receiving => 1,
-                Phase::Refused => 4,
-            },
+            "update_state" => self.phase as u32,
             "reboot" | "clear_tamper" | "update_command" => 0,
             _ => return Some(vec![(0, 0), (0, 0)]),
         };
@@ -365,16 +438,18 @@ impl Model {
                     return Err(2);
                 }
                 match (value, self.phase) {
+                    (_, Phase::Installing) => return Err(6),
                     (1, _) => {
+                        self.forget();
                         self.phase = Phase::Receiving;
-                        self.package.clear();
                     }
-                    // What the fuzzer sends is never signed.
-                    (2, Phase::Receiving) => self.phase = Phase::Refused,
-                    (4, _) => {
-                        self.phase = Phase::Idle;
-                        self.package.clear();
+                    (2, Phase::Receiving) => {
+                        self.verdict = self.judge();
+                        self.phase = if self.verdict.is_ok() { Phase::Verified } else { Phase::Refused };
                     }
+                    (2, Phase::Verified) => {}
+                    (3, Phase::Verified) => self.phase = Phase::Installing,
+                    (4, _) => self.forget(),
                     _ => return Err(3),
                 }
             }
@@ -443,8 +518,10 @@ impl Model {
             }
             let at = offset(rest)?;
             let data = &rest[7..7 + bytes];
-            if self.phase != Phase::Receiving {
-                return Err(4);
+            match self.phase {
+                Phase::Receiving => {}
+                Phase::Installing => return Err(6),
+                Phase::Idle | Phase::Verified | Phase::Refused => return Err(4),
             }
             let have = self.package.len();
             if at + bytes > CAPACITY as usize || at > have || (at < have && at + bytes > have) {
@@ -473,4 +550,11 @@ fn offset(group: &[u8]) -> Result<usize, u8> {
         return Err(2);
     }
     Ok((usize::from(file) - 1) * 20_000 + usize::from(record) * 2)
+}
+
+/// CRC-32 of IEEE 802.3, a bit at a time.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 })
+    })
 }
