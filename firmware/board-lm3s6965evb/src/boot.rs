@@ -34,7 +34,8 @@ const BOARD_ID: u16 = hal::BOARD_ID;
 static MAKER_KEY: [u8; 32] = *include_bytes!(concat!(env!("OUT_DIR"), "/maker.key"));
 /// Bytes that are read between two looks at the watchdog: 14 ms at 100 kHz.
 const PIECE: usize = 128;
-/// Time for the check of a signature, until the watchdog's first time-out.
+/// Time for the check of a signature, until the watchdog's first time-out: three cycles for each of the 82 million
+/// instructions that it takes for an image of 26 KB, counted in QEMU. A Cortex-M3 takes one and a half to two.
 const VERIFY_MS: u32 = 20_000;
 
 #[entry]
