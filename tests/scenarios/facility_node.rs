@@ -21,6 +21,8 @@ use guanjia_tests::node::{Answer, Loop, MAKER, Master, Node, Terminal, package};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use crate::node::fallback::{Wrong, bad};
+
 /// How long a loaded machine may take for something that a node does at once.
 const SOON: Duration = Duration::from_secs(60);
 /// The shortest commit interval of a node, and a second for the commit.
@@ -236,6 +238,9 @@ async fn a_new_firmware_arrives_over_a_cut_and_a_bad_one_leaves_the_old() -> any
         let refused = update(&node, bytes, &[]).await.expect_err("it is wrong").to_string();
         assert!(refused.contains(why), "{refused}");
     }
+    // Signed, and it hangs: three bad starts, and the old one is back.
+    let hangs = update(&node, &bad(&node, Wrong::Hangs), &[]).await.expect_err("it does not run").to_string();
+    assert!(hangs.contains("three times"), "{hangs}");
     let mut master = node.master()?;
     assert_eq!(value(&mut master, Id::FirmwareVersion)?, running);
     drop(master);

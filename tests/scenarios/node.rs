@@ -12,7 +12,7 @@ use guanjia_node::map::{CHANNELS, CONTACTS, Id, rule};
 use guanjia_tests::node::{Answer, Loop, MAKER, Master, Node, Terminal, framed};
 
 mod damage;
-mod fallback;
+pub mod fallback;
 mod update;
 
 /// How long the node may take for something that it does by itself.

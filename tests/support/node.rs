@@ -70,6 +70,8 @@ pub struct Node {
     dir: TempDir,
     line: Line,
     standing: Arc<Standing>,
+    /// Nanoseconds of the part's time that an instruction takes, as a power of two; none: as fast as QEMU can.
+    crawl: Option<u8>,
     running: Option<Running>,
 }
 
@@ -96,9 +98,15 @@ impl Node {
             std::fs::write(dir.path().join(name), vec![0xFF; bytes])?;
         }
         let line = Line::open(dir.path().join("uart"))?;
-        let mut node = Self { qemu, images, dir, line, standing: Arc::new(Standing::new()), running: None };
+        let mut node =
+            Self { qemu, images, dir, line, standing: Arc::new(Standing::new()), crawl: None, running: None };
         node.launch()?;
         Ok(Some(node))
+    }
+
+    /// How slow its processor is from the next start on: an instruction takes two to the power of this, in ns.
+    pub fn crawl(&mut self, shift: Option<u8>) {
+        self.crawl = shift;
     }
 
     /// Starts it again after [`Node::kill`], with its memories, contacts and voltages as they are.
@@ -125,6 +133,9 @@ impl Node {
             command.args(["-drive", &format!("if=none,id={name},format=raw,file={}", dir.join(name).display())]).args(
                 ["-device", &format!("at24c-eeprom,bus=i2c,address={bus_address},rom-size={bytes},drive={name}")],
             );
+        }
+        if let Some(shift) = self.crawl {
+            command.args(["-icount", &format!("shift={shift}")]);
         }
         let child = command
             .args(["-device", "max34451,id=monitor,bus=i2c,address=0x70"])

@@ -14,7 +14,7 @@ const AT: usize = 0x400;
 
 /// What is wrong with an update.
 #[derive(Clone, Copy, Debug)]
-enum Wrong {
+pub enum Wrong {
     /// It hangs, and the watchdog's interrupt still comes.
     Hangs,
     /// It hangs with all interrupts masked, and leaves no word.
@@ -61,7 +61,7 @@ impl Wrong {
 }
 
 /// The update of the build with something wrong, as its maker signed it.
-fn bad(node: &Node, wrong: Wrong) -> Vec<u8> {
+pub fn bad(node: &Node, wrong: Wrong) -> Vec<u8> {
     let mut image = image_of(&update::package(node, MAKER)).to_vec();
     let code = wrong.code();
     image[AT..AT + code.len()].copy_from_slice(&code);
@@ -126,4 +126,31 @@ fn the_update_before_runs_again_when_the_next_does_not() {
     let mut master = node.master().unwrap();
     assert_eq!(value(&mut master, Id::ResetCause, 0), Wrong::Hangs.cause(), "it was not tried again");
     assert_eq!(value(&mut master, Id::FirmwareVersion, 0), good);
+}
+
+#[test]
+fn a_check_that_takes_too_long_does_not_hold_the_node() {
+    let Some(mut node) = Node::start().unwrap() else { return };
+    let mut master = node.master().unwrap();
+    let factory = value(&mut master, Id::FirmwareVersion, 0);
+    send(&mut master, &update::package(&node, MAKER));
+    arm(&mut master);
+    until(&mut master, Id::ResetCause, 0, 5);
+    let good = value(&mut master, Id::FirmwareVersion, 0);
+    drop(master);
+
+    // A sick part: half a microsecond for an instruction, of which a check takes 82 million. The watchdog bites in the boot stage.
+    node.kill();
+    node.crawl(Some(9));
+    node.launch().unwrap();
+    let mut master = node.master().unwrap();
+    assert_eq!(value(&mut master, Id::ResetCause, 0), 3);
+    assert_eq!(value(&mut master, Id::FirmwareVersion, 0), factory);
+    drop(master);
+
+    // The update is there all the same, for a part that is well again.
+    node.kill();
+    node.crawl(None);
+    node.launch().unwrap();
+    assert_eq!(value(&mut node.master().unwrap(), Id::FirmwareVersion, 0), good);
 }
