@@ -10,11 +10,13 @@
 #   firmware/build.sh --lint     clippy over the board as well, where rust-web-clippy is installed
 #   firmware/build.sh --stack    and runs the image in QEMU for the high-water mark of its stack
 #
+# GUANJIA_BOARD=NAME takes another board than the first: the folder board-NAME beside this script.
+#
 # Installs nothing. Exit status: 0 built and within budget; 1 it does not build, can panic or is too large; 2 it cannot be
 # built here (what is missing is said in one line that begins with "cannot:").
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-board=lm3s6965evb
+board=${GUANJIA_BOARD:-lm3s6965evb}
 flash_budget=$((32 * 1024))
 ram_budget=$((4 * 1024))
 boot_budget=$((16 * 1024))
@@ -30,8 +32,13 @@ cannot() {
 [ -e "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock" ] || cannot "no source of core (Debian: rust-web-src)"
 command -v ld.lld-22 >/dev/null || cannot "no linker (Debian: lld-22)"
 
+[ -d "$here/board-$board" ] || {
+    echo "failed: there is no board $board (no folder $here/board-$board)"
+    exit 1
+}
 # The board's own directory has its target, linker and flags; those of whoever calls must not add to them.
 cd "$here/board-$board" || exit 1
+triple=$(sed -n 's/^target = "\(.*\)"/\1/p' .cargo/config.toml)
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET CARGO_TARGET_DIR RUSTC RUSTC_WRAPPER RUSTUP_TOOLCHAIN CARGO
 export RUSTC_BOOTSTRAP=1 PATH=/usr/bin:$PATH
 GUANJIA_BUILD_ID=${GUANJIA_BUILD_ID:-$(git describe --always --dirty --abbrev=8 2>/dev/null || echo unnamed)}
@@ -52,7 +59,7 @@ build() { # build FILE PROGRAM [CARGO ARGUMENT...]: one program, kept under a na
     local file=$1 program=$2
     shift 2
     cargo build --quiet --release --locked --bin "$program" "$@" || return 1
-    mkdir -p "$images" && cp "$target/thumbv7m-none-eabi/release/$program" "$images/$file"
+    mkdir -p "$images" && cp "$target/$triple/release/$program" "$images/$file"
 }
 
 # A link that must fail comes first: it shows that the one after it can. `panics` adds one path to a panic.

@@ -17,9 +17,11 @@ use guanjia_node::map::{Id, REGISTERS, rule};
 use guanjia_tests::books::proved_journal;
 use guanjia_tests::gateway::{binary, eventually};
 use guanjia_tests::house::{House, TOKEN, quick};
-use guanjia_tests::node::{Answer, Loop, Master, Node, package};
+use guanjia_tests::node::{Answer, Loop, MAKER, Master, Node, Terminal, package};
 use serde_json::{Value, json};
 use tokio::process::Command;
+
+use crate::node::fallback::{Wrong, bad};
 
 /// How long a loaded machine may take for something that a node does at once.
 const SOON: Duration = Duration::from_secs(60);
@@ -50,9 +52,14 @@ async fn house(node: &Node) -> anyhow::Result<House> {
 
 /// Runs `guanjia` on the node's line; what it printed.
 async fn guanjia(node: &Node, what: &[&str], more: &[&str]) -> anyhow::Result<String> {
-    let link = format!("rtu-over-tcp://{}?baud=9600&parity=even", node.address());
+    guanjia_at(node, "1", "9600", what, more).await
+}
+
+/// The same for a node that was given another address or speed.
+async fn guanjia_at(node: &Node, unit: &str, baud: &str, what: &[&str], more: &[&str]) -> anyhow::Result<String> {
+    let link = format!("rtu-over-tcp://{}?baud={baud}&parity=even", node.address());
     let mut arguments = what.to_vec();
-    arguments.extend(["--link", &link, "--unit", "1"]);
+    arguments.extend(["--link", &link, "--unit", unit]);
     arguments.extend(more);
     let child = Command::new(binary()).args(&arguments).stdin(Stdio::null()).kill_on_drop(true).output();
     let output = tokio::time::timeout(Duration::from_secs(60), child).await.context("the tool does not end")??;
@@ -168,14 +175,43 @@ async fn a_node_is_read_topped_up_and_heard_from_pulse_to_page() -> anyhow::Resu
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_technician_moves_a_node_sets_its_clock_and_clears_its_latch() -> anyhow::Result<()> {
+    let Some(node) = Node::start()? else { return Ok(()) };
+    let status = async |node: &Node, unit: &str, baud: &str| {
+        let map: Value = serde_json::from_str(&guanjia_at(node, unit, baud, &["node", "map"], &["--json"]).await?)?;
+        let rows = map["registers"].as_array().context("a list of registers")?;
+        let row = rows.iter().find(|row| row["name"] == "status").context("the status is in it")?;
+        Ok::<u16, anyhow::Error>(row["value"].as_str().context("a value")?.parse()?)
+    };
+    // Bits of the status register: cover open, was open, clock not set.
+    assert_eq!(status(&node, "1", "9600").await? & 0b10_0110, 0b10_0000);
+    guanjia(&node, &["node", "set-clock"], &[]).await?;
+    node.set(Terminal::Cover, false)?;
+    // It must stay open for a moment before it counts.
+    let open = || async { Ok((status(&node, "1", "9600").await? & 0b110 == 0b110).then_some(())) };
+    eventually("the cover is seen open", SOON, open).await?;
+    let told = guanjia(&node, &["node", "clear-tamper"], &[]).await;
+    assert!(told.is_err(), "the cover is open: {told:?}");
+    node.set(Terminal::Cover, true)?;
+    // And stay shut.
+    let clear = || async { Ok(guanjia(&node, &["node", "clear-tamper"], &[]).await.ok()) };
+    eventually("the latch is cleared", SOON, clear).await?;
+    assert_eq!(status(&node, "1", "9600").await? & 0b10_0110, 0);
+
+    guanjia(&node, &["node", "set-address"], &["12", "--yes"]).await?;
+    let deaf = guanjia(&node, &["node", "identify"], &[]).await;
+    assert!(deaf.is_err(), "it still answers under its old address: {deaf:?}");
+    guanjia_at(&node, "12", "9600", &["node", "set-baud"], &["19200", "--yes"]).await?;
+    assert_eq!(status(&node, "12", "19200").await? & 0b10_0110, 0, "moving it has not restarted it");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_firmware_arrives_over_a_cut_and_a_bad_one_leaves_the_old() -> anyhow::Result<()> {
     let Some(mut node) = Node::start()? else { return Ok(()) };
-    let (board, running) = {
-        let mut master = node.master()?;
-        (u16::try_from(value(&mut master, Id::BoardId)?)?, value(&mut master, Id::FirmwareVersion)?)
-    };
+    let running = value(&mut node.master()?, Id::FirmwareVersion)?;
     let newer = Version(running + 1);
-    let good = package(&node.images().update, board, newer)?;
+    let good = package(&node.images().update, newer, MAKER)?;
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("node.gjnf");
     let path = file.to_str().context("a temporary path is text")?.to_owned();
@@ -202,6 +238,9 @@ async fn a_new_firmware_arrives_over_a_cut_and_a_bad_one_leaves_the_old() -> any
         let refused = update(&node, bytes, &[]).await.expect_err("it is wrong").to_string();
         assert!(refused.contains(why), "{refused}");
     }
+    // Signed, and it hangs: three bad starts, and the old one is back.
+    let hangs = update(&node, &bad(&node, Wrong::Hangs), &[]).await.expect_err("it does not run").to_string();
+    assert!(hangs.contains("three times"), "{hangs}");
     let mut master = node.master()?;
     assert_eq!(value(&mut master, Id::FirmwareVersion)?, running);
     drop(master);

@@ -9,9 +9,10 @@
 use std::time::{Duration, Instant};
 
 use guanjia_node::map::{CHANNELS, CONTACTS, Id, rule};
-use guanjia_tests::node::{Answer, Loop, Master, Node, Terminal, framed};
+use guanjia_tests::node::{Answer, Loop, MAKER, Master, Node, Terminal, framed};
 
 mod damage;
+pub mod fallback;
 mod update;
 
 /// How long the node may take for something that it does by itself.
@@ -239,6 +240,46 @@ fn time_goes_forward_at_its_pace() {
     assert!((gone - passed).abs() < 2.0, "{gone} s in {passed} s");
 }
 
+/// Whatever keeps the processor from running for less than the watchdog's time costs no time: two ends of its counter in
+/// one stop would.
+#[test]
+fn a_processor_that_stands_still_for_a_moment_loses_no_time() {
+    const STOPS: u32 = 15;
+    const ROUNDS: u32 = 5;
+    const STOP: Duration = Duration::from_millis(400);
+    let Some(node) = Node::start().unwrap() else { return };
+    let mut master = node.master().unwrap();
+    for round in 1..=ROUNDS {
+        let boots = value(&mut master, Id::Boots, 0);
+        // From one second to the next, so that the second says a moment.
+        let turn = |master: &mut Master| {
+            let before = value(master, Id::Uptime, 0);
+            loop {
+                match value(master, Id::Uptime, 0) {
+                    now if now == before => {}
+                    now => return (now, Instant::now()),
+                }
+            }
+        };
+        let (from, begun) = turn(&mut master);
+        for _ in 0..STOPS {
+            node.stand_still(STOP).unwrap();
+            std::thread::sleep(Duration::from_millis(fastrand::u64(120..200)));
+        }
+        let (to, ended) = turn(&mut master);
+        if value(&mut master, Id::Boots, 0) != boots {
+            // A loaded machine made one of them longer than the watchdog waits.
+            println!("node: restarted in round {round}");
+            continue;
+        }
+        let passed = ended.duration_since(begun).as_secs_f64();
+        println!("node: {} s counted in {passed:.2} s with {STOPS} stops of {} ms", to - from, STOP.as_millis());
+        assert!((f64::from(to - from) - passed).abs() < 0.7, "{} s in {passed:.2} s", to - from);
+        return;
+    }
+    panic!("restarted in each of {ROUNDS} rounds");
+}
+
 #[test]
 fn stack_stays_within_what_the_memory_leaves() {
     let Some(node) = Node::start().unwrap() else { return };
@@ -257,7 +298,7 @@ fn stack_stays_within_what_the_memory_leaves() {
     }
     assert_eq!(master.ask(&[15, 0, 0, 0, 4, 1, 0b1010]).unwrap(), [15, 0, 0, 0, 4]);
     ask(&mut master, |master| master.read(0, 125));
-    update::send(&mut master, &update::package(&node, &update::maker()));
+    update::send(&mut master, &update::package(&node, MAKER));
     set(&mut master, Id::UpdateCommand, 0, &[2]);
     until(&mut master, Id::UpdateState, 0, 3);
     master.send(&framed(1, &[3; 200])).unwrap();

@@ -38,10 +38,10 @@ use tempfile::TempDir;
 
 use crate::prometheus::find_program;
 
-pub use image::{Images, flat, images, ram_end};
+pub use image::{Images, images, ram_end};
 use line::Line;
 pub use master::{Answer, Master, crc16, framed};
-pub use package::package;
+pub use package::{MAKER, STRANGER, image_of, package};
 use terminals::{Controls, Standing};
 pub use terminals::{Loop, Terminal};
 
@@ -53,6 +53,13 @@ const START: Duration = Duration::from_secs(20);
 /// How long a node that is up may take for the answer to one question, and how often it is asked on one connection.
 const AWAKE: Duration = Duration::from_millis(100);
 const ASKED_AT_START: usize = 50;
+/// Registers of UART0: which interrupts are let through, and which are cleared.
+const LINE_INTERRUPTS: u64 = 0x4000_C038;
+const LINE_INTERRUPTS_CLEARED: u64 = 0x4000_C044;
+/// Something was received, now or a while ago.
+const LINE_RECEIVED: u32 = 0x50;
+/// How long QEMU takes to read what came over the line.
+const LINE_READ: Duration = Duration::from_millis(50);
 /// Address of a node whose switches are all off and whose register was never written.
 pub const DEFAULT_UNIT: u8 = 1;
 
@@ -63,6 +70,8 @@ pub struct Node {
     dir: TempDir,
     line: Line,
     standing: Arc<Standing>,
+    /// Nanoseconds of the part's time that an instruction takes, as a power of two; none: as fast as QEMU can.
+    crawl: Option<u8>,
     running: Option<Running>,
 }
 
@@ -89,9 +98,15 @@ impl Node {
             std::fs::write(dir.path().join(name), vec![0xFF; bytes])?;
         }
         let line = Line::open(dir.path().join("uart"))?;
-        let mut node = Self { qemu, images, dir, line, standing: Arc::new(Standing::new()), running: None };
+        let mut node =
+            Self { qemu, images, dir, line, standing: Arc::new(Standing::new()), crawl: None, running: None };
         node.launch()?;
         Ok(Some(node))
+    }
+
+    /// How slow its processor is from the next start on: an instruction takes two to the power of this, in ns.
+    pub fn crawl(&mut self, shift: Option<u8>) {
+        self.crawl = shift;
     }
 
     /// Starts it again after [`Node::kill`], with its memories, contacts and voltages as they are.
@@ -118,6 +133,9 @@ impl Node {
             command.args(["-drive", &format!("if=none,id={name},format=raw,file={}", dir.join(name).display())]).args(
                 ["-device", &format!("at24c-eeprom,bus=i2c,address={bus_address},rom-size={bytes},drive={name}")],
             );
+        }
+        if let Some(shift) = self.crawl {
+            command.args(["-icount", &format!("shift={shift}")]);
         }
         let child = command
             .args(["-device", "max34451,id=monitor,bus=i2c,address=0x70"])
@@ -218,6 +236,31 @@ impl Node {
     /// Lets the timer stop that samples the pulses and keeps the program alive: a fault of the part.
     pub fn stop_timer(&self) -> anyhow::Result<()> {
         self.controls()?.stop_timer()
+    }
+
+    /// Keeps QEMU itself from running for a while, as a loaded machine does: the time of the part goes on.
+    pub fn stand_still(&self, time: Duration) -> anyhow::Result<()> {
+        let signal = |name: &str| {
+            let done = Command::new("kill").args([name, &self.process()?.to_string()]).status()?;
+            anyhow::ensure!(done.success(), "kill {name}: {done}");
+            Ok(())
+        };
+        signal("-STOP")?;
+        thread::sleep(time);
+        signal("-CONT")
+    }
+
+    /// Loses the interrupt of what comes over the line meanwhile, as a program does that clears it at the wrong moment. The
+    /// processor stands, and the time of the part with it.
+    pub fn lose_line_interrupt(&self, meanwhile: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let controls = self.controls()?;
+        controls.hold(true)?;
+        controls.write(LINE_INTERRUPTS, 0)?;
+        meanwhile()?;
+        thread::sleep(LINE_READ);
+        controls.write(LINE_INTERRUPTS_CLEARED, u32::MAX)?;
+        controls.write(LINE_INTERRUPTS, LINE_RECEIVED)?;
+        controls.hold(false)
     }
 
     /// Closes or opens a contact at a terminal.

@@ -4,8 +4,11 @@
 //!   (Ed25519 over header and image). It is checked at every start, in the RAM that it then runs in: what runs is what was
 //!   checked.
 //! * Of two good updates the newer order counts; without any, the factory's image runs. A cut or bad update changes nothing.
-//! * An update that ends in a watchdog or a fault [`FAILURES`] times in a row is passed over until the part is reset by
-//!   anything else, so that an update that does not run cannot take the node away. A minute of life clears the count.
+//! * An update that ends badly three times in a row (see [`retained`]) is passed over, so that one which does not run cannot
+//!   take the node away: the update before it runs, or else the factory's image. A minute of life clears the count, and so
+//!   does a reset from outside.
+//! * The watchdog runs from the first line on, and is fed for every piece that was read. The check of a signature takes
+//!   longer than it gives, and has a time of its own.
 //! * It has a budget of its own, as the node's memory is free while it runs: 16 KiB of flash, 12 KiB of RAM, of which
 //!   checking a signature takes 10. Its libraries may panic; a panic starts the factory's image.
 
@@ -14,37 +17,43 @@
 
 use core::panic::PanicInfo;
 
-use cortex_m_rt::entry;
+use cortex_m::peripheral::SCB;
+use cortex_m_rt::{ExceptionFrame, entry, exception};
 use guanjia_node::crc::Crc32;
 use guanjia_node::update::{Header, SIGNATURE};
 
 use hal::i2c::I2c0;
+use hal::interrupts::Interrupt;
 use hal::memory::{Order, UpdateMemory};
-use hal::retained::{self, Source};
+use hal::retained::{self, LastWord, Source};
 use hal::window::{self, HEADER, PACKAGE_MAX};
 
 /// This board, in updates and in the register map.
 const BOARD_ID: u16 = hal::BOARD_ID;
 /// Whose signature counts.
 static MAKER_KEY: [u8; 32] = *include_bytes!(concat!(env!("OUT_DIR"), "/maker.key"));
-/// Bad ends in a row after which an update is passed over.
-const FAILURES: u8 = 3;
+/// Bytes that are read between two looks at the watchdog: 14 ms at 100 kHz.
+const PIECE: usize = 128;
+/// Time for the check of a signature, until the watchdog's first time-out: three cycles for each of the 82 million
+/// instructions that it takes for an image of 26 KB, counted in QEMU. A Cortex-M3 takes one and a half to two.
+const VERIFY_MS: u32 = 20_000;
 
 #[entry]
 fn main() -> ! {
+    hal::watchdog::start();
+    Interrupt::Watchdog.enable();
+    retained::begin();
     hal::system::start();
     hal::gpio::give_to_peripherals();
-    if retained::ended_badly() {
-        retained::set_failures(retained::failures().saturating_add(1));
-    } else {
-        retained::set_failures(0);
-    }
-    if retained::failures() < FAILURES
-        && let Some(window) = window::take()
-    {
+    hal::watchdog::feed();
+    if let Some(window) = window::take() {
         let bus = I2c0::the();
         bus.start();
-        let order = |source| UpdateMemory::of(source, bus).and_then(|mut memory| memory.order());
+        let order = |source| {
+            let found = UpdateMemory::of(source, bus)?.order();
+            hal::watchdog::feed();
+            found.filter(|_| !retained::is_passed_over(source))
+        };
         let (first, second) = (order(Source::First), order(Source::Second));
         let newer_first = match (first, second) {
             (Some(first), Some(second)) => first.number > second.number,
@@ -55,10 +64,11 @@ fn main() -> ! {
             sources.reverse();
         }
         for (source, order) in sources {
+            retained::set_source(source);
             let good =
                 order.zip(UpdateMemory::of(source, bus)).is_some_and(|(order, memory)| load(order, memory, window));
             if good {
-                retained::set_source(source);
+                hal::watchdog::feed();
                 // SAFETY: the window holds an image that the maker signed for this board, and this function ends here.
                 unsafe { window::start() }
             }
@@ -72,8 +82,11 @@ fn load(order: Order, mut memory: UpdateMemory<I2c0>, window: &mut [u8; PACKAGE_
     let Some(package) = usize::try_from(order.length).ok().and_then(|length| window.get_mut(..length)) else {
         return false;
     };
-    if memory.read(0, package).is_err() {
-        return false;
+    for (piece, at) in package.chunks_mut(PIECE).zip((0..).step_by(PIECE)) {
+        if memory.read(at, piece).is_err() {
+            return false;
+        }
+        hal::watchdog::feed();
     }
     let Some((message, signature)) = package.split_last_chunk::<{ SIGNATURE as usize }>() else { return false };
     let Some((header, image)) = message.split_first_chunk::<HEADER>() else { return false };
@@ -84,14 +97,34 @@ fn load(order: Order, mut memory: UpdateMemory<I2c0>, window: &mut [u8; PACKAGE_
     {
         return false;
     }
-    let Ok(key) = salty::PublicKey::try_from(&MAKER_KEY) else { return false };
-    key.verify(message, &salty::Signature::from(signature)).is_ok()
+    hal::watchdog::allow(VERIFY_MS);
+    let signed = salty::PublicKey::try_from(&MAKER_KEY)
+        .is_ok_and(|key| key.verify(message, &salty::Signature::from(signature)).is_ok());
+    hal::watchdog::allow(hal::watchdog::STEP_MS);
+    signed
 }
 
 fn start_factory() -> ! {
     retained::set_source(Source::Factory);
+    hal::watchdog::allow(hal::watchdog::STEP_MS);
     // SAFETY: the factory writes both images, and this function ends here.
     unsafe { window::start_factory() }
+}
+
+/// Only the watchdog's was let through.
+#[exception]
+unsafe fn DefaultHandler(_number: i16) {
+    // The second time-out resets.
+    retained::leave(LastWord::Watchdog);
+    loop {
+        cortex_m::asm::nop();
+    }
+}
+
+#[exception]
+unsafe fn HardFault(_frame: &ExceptionFrame) -> ! {
+    retained::leave(LastWord::Fault);
+    SCB::sys_reset()
 }
 
 #[panic_handler]

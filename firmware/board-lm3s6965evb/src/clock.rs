@@ -1,18 +1,24 @@
 //! Time: a free-running SysTick for the microseconds, and a timer that ticks once a millisecond.
 //!
-//! The microseconds never come from counting ticks: an emulator on a busy host, or a long critical section, loses some.
-//! SysTick runs down from 249,999 µs; its overflow is counted by its exception, and one that is pending but not yet
-//! counted is seen in the same reading, so that the time never steps back.
+//! * The microseconds never come from counting ticks: an emulator on a busy host, or a long critical section, loses some.
+//! * SysTick runs down for 1.25 s, the longest whole period of its 24 bits; its exception counts the ends. How the time is
+//!   made of both, and why it does not step back, is told in [`guanjia_node::countdown`].
+//! * What that needs: the exception runs once a period. A period is longer than both time-outs of the watchdog together, so
+//!   whatever keeps the exception from running for that long has reset the part before. And it is as urgent as whatever
+//!   reads the time in an interrupt, so that nothing does so in the middle of it.
 
+use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use cortex_m::peripheral::syst::SystClkSource;
 use cortex_m::peripheral::{SCB, SYST};
 use embedded_hal::delay::DelayNs;
 use guanjia_node::board::Clock;
+use guanjia_node::countdown::Countdown;
 
 use super::register::registers;
 use super::system::SYSTEM_HZ;
+use super::watchdog;
 
 registers! { 0x4003_0000:
     /// Width of timer 0: 0 = 32 bits.
@@ -32,15 +38,23 @@ registers! { 0x4003_0000:
 /// Time from one tick to the next.
 pub const TICK_US: u32 = 1_000;
 
-const PERIOD_US: u32 = 250_000;
-const PERIOD_CYCLES: u32 = SYSTEM_HZ / 1_000_000 * PERIOD_US + SYSTEM_HZ % 1_000_000 / 1_000 * (PERIOD_US / 1_000);
-/// 12.5 cycles make a microsecond.
-const HALF_CYCLES_PER_US: u32 = SYSTEM_HZ / 500_000;
+const COUNTDOWN: Countdown = Countdown {
+    period_us: 1_250_000,
+    // 12.5 cycles make a microsecond.
+    half_cycles_per_us: match NonZeroU32::new(SYSTEM_HZ / 500_000) {
+        Some(half_cycles) => half_cycles,
+        None => NonZeroU32::MIN,
+    },
+};
+const _: () = assert!(COUNTDOWN.period_cycles() as u64 * 1_000_000 == COUNTDOWN.period_us as u64 * SYSTEM_HZ as u64);
+const _: () = assert!(COUNTDOWN.period_cycles() <= 1 << 24);
+const _: () = assert!(COUNTDOWN.period_us > 2 * watchdog::STEP_MS * 1_000);
 
 /// Reads in which SysTick loads its period: one cycle.
 const LOAD_READS: u32 = 100;
 
-static PERIODS: AtomicU32 = AtomicU32::new(0);
+/// Ends of SysTick that its exception has seen.
+static ENDS: AtomicU32 = AtomicU32::new(0);
 
 /// The clock of the processor.
 #[derive(Clone, Copy)]
@@ -55,7 +69,7 @@ impl SysTickClock {
     /// Starts it.
     pub fn start(self, mut timer: SYST) {
         timer.set_clock_source(SystClkSource::Core);
-        timer.set_reload(PERIOD_CYCLES - 1);
+        timer.set_reload(COUNTDOWN.period_cycles() - 1);
         timer.clear_current();
         timer.enable_interrupt();
         timer.enable_counter();
@@ -71,26 +85,14 @@ impl SysTickClock {
 impl Clock for SysTickClock {
     fn micros(&self) -> u32 {
         cortex_m::interrupt::free(|_| {
-            let before = SYST::get_current();
-            let pending = SCB::is_pendst_pending();
-            // With an overflow pending the first reading may be from either side of it: the second is from after it.
-            let left = if pending { SYST::get_current() } else { before };
-            let periods = PERIODS.load(Ordering::Relaxed).wrapping_add(u32::from(pending));
-            let cycles = match left {
-                // It stands at the overflow: before it while that is not pending, else behind it.
-                0 if pending => 0,
-                0 => PERIOD_CYCLES - 1,
-                _ => PERIOD_CYCLES.saturating_sub(left),
-            };
-            let gone = cycles * 2 / HALF_CYCLES_PER_US;
-            periods.wrapping_mul(PERIOD_US).wrapping_add(gone)
+            COUNTDOWN.micros(ENDS.load(Ordering::Relaxed), SYST::get_current, SCB::is_pendst_pending)
         })
     }
 }
 
-/// Counts an overflow of SysTick; for its exception only.
-pub fn overflowed() {
-    PERIODS.store(PERIODS.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+/// Counts an end of SysTick; for its exception only.
+pub fn ended() {
+    ENDS.store(ENDS.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }
 
 /// Starts the tick.

@@ -1,7 +1,24 @@
 //! The interrupts the node uses.
+//!
+//! The watchdog's goes before all others: it must come through where one of them hangs. The others, SysTick's among them,
+//! are equal, so that none comes in the middle of another: see [`super::clock`].
 
 use cortex_m::interrupt::InterruptNumber;
-use cortex_m::peripheral::NVIC;
+use cortex_m::peripheral::scb::SystemHandler;
+use cortex_m::peripheral::{NVIC, SCB};
+
+/// Of all but the watchdog's; 0 is the most urgent, and the part has the upper three bits.
+const ORDINARY: u8 = 0x20;
+
+/// Gives each its urgency; before any of them but the watchdog's is let through.
+pub fn rank(nvic: &mut NVIC, scb: &mut SCB) {
+    // SAFETY: no critical section of this program works by priorities.
+    unsafe {
+        nvic.set_priority(Interrupt::Uart0, ORDINARY);
+        nvic.set_priority(Interrupt::Tick, ORDINARY);
+        scb.set_priority(SystemHandler::SysTick, ORDINARY);
+    }
+}
 
 /// An interrupt of the part, by its number.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -32,4 +32,4 @@ pub mod watchdog;
 pub mod window;
 
 /// This board, in updates and in the register map.
-pub const BOARD_ID: u16 = 0x6965;
+pub const BOARD_ID: u16 = guanjia_node::board::LM3S6965EVB.id;

@@ -10,7 +10,7 @@
 //! * The order is one write within one page, made last; a torn one does not carry its check and is none. The boot stage
 //!   tries the orders by falling number.
 
-use embedded_hal::i2c::I2c;
+use embedded_hal::i2c::{Error, ErrorKind, I2c};
 use guanjia_node::board::{Staging, StagingError};
 
 use super::retained::{self, Source};
@@ -56,8 +56,7 @@ impl<I: I2c> UpdateMemory<I> {
     /// # Errors
     /// The memory does not answer.
     pub fn read(&mut self, at: u16, bytes: &mut [u8]) -> Result<(), StagingError> {
-        let done = (0..ATTEMPTS).any(|_| self.bus.write_read(self.address, &at.to_be_bytes(), bytes).is_ok());
-        done.then_some(()).ok_or(StagingError)
+        patient(|| self.bus.write_read(self.address, &at.to_be_bytes(), bytes))
     }
 
     /// Writes within one page, as soon as a write before has ended.
@@ -67,8 +66,7 @@ impl<I: I2c> UpdateMemory<I> {
         for (place, byte) in frame.iter_mut().zip(at.to_be_bytes().iter().chain(bytes)) {
             *place = *byte;
         }
-        let done = (0..ATTEMPTS).any(|_| self.bus.write(self.address, frame).is_ok());
-        done.then_some(()).ok_or(StagingError)
+        patient(|| self.bus.write(self.address, frame))
     }
 
     /// The order that lies there, if there is a whole one.
@@ -91,6 +89,19 @@ impl<I: I2c> UpdateMemory<I> {
     }
 }
 
+/// Tries an access until the memory is no longer busy. A bus that is stuck is so at the first attempt: each takes 8 ms then,
+/// and all of them would be more than the watchdog gives.
+fn patient<E: Error>(mut access: impl FnMut() -> Result<(), E>) -> Result<(), StagingError> {
+    for _ in 0..ATTEMPTS {
+        match access() {
+            Ok(()) => return Ok(()),
+            Err(error) if matches!(error.kind(), ErrorKind::NoAcknowledge(_)) => {}
+            Err(_) => break,
+        }
+    }
+    Err(StagingError)
+}
+
 /// The memory that the running image does not come from.
 pub struct Spare<I> {
     bus: I,
@@ -102,13 +113,17 @@ impl<I: I2c + Copy> Spare<I> {
         Self { bus }
     }
 
+    fn source() -> Source {
+        match retained::source() {
+            Source::First => Source::Second,
+            Source::Factory | Source::Second => Source::First,
+        }
+    }
+
     /// It, and the other one.
     fn both(&self) -> (UpdateMemory<I>, UpdateMemory<I>) {
         let [first, second] = [0x54, 0x55].map(|address| UpdateMemory { bus: self.bus, address });
-        match retained::source() {
-            Source::First => (second, first),
-            Source::Factory | Source::Second => (first, second),
-        }
+        if Self::source() == Source::Second { (second, first) } else { (first, second) }
     }
 }
 
@@ -152,6 +167,8 @@ impl<I: I2c + Copy> Staging for Spare<I> {
     fn arm(&mut self, length: u32) -> Result<(), StagingError> {
         let (mut spare, mut other) = self.both();
         let number = other.order().map_or(1, |order| order.number.wrapping_add(1));
-        spare.write_order(ORDER_MARK, Order { number, length })
+        spare.write_order(ORDER_MARK, Order { number, length })?;
+        retained::forgive(Self::source());
+        Ok(())
     }
 }

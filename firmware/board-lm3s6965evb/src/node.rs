@@ -2,7 +2,8 @@
 //!
 //! * The main loop takes a turn of the node and sleeps until the next interrupt, at the latest for a millisecond.
 //! * Pulses are sampled in the tick's interrupt, with the time that really passed.
-//! * The watchdog is fed by a turn of the node, and only while the tick goes on: a node that counts no pulses bites.
+//! * The watchdog runs since the boot stage. It is fed by a round through the journal at start and by a turn of the node, and
+//!   only while the tick goes on: a node that counts no pulses bites.
 //!
 //! # Terminals
 //!
@@ -165,11 +166,14 @@ const NODE: Node<Lm3s6965> = Node::new(Parts {
 
 #[entry]
 fn main() -> ! {
-    hal::retained::take_reset_cause();
+    hal::retained::leave(LastWord::Trial);
+    hal::watchdog::start();
+    Interrupt::Watchdog.enable();
     hal::system::start();
     start_pins();
     // `take` gives them once, and this is the only place that asks.
-    let Some(core) = cortex_m::Peripherals::take() else { fail() };
+    let Some(mut core) = cortex_m::Peripherals::take() else { fail() };
+    hal::interrupts::rank(&mut core.NVIC, &mut core.SCB);
     CLOCK.start(core.SYST);
     start_sampling();
     BUS.start();
@@ -177,13 +181,11 @@ fn main() -> ! {
     let Some(node) = cortex_m::singleton!(: Node<Lm3s6965> = NODE) else { fail() };
     node.start();
     Interrupt::Uart0.enable();
-    Interrupt::Watchdog.enable();
-    hal::watchdog::start();
     let mut unproven = true;
     loop {
         node.turn(&CLOCK);
         if unproven && CLOCK.micros() > GOOD_AFTER_US {
-            hal::retained::set_failures(0);
+            hal::retained::well();
             unproven = false;
         }
         #[cfg(feature = "panics")]
@@ -220,7 +222,9 @@ fn sample() {
         let Ok(mut place) = SAMPLING.borrow(section).try_borrow_mut() else { return };
         let Some(Sampling { sampler, last_us }) = place.as_mut() else { return };
         // A tick comes early or late by the time other interrupts take, so halves are rounded.
-        let elapsed_ms = (CLOCK.micros().wrapping_sub(*last_us) + 500) / 1_000;
+        let elapsed_us = CLOCK.micros().wrapping_sub(*last_us).wrapping_add(500);
+        // A clock that stepped back all the same has not gone on: a bounce must not pass for a pulse.
+        let elapsed_ms = if elapsed_us > u32::MAX / 2 { 0 } else { elapsed_us / 1_000 };
         *last_us = last_us.wrapping_add(elapsed_ms * 1_000);
         sampler.tick(u8::try_from(elapsed_ms).unwrap_or(u8::MAX));
     });
@@ -245,7 +249,7 @@ unsafe fn DefaultHandler(number: i16) {
 
 #[exception]
 fn SysTick() {
-    hal::clock::overflowed();
+    hal::clock::ended();
 }
 
 #[exception]

@@ -40,6 +40,8 @@ const PORTS_A_TO_F_GATES: u32 = 0b11_1111;
 
 /// Reads of RIS that the PLL may take: a lock takes 0.5 ms, a read at 8 MHz more than 0.5 µs.
 const PLL_LOCK_READS: u32 = 20_000;
+/// A peripheral answers three cycles after its gate opened.
+const GATE_CYCLES: u32 = 8;
 /// Cycles in which the crystal comes up.
 const CRYSTAL_CYCLES: u32 = 80_000;
 
@@ -48,7 +50,12 @@ const CRYSTAL_CYCLES: u32 = 80_000;
 pub struct ResetFlags(u32);
 
 impl ResetFlags {
-    /// The watchdog bit.
+    /// The reset input.
+    pub fn external(self) -> bool {
+        self.0 & 0b0_0001 != 0
+    }
+
+    /// The watchdog.
     pub fn watchdog(self) -> bool {
         self.0 & 0b0_1000 != 0
     }
@@ -84,9 +91,13 @@ pub fn start() {
     if RIS.wait_set(PLL_LOCKED, PLL_LOCK_READS) {
         RCC.modify(BYPASS, 0);
     }
-    RCGC0.modify(0, WATCHDOG_GATE);
     RCGC1.modify(0, UART0_GATE | I2C0_GATE | TIMER0_GATE);
     RCGC2.modify(0, PORTS_A_TO_F_GATES);
-    // A peripheral answers three cycles after its gate opened.
-    cortex_m::asm::delay(8);
+    cortex_m::asm::delay(GATE_CYCLES);
+}
+
+/// Switches the watchdog's clock on.
+pub(crate) fn open_watchdog() {
+    RCGC0.modify(0, WATCHDOG_GATE);
+    cortex_m::asm::delay(GATE_CYCLES);
 }

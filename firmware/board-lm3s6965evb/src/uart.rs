@@ -3,6 +3,10 @@
 //! * The ring covers the time the node is busy with its memory: 128 characters are 11 ms at 115,200 Bd.
 //! * A full ring masks the interrupt and leaves the rest in the peripheral's own FIFO of 16; what does not fit there is
 //!   an overrun, which the peripheral reports and the node counts.
+//! * **The interrupt is told once.** The peripheral raises it when a character comes into an empty FIFO (or fills it to its
+//!   level), and whoever clears it with characters in the FIFO has cleared it for good: the FIFO fills up, and the line is
+//!   deaf until a reset. So it is cleared *before* the FIFO is emptied, never after; and the node looks for itself once a
+//!   turn, so that an interrupt which was lost all the same costs a millisecond and not the line.
 //! * The FIFO is asked for an interrupt at its first quarter or after 32 bit times of silence, so that a frame at full
 //!   speed costs two interrupts in eight characters and its last characters are seen at once.
 
@@ -64,12 +68,16 @@ static TAIL: AtomicU8 = AtomicU8::new(0);
 static BYTES: [AtomicU8; RING] = [const { AtomicU8::new(0) }; RING];
 static DAMAGED: AtomicBool = AtomicBool::new(false);
 
-/// Takes what has come out of the FIFO; for the interrupt only.
+/// Takes what has come out of the FIFO; for the interrupt, or where it cannot come.
 pub fn received() {
+    // What comes from here on raises it again.
+    ICR.write(ALL);
+    IM.write(IM_RECEIVE);
     let tail = TAIL.load(Ordering::Acquire);
     while FR.read() & FR_RX_EMPTY == 0 {
         let head = HEAD.load(Ordering::Relaxed);
         if usize::from(head.wrapping_sub(tail)) == RING {
+            // Whoever makes room comes back for the rest.
             IM.write(0);
             return;
         }
@@ -82,8 +90,6 @@ pub fn received() {
         }
         HEAD.store(head.wrapping_add(1), Ordering::Release);
     }
-    // The receive interrupts end by themselves with an empty FIFO; those of errors do not.
-    ICR.write(ALL & !IM_RECEIVE);
 }
 
 /// A character came with a parity, framing, break or overrun error.
@@ -124,6 +130,9 @@ impl ErrorType for Uart0 {
 
 impl ReadReady for Uart0 {
     fn read_ready(&mut self) -> Result<bool, Damaged> {
+        if FR.read() & FR_RX_EMPTY == 0 {
+            cortex_m::interrupt::free(|_| received());
+        }
         Ok(Self::waiting() > 0 || DAMAGED.load(Ordering::Relaxed))
     }
 }
@@ -141,8 +150,6 @@ impl Read for Uart0 {
             TAIL.store(tail.wrapping_add(1), Ordering::Release);
             taken += 1;
         }
-        // There is room again, if there was none.
-        IM.write(IM_RECEIVE);
         Ok(taken)
     }
 }
@@ -193,8 +200,12 @@ impl Uart for Uart0 {
         };
         LCRH.write(LCRH_EIGHT_BITS | LCRH_FIFO | shape);
         IFLS.write(IFLS_RX_QUARTER);
-        ICR.write(ALL);
         CTL.write(CTL_ON);
-        IM.write(IM_RECEIVE);
+        // What came before was meant for another speed, or for nobody.
+        cortex_m::interrupt::free(|_| {
+            received();
+            TAIL.store(HEAD.load(Ordering::Relaxed), Ordering::Release);
+            DAMAGED.store(false, Ordering::Relaxed);
+        });
     }
 }

@@ -14,10 +14,12 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use guanjia_node::board::LM3S6965EVB;
+
 /// Where the image is linked to run (`memory/ram/memory.x`).
-const IMAGE_AT: usize = 0x2000_4000;
+const IMAGE_AT: usize = LM3S6965EVB.image_at as usize;
 /// Longest image.
-pub const IMAGE_MAX: usize = 32 * 1024;
+pub const IMAGE_MAX: usize = LM3S6965EVB.image_max as usize;
 /// Bytes before the image.
 pub const HEADER: usize = guanjia_node::update::HEADER;
 /// Bytes of the longest package.

@@ -93,6 +93,24 @@ pub struct Identity {
     pub build_id: [u8; map::BUILD_ID_BYTES],
 }
 
+/// A board that has an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// Name of its folder behind `board-`.
+    pub name: &'static str,
+    /// Its id; never given twice.
+    pub id: u16,
+    /// Where the image of an update is linked to run.
+    pub image_at: u32,
+    /// Longest image of an update, in bytes.
+    pub image_max: u32,
+}
+
+/// The first board.
+pub const LM3S6965EVB: Model = Model { name: "lm3s6965evb", id: 0x6965, image_at: 0x2000_4000, image_max: 32 * 1024 };
+/// All boards: for the tool that packs updates, and so that no id is given twice.
+pub const MODELS: [Model; 1] = [LM3S6965EVB];
+
 /// Version of a firmware; newer is greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32);
@@ -172,7 +190,8 @@ pub enum ResetCause {
 
 /// What only the processor can do.
 pub trait System {
-    /// Puts the watchdog off; called once a turn, from nowhere else.
+    /// Puts the watchdog off; called once a turn, and for each round through the journal at start. A board may demand more
+    /// (that its timer ticks), and the watchdog bites when that is not there either.
     fn feed_watchdog(&mut self);
 
     /// Why the processor started; the same answer until the next start.

@@ -38,7 +38,8 @@ pub const VERSION: u8 = 1;
 const TRIES: u8 = 3;
 /// Bytes that are read back in one step.
 const READ_BACK: usize = 32;
-/// Tries at start to find the memory no longer busy, a millisecond apart.
+/// How often, and for how many milliseconds, reading at start waits for a memory that is busy, all in all: with one write,
+/// which a reset left under way.
 const START_TRIES: u8 = 30;
 
 /// Which ring.
@@ -180,18 +181,30 @@ impl Journal {
 
     /// Finds the newest valid record of a ring and reads it into [`Self::payload`]; waits for the memory.
     ///
+    /// Each round looks at all numbers, and at the newest record that was not looked at before: a tenth of a second at
+    /// 100 kHz. It ends with the first valid record, so most often after one round, and after as many as there are slots at
+    /// the latest. `alive` is called before each.
+    ///
     /// # Errors
     /// The memory does not answer; an empty one answers `Ok(false)`.
-    pub fn load(&mut self, i2c: &mut impl I2c, delay: &mut impl DelayNs, ring: Ring) -> Result<bool, Refusal> {
+    pub fn load(
+        &mut self,
+        i2c: &mut impl I2c,
+        delay: &mut impl DelayNs,
+        alive: &mut impl FnMut(),
+        ring: Ring,
+    ) -> Result<bool, Refusal> {
         self.phase = Phase::Idle;
         self.length = 0;
         let mut below = u32::MAX;
+        let mut tries = START_TRIES;
         loop {
+            alive();
             // The numbers alone say which records may be the newest; most often the first one tried is valid.
             let mut newest = None;
             for slot in 0..ring.slots() {
                 let mut head = [0; HEADER];
-                patient(delay, || self.memory.read(i2c, ring.slot(slot), &mut head))?;
+                patient(delay, &mut tries, || self.memory.read(i2c, ring.slot(slot), &mut head))?;
                 let [s0, s1, s2, s3, kind, ..] = head;
                 let sequence = u32::from_le_bytes([s0, s1, s2, s3]);
                 if kind == ring.kind() && sequence < below && ring.slot(sequence) == ring.slot(slot) {
@@ -201,7 +214,7 @@ impl Journal {
             let Some(sequence) = newest else { return Ok(false) };
             let slot_bytes = usize::from(ring.slot_bytes());
             if let Some(buffer) = self.buffer.get_mut(..slot_bytes) {
-                patient(delay, || self.memory.read(i2c, ring.slot(sequence), buffer))?;
+                patient(delay, &mut tries, || self.memory.read(i2c, ring.slot(sequence), buffer))?;
             }
             if let Some(length) = valid(&self.buffer, ring, sequence) {
                 self.length = length;
@@ -333,15 +346,15 @@ fn valid(buffer: &[u8; RECORD_MAX], ring: Ring, sequence: u32) -> Option<u16> {
     (sum == u32::from_le_bytes(*crc)).then_some(end as u16)
 }
 
-/// Tries an access until the memory is no longer busy.
-fn patient(delay: &mut impl DelayNs, mut access: impl FnMut() -> Result<(), Refusal>) -> Result<(), Refusal> {
-    let mut tries = 0;
+/// Tries an access until the memory is no longer busy, or there are no tries left.
+fn patient(
+    delay: &mut impl DelayNs,
+    tries: &mut u8,
+    mut access: impl FnMut() -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
     loop {
-        match access() {
-            Ok(()) => return Ok(()),
-            Err(refusal) if tries >= START_TRIES => return Err(refusal),
-            Err(_) => tries += 1,
-        }
+        let Err(refusal) = access() else { return Ok(()) };
+        *tries = tries.checked_sub(1).ok_or(refusal)?;
         delay.delay_ms(1);
     }
 }

@@ -105,6 +105,7 @@
 pub mod board;
 pub mod calendar;
 pub mod contact;
+pub mod countdown;
 pub mod crc;
 pub mod credit;
 #[cfg(feature = "ed25519")]

@@ -35,9 +35,9 @@ pub const COVER_DEBOUNCE_MS: u32 = 100;
 pub const BUTTON_HOLD_MS: u32 = 3000;
 /// Between two measurements: each turns to one contact and to the supply.
 pub const MEASURE_MS: u32 = 2;
-/// A counter that was read a little too late the last time seems to step back by no more than this: that is no time at all,
-/// and not the 71 minutes that it would be by its wrapping.
-const STEP_BACK_US: u32 = 1_000_000;
+/// A clock never steps back; should one do so all the same, by no more than this, the time stands until the clock has come
+/// up with it. Otherwise it would seem to have gone on by 71 minutes.
+const STEP_BACK_US: u32 = 2_000_000;
 /// Between two looks at the accounts.
 pub const CREDIT_MS: u32 = 50;
 
@@ -145,11 +145,14 @@ struct Time {
 }
 
 impl Time {
-    fn advance(&mut self, now_us: u32) {
-        let elapsed = if self.started { now_us.wrapping_sub(self.us) } else { 0 };
-        let elapsed = if elapsed > u32::MAX - STEP_BACK_US { 0 } else { elapsed };
+    /// Goes on to what a clock shows; the time that now is, in its µs.
+    fn advance(&mut self, clock_us: u32) -> u32 {
+        let elapsed = if self.started { clock_us.wrapping_sub(self.us) } else { 0 };
+        if elapsed > u32::MAX - STEP_BACK_US {
+            return self.us;
+        }
         self.started = true;
-        self.us = now_us;
+        self.us = clock_us;
         // Split first: the rest of the last turn may not carry the sum beyond 32 bits.
         let ms = elapsed / 1000 + (elapsed % 1000 + self.rest_us) / 1000;
         self.rest_us = (elapsed % 1000 + self.rest_us) % 1000;
@@ -157,6 +160,7 @@ impl Time {
         let ms = ms + self.rest_ms;
         self.s = self.s.saturating_add(ms / 1000);
         self.rest_ms = ms % 1000;
+        self.us
     }
 }
 
@@ -216,8 +220,8 @@ impl<B: Board> Node<B> {
         }
     }
 
-    /// Reads the switches and the journal; once, before the first turn. May wait for the memory for some seconds: the
-    /// watchdog starts afterwards.
+    /// Reads the switches and the journal; once, before the first turn. This may take some seconds, in which the watchdog
+    /// is fed for every round through the memory: see [`Journal::load`].
     #[inline(never)] // Or its frame would stay below that of every turn.
     pub fn start(&mut self) {
         let Self { line, core } = self;
@@ -232,11 +236,11 @@ impl<B: Board> Node<B> {
         line.configure(settings, core.drops_gaps());
     }
 
-    /// One turn at a time, in wrapping microseconds; at least once a millisecond, at most 71 minutes apart.
+    /// One turn at what a clock shows, in wrapping microseconds; at least once a millisecond, at most 71 minutes apart.
     #[inline(never)]
-    pub fn poll(&mut self, now_us: u32) {
+    pub fn poll(&mut self, clock_us: u32) {
         let core = &mut self.core;
-        core.time.advance(now_us);
+        let now_us = core.time.advance(clock_us);
         core.parts.system.feed_watchdog();
         core.reload();
         let outcome = match core.journal.step(&mut core.parts.i2c, now_us) {
@@ -348,9 +352,10 @@ impl<B: Board> Core<B> {
     /// Reads both rings. Settings tell whether missing state was lost.
     fn load(&mut self) {
         let parts = &mut self.parts;
-        let Ok(found) = self.journal.load(&mut parts.i2c, &mut parts.delay, Ring::State) else { return };
+        let mut alive = || parts.system.feed_watchdog();
+        let Ok(found) = self.journal.load(&mut parts.i2c, &mut parts.delay, &mut alive, Ring::State) else { return };
         let state = if found { State::decode(self.journal.payload()) } else { None };
-        let Ok(found) = self.journal.load(&mut parts.i2c, &mut parts.delay, Ring::Settings) else { return };
+        let Ok(found) = self.journal.load(&mut parts.i2c, &mut parts.delay, &mut alive, Ring::Settings) else { return };
         self.settings = if found { Settings::decode(self.journal.payload()) } else { Settings::new() };
         self.settings_lost = !found && state.is_some();
         self.state = match (state, found) {

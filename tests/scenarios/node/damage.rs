@@ -104,3 +104,43 @@ fn bursts_of_garbage_are_survived_and_change_nothing() {
     let errors = value(&mut master, Id::CrcErrors, 0) + value(&mut master, Id::LineErrors, 0);
     assert!(errors > 0, "the garbage never reached the node");
 }
+
+/// The line's interrupt is told once: one that is cleared with characters waiting never comes again.
+#[test]
+fn an_interrupt_of_the_line_that_was_lost_does_not_make_the_node_deaf() {
+    let Some(node) = Node::start().unwrap() else { return };
+    let mut master = node.master().unwrap();
+    let expected = ask(&mut master, |master| master.read(0, 3));
+    let request = framed(1, &[3, 0, 0, 0, 3]);
+    for n in 0..10 {
+        node.lose_line_interrupt(|| master.send(&request)).unwrap();
+        let answer = master.hear(Duration::from_secs(3)).unwrap();
+        assert!(!answer.is_empty(), "deaf after {n} lost interrupts");
+    }
+    assert_eq!(ask(&mut master, |master| master.read(0, 3)), expected);
+}
+
+#[test]
+fn a_node_that_is_spoken_to_all_through_its_starts_hears_afterwards() {
+    const STARTS: usize = 25;
+    let Some(node) = Node::start().unwrap() else { return };
+    let mut master = node.master().unwrap();
+    let request = framed(1, &[3, 0, 0, 0, 1]);
+    let mut slowest = Duration::ZERO;
+    for start in 0..STARTS {
+        node.reset().unwrap();
+        let begun = Instant::now();
+        // No faster than a line at 115,200 Bd, or what QEMU has not read yet hides what comes after.
+        while begun.elapsed() < Duration::from_millis(250) {
+            master.send(&request).unwrap();
+            thread::sleep(Duration::from_millis(1));
+        }
+        master.drain(Duration::from_millis(50)).unwrap();
+        let silent = Instant::now();
+        while !master.is_answered(Duration::from_millis(200)).unwrap() {
+            assert!(silent.elapsed() < Duration::from_secs(20), "deaf after start {start}");
+        }
+        slowest = slowest.max(silent.elapsed());
+    }
+    println!("node: heard after each of {STARTS} starts, at the latest after {} ms", slowest.as_millis());
+}

@@ -1,10 +1,7 @@
 //! Updates: the running image stays until a whole one of the maker's is there.
 
-use ed25519_compact::{KeyPair, Seed};
 use guanjia_node::board::Version;
-use guanjia_node::crc::Crc32;
-use guanjia_node::update::Header;
-use guanjia_tests::node::flat;
+use guanjia_tests::node::{MAKER, STRANGER};
 
 use super::*;
 
@@ -12,28 +9,12 @@ use super::*;
 const PIECE: usize = 200;
 /// Bytes of one file: 10,000 records of two bytes.
 const FILE: usize = 20_000;
-
-/// Whose signature the images of the tests trust: the published key of RFC 8032, 7.1, test 1.
-pub fn maker() -> KeyPair {
-    let seed = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
-    let bytes: Vec<u8> = (0..64).step_by(2).map(|at| u8::from_str_radix(&seed[at..at + 2], 16).unwrap()).collect();
-    KeyPair::from_seed(Seed::from_slice(&bytes).unwrap())
-}
+/// Newer than anything.
+pub const NEWEST: Version = Version(u32::MAX >> 8);
 
 /// The update of the build, signed by somebody.
-pub fn package(node: &Node, signer: &KeyPair) -> Vec<u8> {
-    let image = flat(&node.images().update).unwrap();
-    let header = Header {
-        board_id: 0x6965,
-        version: Version(u32::MAX >> 8),
-        image_bytes: image.len() as u32,
-        crc: Crc32::new().update(&image).finish(),
-    };
-    let mut package = header.encode().to_vec();
-    package.extend_from_slice(&image);
-    let signature = signer.sk.sign(&package, None);
-    package.extend_from_slice(signature.as_ref());
-    package
+pub fn package(node: &Node, signer: &str) -> Vec<u8> {
+    guanjia_tests::node::package(&node.images().update, NEWEST, signer).unwrap()
 }
 
 /// Begins an update and sends a package, all of it.
@@ -64,10 +45,15 @@ fn send_from(master: &mut Master, package: &[u8], from: usize, to: usize) {
 
 /// Verifies and installs; the node restarts.
 fn install(master: &mut Master) {
+    arm(master);
+    until(master, Id::ResetCause, 0, 5);
+}
+
+/// The same, whatever comes of it.
+pub fn arm(master: &mut Master) {
     set(master, Id::UpdateCommand, 0, &[2]);
     until(master, Id::UpdateState, 0, 3);
     set(master, Id::UpdateCommand, 0, &[3]);
-    until(master, Id::ResetCause, 0, 5);
 }
 
 #[test]
@@ -77,7 +63,7 @@ fn an_update_of_the_maker_runs_and_keeps_what_the_node_knows() {
     let old = value(&mut master, Id::FirmwareVersion, 0);
     set(&mut master, Id::TopUpFrame, 0, &[0, 1, 0, 500]);
     pulse(&node, &mut master, 0);
-    let package = package(&node, &maker());
+    let package = package(&node, MAKER);
     send(&mut master, &package);
     assert_eq!(value(&mut master, Id::UpdateReceived, 0), package.len() as u32);
     install(&mut master);
@@ -108,8 +94,7 @@ fn an_update_that_somebody_else_signed_does_not_run() {
     let Some(node) = Node::start().unwrap() else { return };
     let mut master = node.master().unwrap();
     let old = value(&mut master, Id::FirmwareVersion, 0);
-    let stranger = KeyPair::from_seed(Seed::new([7; 32]));
-    send(&mut master, &package(&node, &stranger));
+    send(&mut master, &package(&node, STRANGER));
     install(&mut master);
     assert_eq!(value(&mut master, Id::FirmwareVersion, 0), old);
 }
@@ -119,7 +104,7 @@ fn an_update_with_one_bit_turned_is_refused_before_anything_restarts() {
     let Some(node) = Node::start().unwrap() else { return };
     let mut master = node.master().unwrap();
     let boots = value(&mut master, Id::Boots, 0);
-    let mut damaged = package(&node, &maker());
+    let mut damaged = package(&node, MAKER);
     damaged[4321] ^= 0x10;
     send(&mut master, &damaged);
     set(&mut master, Id::UpdateCommand, 0, &[2]);

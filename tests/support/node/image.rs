@@ -65,54 +65,19 @@ fn find() -> anyhow::Result<Option<Images>> {
 const RAM: u32 = 0x2000_0000;
 const PT_LOAD: u32 = 1;
 
-/// One part of a program in memory.
-struct Segment<'a> {
-    /// Where it lies in memory.
-    address: u32,
-    /// Where it is loaded from: in flash for what is copied to RAM at start.
-    loaded_at: u32,
-    bytes: &'a [u8],
-    size: u32,
-}
-
-/// The parts of a 32-bit little-endian ELF file.
-fn segments(elf: &[u8]) -> Option<Vec<Segment<'_>>> {
+/// Where each part of a 32-bit little-endian ELF file begins and ends in memory.
+fn segments(elf: &[u8]) -> Option<Vec<(u32, u32)>> {
     let word = |at: usize| Some(u32::from_le_bytes(elf.get(at..at + 4)?.try_into().ok()?));
     let half = |at: usize| Some(u16::from_le_bytes(elf.get(at..at + 2)?.try_into().ok()?));
     let (table, entry, count) = (word(28)? as usize, usize::from(half(42)?), usize::from(half(44)?));
     let mut segments = Vec::new();
     for header in (0..count).map(|n| table + n * entry) {
         if word(header)? == PT_LOAD {
-            let (offset, in_file) = (word(header + 4)? as usize, word(header + 16)? as usize);
-            segments.push(Segment {
-                address: word(header + 8)?,
-                loaded_at: word(header + 12)?,
-                bytes: elf.get(offset..offset + in_file)?,
-                size: word(header + 20)?,
-            });
+            let (begin, size) = (word(header + 8)?, word(header + 20)?);
+            segments.push((begin, begin.checked_add(size)?));
         }
     }
     Some(segments)
-}
-
-/// A program as it lies in the memory it is loaded into, without gaps: the image of an update.
-///
-/// # Errors
-/// It is not there, or not a program for the part.
-pub fn flat(elf: &Path) -> anyhow::Result<Vec<u8>> {
-    let file = std::fs::read(elf)?;
-    let mut segments = segments(&file).context("not a program for the part")?;
-    segments.retain(|segment| !segment.bytes.is_empty());
-    segments.sort_by_key(|segment| segment.loaded_at);
-    let start = segments.first().context("an empty program")?.loaded_at;
-    let mut image = Vec::new();
-    for segment in segments {
-        image.resize((segment.loaded_at - start) as usize, 0);
-        image.extend_from_slice(segment.bytes);
-    }
-    // Updates come in records of two bytes.
-    image.resize(image.len().next_multiple_of(4), 0);
-    Ok(image)
 }
 
 /// Where the statics of a program end in RAM, and its stack may reach.
@@ -122,6 +87,6 @@ pub fn flat(elf: &Path) -> anyhow::Result<Vec<u8>> {
 pub fn ram_end(elf: &Path) -> anyhow::Result<u32> {
     let file = std::fs::read(elf)?;
     let segments = segments(&file).context("not a program for the part")?;
-    let ends = segments.iter().filter(|segment| segment.address >= RAM).map(|segment| segment.address + segment.size);
+    let ends = segments.into_iter().filter(|(begin, _)| *begin >= RAM).map(|(_, end)| end);
     ends.max().context("a program without statics")
 }

@@ -1,32 +1,46 @@
-//! A firmware package as a maker makes it: header, image, signature.
+//! Firmware packages as a maker makes them: with `guanjia node pack`, and nothing of our own.
 
 use std::path::Path;
+use std::process::Command;
 
-use ed25519_compact::{KeyPair, Seed};
-use guanjia_node::board::Version;
-use guanjia_node::crc::Crc32;
-use guanjia_node::update::Header;
+use anyhow::Context;
+use guanjia_node::board::{LM3S6965EVB, Version};
+use guanjia_node::update::{HEADER, SIGNATURE};
 
-use super::flat;
+use crate::gateway::binary;
 
 /// Secret key of RFC 8032, 7.1, test 1: the one whose signature a board trusts that was built without a maker's key.
-const SEED: [u8; 32] = [
-    0x9d, 0x61, 0xb1, 0x9d, 0xef, 0xfd, 0x5a, 0x60, 0xba, 0x84, 0x4a, 0xf4, 0x92, 0xec, 0x2c, 0xc4, 0x44, 0x49, 0xc5,
-    0x69, 0x7b, 0x32, 0x69, 0x19, 0x70, 0x3b, 0xac, 0x03, 0x1c, 0xae, 0x7f, 0x60,
-];
+pub const MAKER: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
+    -----END PRIVATE KEY-----\n";
+/// The key of RFC 8032, 7.1, test 2: somebody else's.
+pub const STRANGER: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MC4CAQAwBQYDK2VwBCIEIEzNCJso/5banbbDRuwRTg9bijGfNaumJNqM9u1PuKb7\n\
+    -----END PRIVATE KEY-----\n";
 
-/// Packs a program for a board under its own version, and signs it.
+/// Packs a program, or an image, for the board of the tests, and signs it.
 ///
 /// # Errors
-/// When the file is no program of the node.
-pub fn package(elf: &Path, board_id: u16, version: Version) -> anyhow::Result<Vec<u8>> {
-    let mut image = flat(elf)?;
-    // Records have two bytes.
-    image.resize(image.len().next_multiple_of(2), 0xFF);
-    let crc = Crc32::new().update(&image).finish();
-    let header = Header { board_id, version, image_bytes: u32::try_from(image.len())?, crc };
-    let mut package = [&header.encode()[..], &image].concat();
-    let signature = KeyPair::from_seed(Seed::new(SEED)).sk.sign(&package, None);
-    package.extend_from_slice(signature.as_ref());
-    Ok(package)
+/// When the tool refuses it.
+pub fn package(image: &Path, version: Version, key: &str) -> anyhow::Result<Vec<u8>> {
+    let dir = tempfile::tempdir()?;
+    let (key_file, output) = (dir.path().join("key.pem"), dir.path().join("node.gjnf"));
+    std::fs::write(&key_file, key)?;
+    let [_, major, minor, patch] = version.0.to_be_bytes();
+    let done = Command::new(binary())
+        .args(["node", "pack"])
+        .arg(image)
+        .args(["--version", &format!("{major}.{minor}.{patch}"), "--board", LM3S6965EVB.name, "--key"])
+        .arg(&key_file)
+        .arg("--output")
+        .arg(&output)
+        .output()
+        .context("the tool does not run")?;
+    anyhow::ensure!(done.status.success(), "guanjia node pack: {}", String::from_utf8_lossy(&done.stderr));
+    Ok(std::fs::read(&output)?)
+}
+
+/// The image in a package.
+pub fn image_of(package: &[u8]) -> &[u8] {
+    package.get(HEADER..package.len().saturating_sub(SIGNATURE as usize)).unwrap_or_default()
 }

@@ -184,6 +184,11 @@ impl Controls {
         self.command("cont", &json!({})).map(drop)
     }
 
+    /// Stops the processor, or lets it go on.
+    pub fn hold(&self, held: bool) -> anyhow::Result<()> {
+        self.command(if held { "stop" } else { "cont" }, &json!({})).map(drop)
+    }
+
     /// Presses the reset button.
     pub fn reset(&self) -> anyhow::Result<()> {
         self.command("system_reset", &json!({})).map(drop)
@@ -214,8 +219,13 @@ impl Controls {
 
     /// Stops timer 0.
     pub fn stop_timer(&self) -> anyhow::Result<()> {
-        let said = self.pins.command(&format!("writel {TIMER_0_CONTROL:#x} 0"))?;
-        anyhow::ensure!(said.starts_with("OK"), "QEMU does not stop the timer: {said}");
+        self.write(TIMER_0_CONTROL, 0)
+    }
+
+    /// Writes a register of the part.
+    pub fn write(&self, address: u64, value: u32) -> anyhow::Result<()> {
+        let said = self.pins.command(&format!("writel {address:#x} {value:#x}"))?;
+        anyhow::ensure!(said.starts_with("OK"), "QEMU does not write {address:#x}: {said}");
         Ok(())
     }
 

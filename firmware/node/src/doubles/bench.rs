@@ -16,7 +16,7 @@ use crate::pulse::{PulseBank, Sampler};
 pub const BOARD_ID: u16 = 7;
 pub const VERSION: Version = Version::new(1, 4, 0);
 /// Bytes the staging memory takes.
-pub const CAPACITY: u32 = 4_000;
+pub const CAPACITY: u32 = 20_600;
 
 #[derive(Debug)]
 pub struct TestBoard;

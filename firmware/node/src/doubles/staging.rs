@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use ed25519_compact::{KeyPair, Seed};
+use ed25519_compact::{KeyPair, PublicKey, Seed};
 
 use crate::board::{Staging, StagingError, Version};
 use crate::crc::Crc32;
@@ -77,6 +77,10 @@ pub struct Maker(KeyPair);
 impl Maker {
     pub fn new(seed: u8) -> Self {
         Self(KeyPair::from_seed(Seed::new([seed; 32])))
+    }
+
+    pub fn public(&self) -> PublicKey {
+        self.0.pk
     }
 
     pub fn verifier(&self) -> Ed25519 {

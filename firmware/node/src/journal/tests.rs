@@ -25,14 +25,14 @@ fn commit(journal: &mut Journal, chip: &Chip, ring: Ring, payload: &[u8]) -> boo
 
 fn load(chip: &Chip, ring: Ring) -> Option<Vec<u8>> {
     let mut journal = Journal::new(chip.memory());
-    journal.load(&mut chip.clone(), &mut NoDelay, ring).expect("memory").then(|| journal.payload().to_vec())
+    journal.load(&mut chip.clone(), &mut NoDelay, &mut || (), ring).expect("memory").then(|| journal.payload().to_vec())
 }
 
 fn restart(chip: &Chip) -> Journal {
     chip.power_up();
     let mut journal = Journal::new(chip.memory());
     for ring in [Ring::Settings, Ring::State] {
-        journal.load(&mut chip.clone(), &mut NoDelay, ring).expect("memory");
+        journal.load(&mut chip.clone(), &mut NoDelay, &mut || (), ring).expect("memory");
     }
     journal
 }
@@ -159,7 +159,7 @@ fn a_memory_that_never_answers_fails_in_time() {
     assert!(!commit(&mut journal, &chip, Ring::State, &payload(9, 100)));
     assert!(!journal.is_busy());
     let mut other = Journal::new(chip.memory());
-    assert_eq!(other.load(&mut chip.clone(), &mut NoDelay, Ring::State), Err(Refusal::Busy));
+    assert_eq!(other.load(&mut chip.clone(), &mut NoDelay, &mut || (), Ring::State), Err(Refusal::Busy));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //!   set-price, set-limits      an account                                    written, then read back
 //!   set-clock, clear-tamper    orders
 //!   update FILE     a new firmware                                           functions 21 and 20, see `update`
+//!   keygen, pack    the maker's key, and a firmware signed with it           no node at all, see `pack`
 //! ```
 //!
 //! * Nothing is written before the unit has said that it is a field node ([`NodeSession::meet`]); a wrong address on the
@@ -15,6 +16,7 @@
 //!   so that a mistake is told in words, and by the node, which is what counts.
 //! * What was written is read back, except orders, which a register shows in another way.
 
+mod pack;
 mod table;
 mod update;
 
@@ -48,6 +50,7 @@ const LONG_HELP: &str = "Examples; a link with ? or & in it stands in quotes, or
     guanjia node identify --link '/dev/serial/by-id/NAME?baud=9600&parity=even' --unit 1
     guanjia node set-price --link 'rtu-over-tcp://192.0.2.11:4001?parity=even' --unit 1 --channel 2 0.2850
     guanjia node update --site site.toml --line rs485-a --unit 1 node-1.2.0.gjnf
+    guanjia node pack update.elf --version 1.2.0 --board lm3s6965evb --key maker.pem --output node-1.2.0.gjnf
 
 A new node is 9600 8E1, address 1. Money is in minor units (fen). Stop the gateway first if it has the line.";
 
@@ -127,6 +130,10 @@ enum What {
     ClearTamper(Where),
     /// Give it a new firmware, with a progress bar; after a cut the same command goes on where it was
     Update(update::Options),
+    /// Make the key that a maker signs firmware with; prints its public half
+    Keygen(pack::KeyOptions),
+    /// Make a package for `update` of a firmware, signed by its maker
+    Pack(pack::Options),
 }
 
 /// Which node.
@@ -196,6 +203,8 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
         What::SetClock(at) => set_clock(&at).await,
         What::ClearTamper(at) => clear_tamper(&at).await,
         What::Update(options) => update::run(&options).await,
+        What::Keygen(options) => pack::keygen(&options),
+        What::Pack(options) => pack::pack(&options),
     };
     Ok(end(done))
 }

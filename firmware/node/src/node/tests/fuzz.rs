@@ -3,10 +3,20 @@
 //! The number of frames is small by default; `GUANJIA_FRAMES=10000000` makes it ten million (see `firmware/README.md`),
 //! `GUANJIA_SEED` another run.
 
+use std::collections::VecDeque;
+
 use super::model::{Model, Verdict};
+use crate::board::Version;
 use crate::crc::crc16;
-use crate::doubles::bench::Bench;
-use crate::map::{Access, REGISTERS};
+use crate::doubles::bench::{BOARD_ID, Bench, VERSION};
+use crate::doubles::staging::Maker;
+use crate::map::{Access, Id, REGISTERS, rule};
+use crate::update::UpdateState;
+
+/// The maker that the node of the bench trusts, and another one.
+const MAKERS: [u8; 2] = [1, 2];
+/// Bytes of one file of records.
+const FILE: usize = 20_000;
 
 /// SplitMix64.
 struct Dice(u64);
@@ -79,6 +89,82 @@ fn value(dice: &mut Dice, address: u16, model: &Model) -> Vec<u8> {
     data
 }
 
+/// The head of a group of file records, for a byte of the package.
+fn group(dice: &mut Dice, from: usize, words: u16) -> Vec<u8> {
+    let reference = if dice.one_in(40) { dice.byte() } else { 6 };
+    let file = if dice.one_in(20) { dice.pick(&[0, 2, 0xFFFF]) } else { (1 + from / FILE) as u16 };
+    let record = if dice.one_in(40) { dice.pick(&[9_999, 10_000, 0xFFFF]) } else { (from % FILE / 2) as u16 };
+    let words = if dice.one_in(40) { 0 } else { words };
+    [file, record, words].iter().fold(vec![reference], |mut head, word| {
+        head.extend(word.to_be_bytes());
+        head
+    })
+}
+
+fn update_command(code: u8) -> Vec<u8> {
+    let [a0, a1] = rule(Id::UpdateCommand).expect("it is in the map").address.to_be_bytes();
+    vec![6, a0, a1, 0, code]
+}
+
+/// A package, and mostly a good one.
+fn package(dice: &mut Dice) -> Vec<u8> {
+    let length = dice.pick(&[2, 40, 300, 300, 900, 900, 20_100]) + 2 * dice.below(30) as usize;
+    let image: Vec<u8> = (0..length).map(|_| dice.byte()).collect();
+    let board = if dice.one_in(8) { BOARD_ID ^ 1 } else { BOARD_ID };
+    let version = VERSION.0.wrapping_add(dice.pick(&[1, 1, 1, 1, 256, 0, u32::MAX]));
+    let maker = Maker::new(if dice.one_in(8) { MAKERS[1] } else { MAKERS[0] });
+    let mut package = maker.package(board, Version(version), &image);
+    if dice.one_in(6) {
+        let at = if dice.one_in(2) { dice.below(32) } else { dice.below(package.len() as u64) };
+        package[at as usize] ^= 1 << dice.below(8);
+    }
+    match dice.below(12) {
+        0 => package.truncate((dice.below(package.len() as u64) & !1) as usize),
+        1 => package.extend([0, 0]),
+        _ => {}
+    }
+    package
+}
+
+/// All requests of an update, as a master sends them: some twice, some too early, read back, and to some end.
+fn campaign(dice: &mut Dice) -> VecDeque<Vec<u8>> {
+    let package = package(dice);
+    let mut requests = VecDeque::from([update_command(1)]);
+    let mut at = 0;
+    let write = |from: usize, to: usize| {
+        let mut groups = vec![6];
+        for word in [1 + from / FILE, from % FILE / 2, (to - from) / 2] {
+            groups.extend((word as u16).to_be_bytes());
+        }
+        groups.extend(&package[from..to]);
+        [&[21, groups.len() as u8][..], &groups].concat()
+    };
+    while at < package.len() {
+        let words = if package.len() > 2_000 { 122 } else { 1 + dice.below(122) as usize };
+        let end = (at + 2 * words).min(package.len()).min((at / FILE + 1) * FILE);
+        if end < package.len() && dice.one_in(40) {
+            requests.push_back(write(end, (end + 20).min(package.len()).min((end / FILE + 1) * FILE)));
+        }
+        requests.push_back(write(at, end));
+        if dice.one_in(30) {
+            requests.push_back(write(at, end));
+        }
+        at = end;
+    }
+    requests.push_back(update_command(2));
+    let [a0, a1] = rule(Id::UpdateState).expect("it is in the map").address.to_be_bytes();
+    requests.push_back(vec![3, a0, a1, 0, 8]);
+    for _ in 0..dice.below(4) {
+        let from = dice.below(package.len() as u64 + 1) as usize & !1;
+        let words = dice.pick(&[1, 40, 122]);
+        let groups = group(dice, from, words);
+        requests.push_back([&[20, groups.len() as u8][..], &groups].concat());
+    }
+    requests.push_back(update_command(dice.pick(&[1, 2, 3, 3, 3, 3, 4])));
+    requests.push_back(update_command(3));
+    requests
+}
+
 /// A PDU: mostly sound, often nearly so, sometimes noise.
 fn pdu(dice: &mut Dice, model: &Model) -> Vec<u8> {
     let at = address(dice);
@@ -104,23 +190,41 @@ fn pdu(dice: &mut Dice, model: &Model) -> Vec<u8> {
             [&[16, a0, a1, 0, (data.len() / 2) as u8, data.len() as u8][..], &data].concat()
         }
         12 => vec![17],
-        13 => vec![43, dice.pick(&[14, 14, 14, 13]), dice.pick(&[1, 2, 3, 4, 5]), dice.pick(&[0, 1, 2, 3, 4, 5, 0x80])],
+        13 => {
+            let mut ask = vec![43, dice.pick(&[14, 14, 14, 14, 13, 0]), dice.pick(&[1, 2, 3, 4, 4, 4, 5, 0])];
+            ask.push(if dice.one_in(8) { dice.byte() } else { dice.pick(&[0, 1, 2, 3, 4, 5, 0x80, 0xFF]) });
+            ask
+        }
         14 => {
-            let record = (model.received() / 2).saturating_sub(dice.pick(&[0, 1, 2, 40]));
-            let [r0, r1] = (record as u16).to_be_bytes();
-            let mut groups = vec![6, 0, dice.pick(&[1, 1, 1, 0, 2]), r0, r1, 0, dice.pick(&[1, 2, 40, 124, 125])];
-            if dice.one_in(3) {
-                groups.extend([6, 0, 1, 0, 0, 0, dice.pick(&[1, 60])]);
-            }
+            // Up to 35 groups, of which most frames hold one.
+            let groups = (0..dice.pick(&[1, 1, 1, 2, 3, 35]))
+                .flat_map(|_| {
+                    let back = dice.pick(&[0, 2, 4, 80, 244, 20_000]);
+                    let from = if dice.one_in(4) {
+                        dice.below(model.received() as u64 + 4) as usize & !1
+                    } else {
+                        model.received().saturating_sub(back)
+                    };
+                    let words = dice.pick(&[1, 2, 4, 40, 120, 124, 125]);
+                    group(dice, from, words)
+                })
+                .collect::<Vec<u8>>();
             [&[20, groups.len() as u8][..], &groups].concat()
         }
         _ => {
-            let record =
-                (model.received() / 2).saturating_sub(dice.pick(&[0, 0, 0, 0, 1, 30])) + dice.pick(&[0, 0, 0, 1]);
-            let [r0, r1] = (record as u16).to_be_bytes();
-            let words = dice.pick(&[1u8, 2, 30, 122]);
-            let data: Vec<u8> = (0..words).flat_map(|_| [0x11, 0x22]).collect();
-            [&[21, data.len() as u8 + 7, 6, 0, 1, r0, r1, 0, words][..], &data].concat()
+            let mut groups = vec![];
+            let mut from = (model.received().saturating_sub(dice.pick(&[0, 0, 0, 0, 2, 60, 244])))
+                + dice.pick(&[0, 0, 0, 0, 0, 2]);
+            for _ in 0..dice.pick(&[1, 1, 1, 2, 5]) {
+                let words = dice.pick(&[1u16, 2, 5, 30, 122]);
+                groups.extend(group(dice, from, words));
+                // What is there already is sometimes sent as it was, and sometimes not.
+                let known = model.bytes(from, usize::from(words) * 2).filter(|_| !dice.one_in(4));
+                let data = known.unwrap_or_else(|| (0..2 * words).map(|_| dice.byte()).collect());
+                groups.extend(data);
+                from += usize::from(words) * 2;
+            }
+            [&[21, groups.len() as u8][..], &groups].concat()
         }
     };
     // Something of it may be wrong.
@@ -149,7 +253,9 @@ fn play(bench: &mut Bench, bytes: &[u8]) -> Vec<u8> {
     for turn in 0.. {
         assert!(turn < 2_000, "it never comes to rest");
         bench.turn(1_000);
-        quiet = if bench.node.line.is_silent() && !bench.node.core.journal.is_busy() { quiet + 1 } else { 0 };
+        let core = &bench.node.core;
+        let works = core.journal.is_busy() || core.update.state() == UpdateState::Verifying;
+        quiet = if bench.node.line.is_silent() && !works { quiet + 1 } else { 0 };
         if quiet == 4 {
             break;
         }
@@ -180,15 +286,21 @@ fn every_answer_is_the_right_one() {
     let mut dice = Dice(seed);
     let mut bench = Bench::new();
     bench.run_ms(200);
-    let mut model = Model::new();
-    let (mut answers, mut exceptions, mut silences, mut broken) = (0u64, 0u64, 0u64, 0u64);
+    let mut model = Model::new(Maker::new(MAKERS[0]).public());
+    let (mut answers, mut exceptions, mut silences, mut broken, mut installed) = (0u64, 0u64, 0u64, 0u64, 0u64);
+    let mut requests = VecDeque::new();
     for n in 0..frames {
+        if requests.is_empty() && dice.one_in(400) {
+            requests = campaign(&mut dice);
+        }
+        let wanted = if dice.one_in(50) { None } else { requests.pop_front() };
         let address = match dice.below(20) {
+            _ if wanted.is_some() => model.address(),
             0 => 0,
             1 => dice.byte(),
             _ => model.address(),
         };
-        let body = [&[address][..], &pdu(&mut dice, &model)].concat();
+        let body = [&[address][..], &wanted.clone().unwrap_or_else(|| pdu(&mut dice, &model))].concat();
         let mut frame = [&body[..], &crc16(&body).to_le_bytes()].concat();
         let mut verdict = None;
         if dice.one_in(15) {
@@ -207,6 +319,8 @@ fn every_answer_is_the_right_one() {
             if !sound {
                 verdict = Some(Verdict::Silence);
                 broken += 1;
+                // A master that hears nothing asks again.
+                wanted.into_iter().for_each(|request| requests.push_front(request));
             }
         }
         let verdict = verdict.unwrap_or_else(|| model.frame(&frame[..frame.len() - 2]));
@@ -220,10 +334,27 @@ fn every_answer_is_the_right_one() {
             Verdict::Answer(expected) if expected[1].0 & 0x80 != 0 => exceptions += 1,
             Verdict::Answer(_) => answers += 1,
         }
+        let armed = bench.world.stage.0.borrow().armed;
+        assert_eq!(
+            armed.map(|length| length as usize),
+            model.installing().map(<[u8]>::len),
+            "frame {n} of seed {seed}"
+        );
+        if let Some(package) = model.installing() {
+            assert_eq!(bench.world.stage.0.borrow().bytes, package, "frame {n} of seed {seed}");
+            installed += 1;
+            // The boot stage has taken it.
+            bench.world.stage.0.borrow_mut().armed = None;
+            bench = bench.restart();
+            bench.run_ms(200);
+            model.restart();
+        }
     }
     println!(
-        "{frames} frames: {answers} answers, {exceptions} exceptions, {silences} silences ({broken} broken frames)"
+        "{frames} frames: {answers} answers, {exceptions} exceptions, {silences} silences ({broken} broken frames), \
+         {installed} updates installed"
     );
+    assert!(installed > frames / 10_000, "only {installed} updates");
     assert!(answers > frames / 5 && exceptions > frames / 10 && silences > frames / 20, "the dice are loaded");
 }
 

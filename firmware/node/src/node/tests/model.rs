@@ -3,7 +3,11 @@
 //! A byte of an expected answer has a mask: what the model cannot know (uptime, states of drives) is free, what it can
 //! know (lengths, padding, settings, balances) is not.
 
+mod package;
+
 use std::collections::BTreeMap;
+
+use ed25519_compact::PublicKey;
 
 use crate::doubles::bench::{BOARD_ID, CAPACITY, VERSION};
 use crate::map::{Access, Kind, REGISTERS, Register};
@@ -30,9 +34,11 @@ struct Account {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    Idle,
-    Receiving,
-    Refused,
+    Idle = 0,
+    Receiving = 1,
+    Verified = 3,
+    Refused = 4,
+    Installing = 5,
 }
 
 /// A node in the mind.
@@ -42,6 +48,10 @@ pub struct Model {
     commands: [u16; 4],
     phase: Phase,
     package: Vec<u8>,
+    /// Why a package was refused, and the version of one that was not.
+    verdict: Result<u32, u16>,
+    maker: PublicKey,
+    boots: u16,
 }
 
 type Body = Result<Expected, u8>;
@@ -75,7 +85,8 @@ fn row(address: u16) -> Option<(&'static Register, u16, u16)> {
 }
 
 impl Model {
-    pub fn new() -> Self {
+    /// A node that trusts a maker.
+    pub fn new(maker: PublicKey) -> Self {
         let mut settings = BTreeMap::new();
         for register in REGISTERS.iter().filter(|register| register.access == Access::Setting) {
             for n in 0..register.repeat {
@@ -88,7 +99,35 @@ impl Model {
                 }
             }
         }
-        Self { settings, accounts: vec![Account::default(); 4], commands: [0; 4], phase: Phase::Idle, package: vec![] }
+        Self {
+            settings,
+            accounts: vec![Account::default(); 4],
+            commands: [0; 4],
+            phase: Phase::Idle,
+            package: vec![],
+            verdict: Err(0),
+            maker,
+            boots: 1,
+        }
+    }
+
+    /// The package that the node has been told to install.
+    pub fn installing(&self) -> Option<&[u8]> {
+        (self.phase == Phase::Installing).then_some(&self.package)
+    }
+
+    /// Power off and on: what is not kept is gone.
+    pub fn restart(&mut self) {
+        self.forget();
+        self.accounts.iter_mut().for_each(|account| account.result = (0, 0));
+        self.boots += 1;
+    }
+
+    /// Forgets what was staged.
+    fn forget(&mut self) {
+        self.phase = Phase::Idle;
+        self.package.clear();
+        self.verdict = Err(0);
     }
 
     pub fn address(&self) -> u8 {
@@ -103,6 +142,11 @@ impl Model {
     /// Bytes of a package so far.
     pub fn received(&self) -> usize {
         self.package.len()
+    }
+
+    /// Bytes of the package, if they are all there.
+    pub fn bytes(&self, from: usize, length: usize) -> Option<Vec<u8>> {
+        Some(self.package.get(from..from + length)?.to_vec())
     }
 
     fn long(&self, address: u16) -> u32 {
@@ -264,8 +308,11 @@ impl Model {
             }
             "stack_high_water" => 1234,
             "address_in_use" => u32::from(self.address()),
-            "reset_cause" | "boots" => 1,
-            "watchdog_resets" | "tamper_events" | "journal_faults" | "staged_version" => 0,
+            "reset_cause" => 1,
+            "boots" => u32::from(self.boots),
+            "watchdog_resets" | "tamper_events" | "journal_faults" => 0,
+            "staged_version" => self.verdict.unwrap_or(0),
+            "update_error" => self.verdict.map_or_else(u32::from, |_| 0),
             "supply_voltage" => 24_000,
             // Which contacts are in alarm is a matter of the limits that are written.
             "contact_latched" => return Some(vec![(0, 0xFF), (0, 0)]),
@@ -285,11 +332,7 @@ impl Model {
             "output_command" => u32::from(self.commands[usize::from(n)]),
             "update_received" => self.package.len() as u32,
             "update_capacity" => CAPACITY,
-            "update_state" => match self.phase {
-                Phase::Idle => 0,
-                Phase::Receiving => 1,
-                Phase::Refused => 4,
-            },
+            "update_state" => self.phase as u32,
             "reboot" | "clear_tamper" | "update_command" => 0,
             _ => return Some(vec![(0, 0), (0, 0)]),
         };
@@ -365,16 +408,18 @@ impl Model {
                     return Err(2);
                 }
                 match (value, self.phase) {
+                    (_, Phase::Installing) => return Err(6),
                     (1, _) => {
+                        self.forget();
                         self.phase = Phase::Receiving;
-                        self.package.clear();
                     }
-                    // What the fuzzer sends is never signed.
-                    (2, Phase::Receiving) => self.phase = Phase::Refused,
-                    (4, _) => {
-                        self.phase = Phase::Idle;
-                        self.package.clear();
+                    (2, Phase::Receiving) => {
+                        self.verdict = self.judge();
+                        self.phase = if self.verdict.is_ok() { Phase::Verified } else { Phase::Refused };
                     }
+                    (2, Phase::Verified) => {}
+                    (3, Phase::Verified) => self.phase = Phase::Installing,
+                    (4, _) => self.forget(),
                     _ => return Err(3),
                 }
             }
@@ -409,68 +454,4 @@ impl Model {
         account.result = (code, count);
         if code <= 2 { Ok(()) } else { Err(3) }
     }
-
-    fn read_file(&mut self, body: &[u8]) -> Body {
-        let groups =
-            counted(body).filter(|groups| groups.len() % 7 == 0 && (7..=0xF5).contains(&groups.len())).ok_or(3)?;
-        let mut answer = vec![];
-        for group in groups.chunks(7) {
-            let bytes = usize::from(be(group, 5)) * 2;
-            if group[0] != 6 || bytes == 0 {
-                return Err(3);
-            }
-            let at = offset(group)?;
-            // Three bytes go before (address, function, length), two with each group; a frame body has 254.
-            if 3 + answer.len() + 2 + bytes > 254 {
-                return Err(3);
-            }
-            let found = self.package.get(at..at + bytes).ok_or(2)?;
-            answer.extend(exact(&[bytes as u8 + 1, 6]));
-            answer.extend(exact(found));
-        }
-        Ok([exact(&[answer.len() as u8]), answer].concat())
-    }
-
-    fn write_file(&mut self, body: &[u8]) -> Body {
-        let mut rest = counted(body).filter(|groups| (9..=0xFB).contains(&groups.len())).ok_or(3)?;
-        while !rest.is_empty() {
-            if rest.len() < 7 || rest[0] != 6 {
-                return Err(3);
-            }
-            let bytes = usize::from(be(rest, 5)) * 2;
-            if bytes == 0 || rest.len() < 7 + bytes {
-                return Err(3);
-            }
-            let at = offset(rest)?;
-            let data = &rest[7..7 + bytes];
-            if self.phase != Phase::Receiving {
-                return Err(4);
-            }
-            let have = self.package.len();
-            if at + bytes > CAPACITY as usize || at > have || (at < have && at + bytes > have) {
-                return Err(2);
-            }
-            if at == have {
-                self.package.extend(data);
-            } else if self.package[at..at + bytes] != *data {
-                return Err(3);
-            }
-            rest = &rest[7 + bytes..];
-        }
-        Ok(exact(body))
-    }
-}
-
-fn counted(body: &[u8]) -> Option<&[u8]> {
-    let (count, data) = body.split_first()?;
-    (usize::from(*count) == data.len()).then_some(data)
-}
-
-/// Byte of the package that a group begins at.
-fn offset(group: &[u8]) -> Result<usize, u8> {
-    let (file, record, words) = (be(group, 1), be(group, 3), be(group, 5));
-    if file == 0 || u32::from(record) + u32::from(words) > 10_000 {
-        return Err(2);
-    }
-    Ok((usize::from(file) - 1) * 20_000 + usize::from(record) * 2)
 }

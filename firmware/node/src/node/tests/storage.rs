@@ -361,3 +361,25 @@ proptest! {
         }
     }
 }
+
+/// However many records have rotten, each round through the memory feeds the watchdog once, and the rounds end.
+#[test]
+fn a_start_over_rotten_records_feeds_the_watchdog_for_each_round() {
+    let mut bench = counting();
+    for count in 1..=60 {
+        bench.set(Id::PulsePreset, 0, count);
+    }
+    let whole = bench.restart();
+    let few = whole.processor.feeds.get();
+    let world = whole.world.clone();
+    drop(whole);
+    // A byte of each state has changed: no record is whole.
+    let memory = world.chip.snapshot();
+    for at in (0x0800 + 20..memory.len()).step_by(128) {
+        world.chip.poke(at, !memory[at]);
+    }
+    let rotten = Bench::start(world, ResetCause::PowerOn);
+    let many = rotten.processor.feeds.get();
+    assert_eq!(few, 2, "a round through each ring");
+    assert_eq!(many, 48 + 1 + 1, "a round for each state, one that finds none, and one for the settings");
+}

@@ -16,6 +16,7 @@
 //!   connection leave the node as it was, and the same command goes on.
 //! * Who checks the maker's signature depends on the board: the node itself, or its boot stage at every start. A package that
 //!   the boot stage refuses is known by the old firmware coming back.
+//! * One that is signed and does not run is left by the boot stage after three bad starts; the reset cause tells it apart.
 //! * A power cut of the node forgets what it received; then the transfer begins again.
 
 use std::io::{IsTerminal, Write as _};
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use guanjia_field::session::{NodeSession, SessionError};
-use guanjia_node::board::Version;
+use guanjia_node::board::{ResetCause, Version};
 use guanjia_node::map::Id;
 use guanjia_node::update::{HEADER, Header, SIGNATURE, UpdateError, UpdateState};
 
@@ -293,18 +294,24 @@ async fn installed(options: &Options, wanted: Version, old: &str) -> Result<Exit
         let Ok(mut node) = meet(line, unit).await else { continue };
         let Ok(version) = node.value(Id::FirmwareVersion, 0).await else { continue };
         let Ok(state) = node.value(Id::UpdateState, 0).await else { continue };
+        let Ok(cause) = node.value(Id::ResetCause, 0).await else { continue };
         if version == wanted.0 {
             println!("unit {unit} runs {} now", table::version(version));
             return Ok(ExitCode::SUCCESS);
         }
-        running = Some(version);
+        running = Some((version, cause));
         // It has restarted, and has forgotten the package.
         if state == UpdateState::Idle as u32 {
             break;
         }
     }
     Err(Trouble::NoAnswer(match running {
-        Some(version) => format!(
+        Some((version, cause)) if cause == ResetCause::Watchdog as u32 || cause == ResetCause::Fault as u32 => format!(
+            "the node is back and runs {} again: it started the new firmware three times, and each time it hung or failed. It \
+             works as before. Do not use this file again before the maker has looked at it",
+            table::version(version)
+        ),
+        Some((version, _)) => format!(
             "the node is back and still runs {}: its boot stage refused the package, most likely because the maker has not \
              signed it. It works as before. Do not use this file again before the maker has looked at it",
             table::version(version)
