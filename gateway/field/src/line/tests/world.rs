@@ -356,7 +356,9 @@ impl World {
                 let intact = bytes.clone();
                 match self.framing {
                     Framing::Rtu | Framing::Ascii => damage(self.framing, &mut bytes, storm.damage),
-                    Framing::Mbap if !matches!(storm.damage, Damage::None) => bytes[1] ^= 0x55,
+                    // The high byte, so that it is not by chance the number of another question of this life: a wrong
+                    // answer of the right shape that bears the right number is one that nobody can tell.
+                    Framing::Mbap if !matches!(storm.damage, Damage::None) => bytes[0] ^= 0x55,
                     Framing::Mbap => {}
                 }
                 if let Some((at, ms)) = storm.split {
