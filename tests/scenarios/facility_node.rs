@@ -335,6 +335,8 @@ fn kills(rounds: i64) -> anyhow::Result<Option<(i64, i64)>> {
             attempts: 0,
             detail: String::new(),
             at: Timestamp::EPOCH,
+            paid_at: Timestamp::EPOCH,
+            decided_by: None,
         };
         while row.state != CreditState::Confirmed {
             if attempt(&node, &wallet, &mut row).is_none() {

@@ -227,6 +227,8 @@ mod tests {
             attempts: 0,
             detail: String::new(),
             at: Timestamp::EPOCH,
+            paid_at: Timestamp::EPOCH,
+            decided_by: None,
         }
     }
 
