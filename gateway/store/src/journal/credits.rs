@@ -73,6 +73,15 @@ impl Store {
         reader.conn().rows(sql, &args).await?.iter().map(read).collect()
     }
 
+    /// The credit of one receipt; `None` if its top-up was for no meter.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read.
+    pub async fn credit(&self, receipt: i64) -> Result<Option<MeterCredit>, StoreError> {
+        let mut reader = self.reader().await?;
+        find(&mut reader.conn(), receipt).await
+    }
+
     /// Writes down that a frame with this purchase count is about to leave.
     ///
     /// # Errors
