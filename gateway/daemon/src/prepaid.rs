@@ -23,6 +23,7 @@
 mod account;
 pub mod duty;
 pub mod meter;
+pub mod reconcile;
 pub mod relay;
 mod text;
 

@@ -381,6 +381,9 @@ pub struct ServicePoint {
     pub opening: Hao,
     /// Which of the meter's own wallets it tops up; `None` if the ledger alone keeps the balance.
     pub wallet: Option<usize>,
+    /// Where that meter says what one count of the register costs, in minor units; `None` if its price and balance are not
+    /// held against the ledger.
+    pub meter_price: Option<PointIx>,
 }
 
 impl ServicePoint {

@@ -131,6 +131,14 @@ impl Generation {
             board: Arc::clone(&open_credits),
             forwarder: Arc::clone(&ring_forwarder),
         };
+        let reconcile = prepaid::reconcile::Reconcile {
+            site: Arc::clone(&site),
+            store: store.clone(),
+            lines: lines.clone(),
+            latest: Arc::clone(&latest),
+            alarms: alarms_in.clone(),
+        };
+        deciders.tasks.spawn("meter reconciliation", prepaid::reconcile::run(reconcile, deciders.stop.clone()));
         deciders.tasks.spawn("meter credits", prepaid::meter::run(works, deciders.stop.clone()));
 
         let outputs = hub::Outputs { latest: Arc::clone(&latest), alarms: alarms_in, prepaid: prepaid_in };

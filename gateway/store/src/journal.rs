@@ -40,6 +40,7 @@ use crate::sql::Conn;
 mod alarms;
 mod credits;
 mod ledger;
+mod marks;
 mod messages;
 mod outbox;
 mod pages;
@@ -53,6 +54,7 @@ mod writer;
 
 pub use alarms::AlarmBatch;
 pub use credits::CreditDecision;
+pub use marks::Explanation;
 pub use messages::KeptMessage;
 pub use outbox::{Backlog, OutboxRow};
 pub use pages::{PageResult, PageStatus};

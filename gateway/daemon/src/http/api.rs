@@ -29,6 +29,7 @@ pub fn routes() -> Router<Web> {
         .route("/service-points/{id}", get(look::service_point))
         .route("/service-points/{id}/permit-close", post(orders::permit_close))
         .route("/service-points/{id}/credits/{receipt}/settle", post(orders::settle_credit))
+        .route("/service-points/{id}/explain-difference", post(orders::explain_difference))
         .route("/service-points/{id}/statement", get(look::statement))
         .route("/meter-credits", get(look::meter_credits))
         .route("/devices", get(look::devices))

@@ -8,6 +8,8 @@
 //!   they are about, so the gateway declares them; raising, paging, accepting and clearing are those of any alarm.
 //! * A credit under way is news to nobody. One whose fate is still not known after [`UNCERTAIN_FOR`] is, and one that waits
 //!   for a person is at once. Both clear by themselves when the credit is settled.
+//! * That a meter's own balance or price is not the ledger's is found out by [`super::reconcile`] and told here with its
+//!   numbers.
 //! * After a start everything is declared anew, so that what was settled while the gateway was down clears.
 
 use std::collections::HashMap;
@@ -26,6 +28,9 @@ use crate::site::{Device, ServicePoint, Shop, Site};
 /// How long the fate of a credit may be unknown before people are called: a few tries of a meter that was off.
 const UNCERTAIN_FOR: Duration = Duration::from_secs(120);
 
+/// How long the meter's price may be another than the tariff's: somebody who changes both needs a moment.
+const PRICE_DRIFT_FOR: Duration = Duration::from_secs(60);
+
 /// What can be wrong with the credit in a meter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Trouble {
@@ -33,24 +38,31 @@ pub enum Trouble {
     Uncertain,
     /// The meter contradicts the record of a top-up.
     Manual,
+    /// What the meter has left is not what the ledger says.
+    Balance,
+    /// The meter charges another price than the tariff.
+    Price,
 }
 
 impl Trouble {
     /// All of them.
-    pub const ALL: [Trouble; 2] = [Trouble::Uncertain, Trouble::Manual];
+    pub const ALL: [Trouble; 4] = [Trouble::Uncertain, Trouble::Manual, Trouble::Balance, Trouble::Price];
 
     /// The word in the alarm's key.
     fn word(self) -> &'static str {
         match self {
             Trouble::Uncertain => "credit_uncertain",
             Trouble::Manual => "credit_manual",
+            Trouble::Balance => "credit_balance",
+            Trouble::Price => "credit_price",
         }
     }
 
     fn on_delay(self) -> Duration {
         match self {
             Trouble::Uncertain => UNCERTAIN_FOR,
-            Trouble::Manual => Duration::ZERO,
+            Trouble::Manual | Trouble::Balance => Duration::ZERO,
+            Trouble::Price => PRICE_DRIFT_FOR,
         }
     }
 
@@ -58,6 +70,8 @@ impl Trouble {
         let (zh, en) = match self {
             Trouble::Uncertain => ("充值是否入表不明", "not known whether a top-up is in the meter"),
             Trouble::Manual => ("充值待人工核对", "a top-up waits for a person"),
+            Trouble::Balance => ("表内余额与账不符", "the meter's balance is not the ledger's"),
+            Trouble::Price => ("表内单价与价目不符", "the meter's price is not the tariff's"),
         };
         Bilingual { zh: format!("{}{zh}", shop.zh), en: format!("{}: {en}", shop.en) }
     }
@@ -71,6 +85,14 @@ impl Trouble {
             Trouble::Manual => Bilingual::new(
                 "到表读购买次数和余额,再到控制台商户页结清",
                 "Read purchase count and balance at the meter, then settle it on the shop's page of the console",
+            ),
+            Trouble::Balance => Bilingual::new(
+                "按所列数字查明原因(充值卡、换表、改价),说明后重新起算",
+                "Find out from the numbers why (a card, another meter, a price), then explain it through the API",
+            ),
+            Trouble::Price => Bilingual::new(
+                "用 guanjia node set-price 写入价目中的单价",
+                "Write the tariff's price into the meter with guanjia node set-price",
             ),
         }
     }

@@ -29,6 +29,12 @@ CREATE INDEX meter_credits_of_service_point ON meter_credits (service_point, rec
 -- Until the fate of one is known, no other may be sent.
 CREATE UNIQUE INDEX meter_credits_one_at_a_time ON meter_credits (service_point) WHERE state IN ('sent', 'uncertain', 'held');
 
+-- Where comparing a meter's own balance with this ledger begins.
+CREATE TABLE meter_marks (
+    service_point TEXT PRIMARY KEY REFERENCES wallets (service_point),
+    record        TEXT NOT NULL
+) STRICT;
+
 CREATE TRIGGER meter_credits_content BEFORE UPDATE OF receipt, service_point, amount ON meter_credits
 BEGIN SELECT RAISE(ABORT, 'a credit keeps its content'); END;
 CREATE TRIGGER meter_credits_count BEFORE UPDATE ON meter_credits WHEN OLD.count IS NOT NULL AND NEW.count IS NOT OLD.count

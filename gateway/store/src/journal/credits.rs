@@ -168,17 +168,23 @@ pub(super) async fn settle(
 /// Writes down what a person has found out inside the open transaction.
 pub(super) async fn decide(conn: &mut Conn<'_>, origin: &Origin, decision: &CreditDecision) -> Result<(), StoreError> {
     let CreditDecision { receipt, finding, who, via, reason, at } = decision;
-    if who.trim().is_empty() || reason.trim().is_empty() || reason.chars().count() > REASON_CHARS_MAX {
-        let why = format!("a decision names who made it, and why in 1 to {REASON_CHARS_MAX} characters");
-        return Err(StoreError::Invalid(why));
-    }
+    let reason = checked_reason(who, reason)?;
     let credit = find(conn, *receipt).await?;
     let credit = credit.ok_or_else(|| StoreError::NotFound { what: "credit of receipt", id: receipt.to_string() })?;
     let state = credit.decide(*finding).map_err(|refusal| StoreError::Conflict(refusal.to_string()))?;
-    let settled =
-        MeterCredit { state, detail: reason.trim().to_owned(), at: *at, decided_by: Some(who.clone()), ..credit };
+    let settled = MeterCredit { state, detail: reason.to_owned(), at: *at, decided_by: Some(who.clone()), ..credit };
     write(conn, origin, &settled).await?;
     tell(conn, &settled, "meter_credit_decided", &format!(" by {who} ({via})")).await
+}
+
+/// The reason of a decision, without spaces around it.
+pub(super) fn checked_reason<'a>(who: &str, reason: &'a str) -> Result<&'a str, StoreError> {
+    let reason = reason.trim();
+    if who.trim().is_empty() || reason.is_empty() || reason.chars().count() > REASON_CHARS_MAX {
+        let why = format!("a decision names who made it, and why in 1 to {REASON_CHARS_MAX} characters");
+        return Err(StoreError::Invalid(why));
+    }
+    Ok(reason)
 }
 
 /// Books credits that were confirmed by a program that had no meter wallets, inside the open transaction.

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use guanjia_core::credit::CreditState;
 use guanjia_core::ledger::{Baseline, Keeper, TopUpOutcome, TopUpRequest, UsageInterval, UsageOutcome};
+use guanjia_core::reconcile::MeterMark;
 use guanjia_core::supply::{RelayIntent, SupplyRecord};
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::{Hao, Utility};
@@ -30,10 +31,11 @@ use uuid::Uuid;
 
 use super::alarms::AlarmBatch;
 use super::credits::CreditDecision;
+use super::marks::Explanation;
 use super::messages::NewMessages;
 use super::pages::PageResult;
 use super::supply::{ClosePermit, NewNotice};
-use super::{Origin, Wallet, alarms, credits, ledger, messages, outbox, pages, supply, usage, with_suffix};
+use super::{Origin, Wallet, alarms, credits, ledger, marks, messages, outbox, pages, supply, usage, with_suffix};
 use crate::error::StoreError;
 use crate::sql::Conn;
 
@@ -76,6 +78,8 @@ pub(super) enum Command {
         at: Timestamp,
     },
     DecideCredit(Box<CreditDecision>),
+    MarkMeter(Box<MeterMark>),
+    ExplainMeter(Box<Explanation>),
     FirstBaseline {
         service_point: String,
         baseline: Baseline,
@@ -272,6 +276,8 @@ async fn apply(conn: &mut Conn<'_>, origin: &Origin, command: &Command) -> Resul
         Command::SettleCredit { receipt, state, detail, at } => {
             credits::settle(conn, origin, *receipt, *state, detail, *at).await.map(|()| Outcome::Done)
         }
+        Command::MarkMeter(mark) => marks::mark(conn, mark).await.map(|()| Outcome::Done),
+        Command::ExplainMeter(explanation) => marks::explain(conn, explanation).await.map(|()| Outcome::Done),
         Command::DecideCredit(decision) => credits::decide(conn, origin, decision).await.map(|()| Outcome::Done),
         Command::FirstBaseline { service_point, baseline } => {
             usage::set_first_baseline(conn, service_point, baseline).await.map(|()| Outcome::Done)

@@ -2,6 +2,7 @@
 
 use guanjia_core::credit::{CreditState, Finding, MeterCredit};
 use guanjia_core::ledger::TopUpOutcome;
+use guanjia_core::reconcile::{Booked, MeterMark, Sight, Span};
 use guanjia_core::units::{Fen, Hao};
 
 use sqlx::{Connection, SqliteConnection};
@@ -9,7 +10,7 @@ use sqlx::{Connection, SqliteConnection};
 use super::{Journal, SHOP, applied, at, interval, request, start};
 use crate::error::StoreError;
 use crate::journal::writer::Command;
-use crate::journal::{CreditDecision, Store};
+use crate::journal::{CreditDecision, Explanation, Store};
 use crate::sql::Conn;
 
 async fn open(journal: &Journal) -> Vec<(i64, Option<u32>, CreditState, u32)> {
@@ -190,7 +191,7 @@ async fn a_journal_from_before_the_meter_wallets_is_booked_when_it_is_opened() {
     let mut raw = SqliteConnection::connect(file.to_str().unwrap()).await.unwrap();
     let mut conn = Conn::Sqlite(&mut raw);
     conn.control(
-        "DROP TABLE meter_credits; ALTER TABLE wallets DROP COLUMN in_meter; DELETE FROM _sqlx_migrations WHERE version > 3;",
+        "DROP TABLE meter_marks; DROP TABLE meter_credits; ALTER TABLE wallets DROP COLUMN in_meter; DELETE FROM _sqlx_migrations WHERE version > 3;",
     )
     .await
     .unwrap();
@@ -211,4 +212,41 @@ async fn a_journal_from_before_the_meter_wallets_is_booked_when_it_is_opened() {
         store.close().await;
         journal.writer.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_difference_is_explained_by_name_and_comparing_begins_anew() {
+    let journal = Journal::with_wallet(Hao(0)).await;
+    let store = &journal.store;
+    for (key, receipt, state) in
+        [("k1", 1, CreditState::Confirmed), ("k2", 2, CreditState::Manual), ("k3", 3, CreditState::Uncertain)]
+    {
+        applied(store.top_up_meter(request(key, 5_000)).await.unwrap());
+        store.send_credit(receipt, u32::try_from(receipt).unwrap(), at(1)).await.unwrap();
+        store.settle_credit(receipt, state, state.as_str(), at(2)).await.unwrap();
+    }
+    let booked = store.booked(SHOP).await.unwrap();
+    assert_eq!((booked.credited, booked.credits, booked.unknown), (Fen(5_000), 1, 2));
+
+    let steady = Span { least: 9, most: 9 };
+    let sight = Sight { at: at(3), count: 1, balance: 5_000, counter: steady, price: steady };
+    let mark = MeterMark::new(SHOP, &sight, &Booked { unknown: 0, ..booked }).unwrap();
+    let explain = |reason: &str| Explanation {
+        service_point: SHOP.to_owned(),
+        who: "li".to_owned(),
+        via: "api".to_owned(),
+        reason: reason.to_owned(),
+        at: at(4),
+    };
+    assert!(matches!(store.explain_meter(explain("a card")).await, Err(StoreError::NotFound { .. })));
+    store.set_meter_mark(mark.clone()).await.unwrap();
+    let journal = journal.reopen().await;
+    assert_eq!(journal.store.meter_mark(SHOP).await, Ok(Some(mark)));
+    assert!(matches!(journal.store.explain_meter(explain(" ")).await, Err(StoreError::Invalid(_))));
+    journal.store.explain_meter(explain("a card")).await.unwrap();
+    assert_eq!(journal.store.meter_mark(SHOP).await, Ok(None));
+    let told = journal.store.timeline_after(0, 100).await.unwrap();
+    let told = told.iter().find(|(_, row)| row.what == "meter_difference_explained").unwrap();
+    assert!(told.1.detail.starts_with("by li (api): a card; compared since") && told.1.detail.contains("50.00 then"));
+    journal.assert_proven().await;
 }

@@ -139,6 +139,7 @@ fn service_points(devices: &[Device], zone: &jiff::tz::TimeZone) -> Vec<ServiceP
                 load: None,
                 opening: Hao(0),
                 wallet: (id == "s-2-w").then_some(0),
+                meter_price: None,
             }
         })
         .collect()
