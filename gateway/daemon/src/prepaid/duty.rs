@@ -194,4 +194,4 @@ fn told<'a>(credits: impl Iterator<Item = &'a MeterCredit>) -> Option<Bilingual>
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::prepaid) mod tests;

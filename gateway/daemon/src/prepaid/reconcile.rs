@@ -211,3 +211,6 @@ fn words(difference: &Difference) -> Bilingual {
     );
     Bilingual { zh, en: difference.to_string() }
 }
+
+#[cfg(test)]
+mod tests;
