@@ -15,8 +15,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use guanjia_core::profile::WalletSeen;
 use guanjia_core::reading::{PointIx, Quality, Value};
-use guanjia_core::reconcile::{Difference, MeterMark, PRICE_DIGITS, PRICE_PARTS, Sight, Span, check_price};
+use guanjia_core::reconcile::{Booked, Difference, MeterMark, PRICE_DIGITS, PRICE_PARTS, Sight, Span, check_price};
 use guanjia_core::text::Bilingual;
 use guanjia_core::time::Timestamp;
 use guanjia_field::{LineHandle, WalletCommand, WalletOutcome, now};
@@ -35,12 +36,13 @@ use crate::site::{Attachment, ServicePoint, Site};
 const PASS_PERIOD: Duration = Duration::from_secs(5);
 /// How often each meter is looked at: a read of some ten registers, so that a line full of nodes spends little on it.
 const LOOK_PERIOD: Duration = Duration::from_secs(300);
-/// How soon again after a look that came to nothing, or showed a difference for the first time.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// How soon again after a look that came to nothing, or showed a difference for the first time: time enough for a price that
+/// was changed to be polled.
+const LOOK_AGAIN: Duration = Duration::from_secs(120);
 /// How long a look may wait for a free line.
 const VALID: Duration = Duration::from_secs(30);
 /// How long the poll after a look is waited for.
-const POLL_WITHIN: Duration = Duration::from_secs(30);
+const POLL_WITHIN: Duration = Duration::from_secs(180);
 /// Looks in a row that must show a difference.
 const LOOKS_NEEDED: u32 = 2;
 
@@ -63,8 +65,20 @@ struct Turn {
     point: usize,
     price: PointIx,
     due: Instant,
+    /// The look that waits for the poll after it.
+    begun: Option<Begun>,
     /// Looks in a row that showed a difference.
     different: u32,
+}
+
+/// A look of which the first half is done.
+struct Begun {
+    booked: Booked,
+    counter: i64,
+    price: i64,
+    seen: WalletSeen,
+    at: Timestamp,
+    until: Instant,
 }
 
 /// Runs until `stop`.
@@ -73,7 +87,7 @@ pub async fn run(works: Reconcile, stop: CancellationToken) {
     let compared = points.filter(|(_, point)| point.wallet.is_some());
     let mut turns: Vec<Turn> = compared
         .filter_map(|(index, point)| {
-            Some(Turn { point: index, price: point.meter_price?, due: Instant::now(), different: 0 })
+            Some(Turn { point: index, price: point.meter_price?, due: Instant::now(), begun: None, different: 0 })
         })
         .collect();
     let mut desk = Desk::new(Arc::clone(&works.site), works.alarms.clone());
@@ -94,15 +108,26 @@ pub async fn run(works: Reconcile, stop: CancellationToken) {
             if let Some(price) = price_of(&works.latest, turn.price) {
                 desk.declare(point, Trouble::Price, drift(point, price, now())).await;
             }
-            if Instant::now() < turn.due {
+            let compared = match turn.begun.take() {
+                Some(begun) if Instant::now() < begun.until => finish(&works, point, turn, begun).await,
+                Some(_) => Ok(None),
+                None if Instant::now() < turn.due => continue,
+                None => {
+                    let begun = tokio::select! {
+                        () = stop.cancelled() => return,
+                        begun = begin(&works, point, turn.price) => begun,
+                    };
+                    begun.map(|begun| {
+                        turn.begun = begun;
+                        None
+                    })
+                }
+            };
+            if turn.begun.is_some() {
                 continue;
             }
-            let looked = tokio::select! {
-                () = stop.cancelled() => return,
-                looked = look(&works, point, turn.price) => looked,
-            };
             turn.due = Instant::now() + LOOK_AGAIN;
-            match looked {
+            match compared {
                 Ok(None) => {}
                 Ok(Some(Ok(()))) => {
                     (turn.different, turn.due) = (0, Instant::now() + LOOK_PERIOD);
@@ -124,31 +149,31 @@ pub async fn run(works: Reconcile, stop: CancellationToken) {
     }
 }
 
-/// One comparison; `None` if nothing could be compared.
-async fn look(
+/// The first half of a look: the polls before it, and the wallet. `None` if nothing can be compared now.
+async fn begin(works: &Reconcile, point: &ServicePoint, price: PointIx) -> Result<Option<Begun>, StoreError> {
+    let booked = works.store.booked(&point.id).await?;
+    let polled = polled(&works.latest, point, price, None);
+    let (0, Some((counter, price))) = (booked.unknown, polled) else { return Ok(None) };
+    let Some(seen) = wallet(works, point).await else { return Ok(None) };
+    Ok(Some(Begun { booked, counter, price, seen, at: now(), until: Instant::now() + POLL_WITHIN }))
+}
+
+/// The second half, when the register was polled again; until then it is begun as before. `None` if a credit moved meanwhile.
+async fn finish(
     works: &Reconcile,
     point: &ServicePoint,
-    price: PointIx,
+    turn: &mut Turn,
+    begun: Begun,
 ) -> Result<Option<Result<(), Difference>>, StoreError> {
-    let booked = works.store.booked(&point.id).await?;
-    let read = |after| {
-        let counter = counts(&works.latest, point, after)?;
-        Some((counter, price_of(&works.latest, price)?))
+    let Some((counter, price)) = polled(&works.latest, point, turn.price, Some(begun.at)) else {
+        turn.begun = Some(begun);
+        return Ok(None);
     };
-    let (0, Some(before)) = (booked.unknown, read(None)) else { return Ok(None) };
-    let Some(seen) = wallet(works, point).await else { return Ok(None) };
-    let (at, until) = (now(), Instant::now() + POLL_WITHIN);
-    let after = loop {
-        match read(Some(at)) {
-            Some(after) => break after,
-            None if Instant::now() >= until => return Ok(None),
-            None => tokio::time::sleep(Duration::from_millis(200)).await,
-        }
-    };
+    let Begun { booked, seen, at, .. } = begun;
     if works.store.booked(&point.id).await? != booked {
         return Ok(None);
     }
-    let (counter, price) = (Span::of(before.0, after.0), Span::of(before.1, after.1));
+    let (counter, price) = (Span::of(begun.counter, counter), Span::of(begun.price, price));
     let sight = Sight { at, count: seen.count, balance: seen.balance, counter, price };
     let mark = works.store.meter_mark(&point.id).await?;
     let compared = mark.as_ref().map_or(Ok(()), |mark| mark.compare(&sight, &booked));
@@ -162,7 +187,12 @@ async fn look(
     Ok(Some(compared))
 }
 
-async fn wallet(works: &Reconcile, point: &ServicePoint) -> Option<guanjia_core::profile::WalletSeen> {
+/// The register's counts and the meter's price as they were polled, the register after that moment.
+fn polled(latest: &LatestTable, point: &ServicePoint, price: PointIx, after: Option<Timestamp>) -> Option<(i64, i64)> {
+    Some((counts(latest, point, after)?, price_of(latest, price)?))
+}
+
+async fn wallet(works: &Reconcile, point: &ServicePoint) -> Option<WalletSeen> {
     let device = works.site.devices.get(point.device.0 as usize)?;
     let Attachment::Line { line, .. } = device.attachment else { return None };
     let command = WalletCommand { device: device.ix, wallet: point.wallet?, frame: None, valid_until: now() + VALID };

@@ -197,7 +197,7 @@ fn credits_list(ctx: &Ctx, credits: &[MeterCredit]) -> Markup {
     }
 }
 
-fn credit_state<'a>(ctx: &'a Ctx, state: CreditState) -> (Mark, &'a str) {
+fn credit_state(ctx: &Ctx, state: CreditState) -> (Mark, &str) {
     match state {
         CreditState::Pending | CreditState::Sent => (Mark::Off, ctx.t(text::CREDIT_UNDER_WAY)),
         CreditState::Held => (Mark::Off, ctx.t(text::CREDIT_HELD)),
