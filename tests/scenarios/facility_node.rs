@@ -11,7 +11,7 @@ use anyhow::Context;
 use guanjia_core::credit::{CreditState, MeterCredit, Step};
 use guanjia_core::profile::{EquipmentClass, Extent, Table, Wallet, WalletParts, WalletSeen};
 use guanjia_core::time::Timestamp;
-use guanjia_core::units::Fen;
+use guanjia_core::units::{Fen, Hao};
 use guanjia_node::board::Version;
 use guanjia_node::map::{Id, REGISTERS, rule};
 use guanjia_tests::books::proved_journal;
@@ -41,7 +41,8 @@ fn with_node(site: &str, node: &Node) -> String {
     );
     let point = format!(
         "[service_point.{POINT}]\nshop = \"s-101\"\ndevice = \"node-1\"\nutility = \"water\"\nregister = \"volume_total_1\"\n\
-         tariff = \"shop-water\"\npolicy = \"water\"\nflow_max = \"50 m3/h\"\nsupply = \"meter-wallet\"\n\n"
+         tariff = \"shop-water\"\npolicy = \"water\"\nflow_max = \"50 m3/h\"\nsupply = \"meter-wallet\"\n\
+         meter_price = \"price_1\"\n\n"
     );
     format!("{site}\n{line}{point}")
 }
@@ -160,6 +161,11 @@ async fn a_node_is_read_topped_up_and_heard_from_pulse_to_page() -> anyhow::Resu
     node.contact(0, Loop::Open)?;
     house.wait_for_alarm("node-1/contact_1_open", SOON, |alarm| alarm["active"] == true).await?;
     node.contact(0, Loop::Normal)?;
+
+    // The node charges half a fen a litre, which is not the tariff: people are told before a tenant's balance shows it.
+    let drift = format!("node-1/credit_price_{POINT}");
+    house.wait_for_alarm(&drift, 2 * SOON, |alarm| alarm["active"] == true).await?;
+    house.wait_for_call("the drift", SOON, |call| call.title.contains("单价")).await?;
 
     // What was counted is kept from one commit interval to the next.
     tokio::time::sleep(COMMIT.saturating_sub(counted.elapsed())).await;
@@ -322,6 +328,17 @@ async fn no_kill_of_node_or_gateway_loses_or_doubles_a_top_up_through_the_api() 
     assert_eq!(u64::from(value(&mut master, Id::Balance)?), paid, "fen in the node");
     let store = proved_journal(&house).await?;
     assert_eq!(store.open_credits().await?, []);
+    // The ledger says of the meter what the meter says of itself, and nothing is left on the way.
+    let wallet = store.wallet(POINT).await?.context("the service point has a wallet")?;
+    assert_eq!(
+        u64::try_from(wallet.in_meter.0)?,
+        paid * Hao::PER_FEN.unsigned_abs(),
+        "hao in the meter, by the ledger"
+    );
+    assert_eq!(wallet.balance, wallet.in_meter);
+    let rows = store.outbox_after(0, u32::MAX).await?;
+    let told = rows.iter().filter(|row| row.kind == "meter_credit").count();
+    assert_eq!(told, usize::try_from(NODE_KILLS)?, "the billing store is told of each credit once");
     Ok(())
 }
 
@@ -374,6 +391,8 @@ fn kills(rounds: i64) -> anyhow::Result<Option<(i64, i64)>> {
             attempts: 0,
             detail: String::new(),
             at: Timestamp::EPOCH,
+            paid_at: Timestamp::EPOCH,
+            decided_by: None,
         };
         while row.state != CreditState::Confirmed {
             if attempt(&node, &wallet, &mut row).is_none() {

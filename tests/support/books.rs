@@ -106,9 +106,10 @@ pub async fn billing_matches(store: &Store, target: &BillingTarget) -> anyhow::R
     );
     anyhow::ensure!(newest.hash == cursor.last_hash, "row {} differs", newest.seq);
     anyhow::ensure!(counts.inbox == newest.seq, "{} rows where {} were sent", counts.inbox, newest.seq);
-    let mut ours: Vec<_> = store.wallets().await?.into_iter().map(|w| (w.service_point, w.balance)).collect();
+    let mut ours: Vec<_> =
+        store.wallets().await?.into_iter().map(|w| (w.service_point, w.balance, w.in_meter)).collect();
     let mut theirs: Vec<_> =
-        billing.wallet_sums(SITE_ID).await?.into_iter().map(|w| (w.service_point, w.balance)).collect();
+        billing.wallet_sums(SITE_ID).await?.into_iter().map(|w| (w.service_point, w.balance, w.in_meter)).collect();
     ours.sort();
     theirs.sort();
     anyhow::ensure!(ours == theirs, "the wallets differ: {ours:?}, {theirs:?}");

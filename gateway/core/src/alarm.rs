@@ -125,6 +125,20 @@ pub enum Condition {
     All(Vec<Term>),
     /// The device does not answer (its poll health says so).
     Silent(DeviceIx),
+    /// The gateway itself says whether it holds, by the alarm's key: what no single point shows, such as money whose
+    /// whereabouts are not known.
+    Declared,
+}
+
+/// The gateway's own word on an alarm of [`Condition::Declared`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declaration {
+    /// [`AlarmDef::key`].
+    pub key: Arc<str>,
+    /// Whether its condition holds.
+    pub holds: bool,
+    /// The numbers behind it, for the title of an incident it opens and for the timeline; may be empty.
+    pub detail: Bilingual,
 }
 
 /// One comparison.

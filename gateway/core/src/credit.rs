@@ -21,8 +21,13 @@
 //!                                                          │
 //!       HELD ◄── over the hoarding limit (from SENT) ──────┤ another count, or this one with another amount
 //!        └── later, same count ──► SENT                    ▼
-//!                                                       MANUAL
+//!                                                       MANUAL ── a person has looked ──► CONFIRMED | NOT APPLIED
 //! ```
+//!
+//! * Money follows proof: the ledger moves a credit from the tenant's wallet to the meter's with the step to CONFIRMED, in
+//!   one transaction, and with no other. Until then, and for good if it is NOT APPLIED, the money stays in the wallet.
+//! * What the meter contradicts is decided by a person, once, with name and reason. That a credit is in the meter is not
+//!   believed of one that was never sent.
 //!
 //! What a power cut may cost: nothing. Every state is a row, and every way out of one begins with reading the meter.
 
@@ -55,6 +60,8 @@ pub enum CreditState {
     Confirmed,
     /// The meter contradicts the record; a person decides.
     Manual,
+    /// A person has found that it is not in the meter; the money is still in the ledger's wallet.
+    NotApplied,
 }
 
 impl CreditState {
@@ -67,13 +74,51 @@ impl CreditState {
             CreditState::Held => "held",
             CreditState::Confirmed => "confirmed",
             CreditState::Manual => "manual",
+            CreditState::NotApplied => "not_applied",
         }
     }
 
+    /// All of them, in the order of a credit's life.
+    pub const ALL: [CreditState; 7] = [
+        CreditState::Pending,
+        CreditState::Sent,
+        CreditState::Uncertain,
+        CreditState::Held,
+        CreditState::Manual,
+        CreditState::Confirmed,
+        CreditState::NotApplied,
+    ];
+
     /// Whether nothing more is done by itself.
     pub fn is_final(self) -> bool {
-        matches!(self, CreditState::Confirmed | CreditState::Manual)
+        self.is_settled() || self == CreditState::Manual
     }
+
+    /// Whether its fate is known for good.
+    pub fn is_settled(self) -> bool {
+        matches!(self, CreditState::Confirmed | CreditState::NotApplied)
+    }
+}
+
+/// What a person has found out about a credit that waited for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Finding {
+    /// It is in the meter.
+    Applied,
+    /// It is not.
+    NotApplied,
+}
+
+/// Why a person's finding changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FindingRefusal {
+    /// It waits for nobody: it is still on its way, or settled.
+    #[error("the credit waits for no person; it is {}", .0.as_str())]
+    NotWaiting(CreditState),
+    /// No frame ever left for it.
+    #[error("no frame was ever sent for this credit, so it cannot be in the meter; say that it is not applied")]
+    NeverSent,
 }
 
 /// One top-up for one wallet in a meter.
@@ -95,6 +140,10 @@ pub struct MeterCredit {
     pub detail: String,
     /// When it came to stand there.
     pub at: Timestamp,
+    /// When it was paid.
+    pub paid_at: Timestamp,
+    /// Who found out where it is, if a person had to.
+    pub decided_by: Option<String>,
 }
 
 /// What to do after a look at the meter.
@@ -137,6 +186,19 @@ impl MeterCredit {
             CreditState::Manual,
             "the meter's purchase count moved without this gateway: a card, another program, or another meter",
         )
+    }
+
+    /// Where it stands after a person has looked.
+    ///
+    /// # Errors
+    /// [`FindingRefusal`]; nothing changes then.
+    pub fn decide(&self, finding: Finding) -> Result<CreditState, FindingRefusal> {
+        match (self.state, finding, self.count) {
+            (CreditState::Manual, Finding::NotApplied, _) => Ok(CreditState::NotApplied),
+            (CreditState::Manual, Finding::Applied, Some(_)) => Ok(CreditState::Confirmed),
+            (CreditState::Manual, Finding::Applied, None) => Err(FindingRefusal::NeverSent),
+            (state, _, _) => Err(FindingRefusal::NotWaiting(state)),
+        }
     }
 
     /// Where it stands after its frame, given what the meter shows then. What it answered to the frame itself is not

@@ -2,8 +2,12 @@
 //!
 //! ```text
 //!   clearing:<channel> ──TopUp──► wallet:<service point> ──Usage──► revenue:<utility>
-//!   adjustment ─────────Opening──►        │
-//!                                         └── Reversal: any of these, every leg negated, once
+//!   adjustment ─────────Opening──►        │                              ▲
+//!                                    MeterCredit                       Usage
+//!                                         ▼                              │
+//!                                   meter_wallet:<service point> ────────┘   where the meter keeps the credit (mode M2)
+//!
+//!   Reversal: any of these, every leg negated, once
 //! ```
 //!
 //! * Money moves from one account to another and nowhere else: every transfer is made by one of the constructors
@@ -13,6 +17,10 @@
 //!   index on `reverses` sees to the "once".
 //! * A top-up is owed to the wallet of its service point and to nothing else. No transfer leads from a wallet
 //!   to any debt but its own use of the utility, so a payment cannot be set off against another debt.
+//! * Where the meter keeps the credit, a tenant's money is in two accounts: `wallet` is what the meter does not have yet,
+//!   `meter_wallet` what it was proven to have and has not charged. A credit moves from the one to the other when, and only
+//!   when, it is settled as applied ([`crate::credit`]); what is used is taken from the meter's. So `meter_wallet` is the sum
+//!   of the credits proven applied less what was used, and the tenant's balance is the sum of both.
 //! * What a power cut may cost is the store's promise: nothing here is acted upon before it is written.
 
 use std::fmt;
@@ -35,7 +43,8 @@ pub use transfer::{ReversalRefusal, Unbalanced};
 ///
 /// | account | holds |
 /// |---|---|
-/// | `wallet:<service point>` | what a tenant has paid and not yet used |
+/// | `wallet:<service point>` | what a tenant has paid and not yet used; without what is in a meter's own wallet |
+/// | `meter_wallet:<service point>` | what is in the wallet its meter keeps: credited there and not yet used |
 /// | `clearing:<channel>` | what a payment channel owes the property company |
 /// | `revenue:<utility>` | what was used |
 /// | `adjustment` | opening balances and corrections made by a person |
@@ -47,6 +56,11 @@ impl AccountId {
     /// The wallet of one service point.
     pub fn wallet(service_point: &str) -> Self {
         Self(format!("wallet:{service_point}"))
+    }
+
+    /// The wallet that the meter of one service point keeps. A meter may keep several, each of its own service point.
+    pub fn meter_wallet(service_point: &str) -> Self {
+        Self(format!("meter_wallet:{service_point}"))
     }
 
     /// The clearing account of one payment channel.
@@ -93,6 +107,8 @@ pub enum TransferKind {
     TopUp,
     /// A tenant used: wallet to revenue.
     Usage,
+    /// A credit was proven to be in the meter: wallet to meter wallet.
+    MeterCredit,
     /// A balance brought in when the wallet was opened: adjustment to wallet.
     Opening,
     /// The exact opposite of an earlier transfer.
@@ -105,8 +121,28 @@ impl TransferKind {
         match self {
             TransferKind::TopUp => "top_up",
             TransferKind::Usage => "usage",
+            TransferKind::MeterCredit => "meter_credit",
             TransferKind::Opening => "opening",
             TransferKind::Reversal => "reversal",
+        }
+    }
+}
+
+/// Who keeps the balance by which a supply is cut, and so which account pays for what is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Keeper {
+    /// This ledger.
+    Ledger,
+    /// The meter; a top-up goes there as well.
+    Meter,
+}
+
+impl Keeper {
+    /// The account that what is used is taken from.
+    pub fn account(self, service_point: &str) -> AccountId {
+        match self {
+            Keeper::Ledger => AccountId::wallet(service_point),
+            Keeper::Meter => AccountId::meter_wallet(service_point),
         }
     }
 }
@@ -158,7 +194,7 @@ pub struct Receipt {
     pub service_point: String,
     /// How much was credited.
     pub amount: Fen,
-    /// The wallet's balance right after.
+    /// The tenant's balance right after, with what is in the meter.
     pub balance: Hao,
     /// The payment channel.
     pub channel: String,
@@ -256,7 +292,7 @@ impl UsageInterval {
 /// What became of a usage interval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UsageOutcome {
-    /// Posted; the wallet's balance right after.
+    /// Posted; the tenant's balance right after, with what is in the meter.
     Posted {
         /// In hao.
         balance: Hao,

@@ -13,7 +13,7 @@
 //! * [`alarm`]: the ISA-18.2 alarm machine; [`inhibition`]: root causes and their children
 //! * [`plan`], [`roster`], [`incident`]: emergency plans, who is on duty, and the incident with its pages
 //! * [`usage`], [`tariff`], [`ledger`], [`supply`]: from register to consumption, price, posting and the relay
-//! * [`credit`]: a top-up on its way into a meter's own wallet
+//! * [`credit`]: a top-up on its way into a meter's own wallet; [`reconcile`]: what that meter says against the ledger
 
 pub mod alarm;
 pub mod credit;
@@ -26,6 +26,7 @@ pub mod ledger;
 pub mod plan;
 pub mod profile;
 pub mod reading;
+pub mod reconcile;
 pub mod roster;
 pub mod supply;
 pub mod tariff;

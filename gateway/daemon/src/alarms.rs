@@ -1,7 +1,7 @@
 //! The alarms task: the one place where the control room meets the clock, the journal and people.
 //!
 //! ```text
-//!  hub ──Observation──►┐
+//!  hub ──Observation──►┐      (and the gateway's own word on money in meters: prepaid::duty)
 //!  clock ──tick───────►├─► core::incident::ControlRoom ──Batch──► journal (one transaction) ──► board, pager
 //!  people ──command───►┘                                   │ refused: kept, joined with the next, tried again
 //! ```
@@ -196,6 +196,14 @@ fn observe(room: &mut ControlRoom, now: Timestamp, observation: &Observation, un
         Observation::Health { device, silent } => {
             let health = if silent.is_none() { Health::Answering } else { Health::Silent };
             unwritten.append(room.on_health(now, *device, health));
+            Effect::Some
+        }
+        Observation::Declared(declaration) => {
+            let changed = room.on_declaration(now, declaration);
+            if changed.is_empty() {
+                return Effect::None;
+            }
+            unwritten.append(changed);
             Effect::Some
         }
         // Given back by whoever writes.

@@ -42,7 +42,8 @@ use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use guanjia_store::ClosePermit;
+use guanjia_core::credit::Finding;
+use guanjia_store::{ClosePermit, CreditDecision, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -202,6 +203,31 @@ async fn permit_close(live: &Live, id: &str, who: String, via: &'static str) -> 
     let permit = ClosePermit { service_point: id.to_owned(), at: guanjia_field::now(), who, via: via.to_owned() };
     live.store.permit_close(permit).await.map_err(|failure| DeskRefusal::Store(failure.to_string()))?;
     live.prepaid.notify_one();
+    Ok(())
+}
+
+/// Writes down what a person has found out about a top-up that waits for one, and pokes whoever clears the alarm.
+async fn settle_credit(
+    live: &Live,
+    id: &str,
+    receipt: i64,
+    (finding, reason): (Finding, String),
+    who: String,
+    via: &'static str,
+) -> Result<(), DeskRefusal> {
+    let unavailable = |failure: StoreError| DeskRefusal::Store(failure.to_string());
+    let credit = live.store.credit(receipt).await.map_err(unavailable)?;
+    if credit.is_none_or(|credit| credit.service_point != id) {
+        return Err(DeskRefusal::Unknown);
+    }
+    let (via, at) = (via.to_owned(), guanjia_field::now());
+    let decision = CreditDecision { receipt, finding, who, via, reason, at };
+    live.store.decide_credit(decision).await.map_err(|failure| match failure {
+        StoreError::Conflict(why) => DeskRefusal::NoCreditWaits(why),
+        StoreError::Invalid(why) => DeskRefusal::NoReason(why),
+        failure => unavailable(failure),
+    })?;
+    live.credits.notify_one();
     Ok(())
 }
 

@@ -20,7 +20,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use guanjia_core::alarm::Condition;
+use guanjia_core::alarm::{Condition, Declaration};
 use guanjia_core::reading::{BadReason, DeviceIx, PointIx, Reading};
 use guanjia_field::{DeviceHealth, FieldReport};
 use tokio::sync::mpsc;
@@ -64,6 +64,8 @@ pub enum Observation {
         /// Why it is silent; `None` while it answers.
         silent: Option<BadReason>,
     },
+    /// The gateway's own word on one of its alarms; from the tasks that look after the credit in meters.
+    Declared(Declaration),
     /// What was told before this has to be stored, then the receipt is given back.
     Receipt(Receipt),
 }
@@ -101,7 +103,7 @@ impl Watched {
             Self { by_alarms: vec![false; site.points.len()], by_prepaid: vec![false; site.points.len()] };
         let terms = site.alarms.iter().filter_map(|def| match &def.condition {
             Condition::All(terms) => Some(terms),
-            Condition::Silent(_) => None,
+            Condition::Silent(_) | Condition::Declared => None,
         });
         for term in terms.flatten() {
             mark(&mut watched.by_alarms, term.point);

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use std::time::Duration;
 
 use guanjia_core::alarm::AlarmRecord;
+use guanjia_core::credit::MeterCredit;
 use guanjia_core::incident::IncidentRecord;
 use guanjia_core::reading::{BadReason, DeviceIx, PointIx, Quality, Reading, Value};
 use guanjia_core::supply::Supply;
@@ -48,6 +49,8 @@ pub struct Live {
     pub prepaid: Arc<Notify>,
     /// Poked after a top-up that goes into a meter.
     pub credits: Arc<Notify>,
+    /// The credits of meters whose fate is not known yet.
+    pub open_credits: Arc<Board<Vec<MeterCredit>>>,
     /// What stands between the gateway and its work.
     pub ready: Arc<Readiness>,
     /// How phones reach the console; without a trailing slash.
@@ -116,6 +119,12 @@ pub enum DeskRefusal {
     /// No paid supply waits for anybody's word there.
     #[error("no paid supply waits for a word there")]
     NotWaiting,
+    /// No credit waits for a person there, or what was found cannot be.
+    #[error("{0}")]
+    NoCreditWaits(String),
+    /// A decision about money says why.
+    #[error("{0}")]
+    NoReason(String),
     /// The change could not be written down.
     #[error("the store is not available: {0}")]
     Store(String),

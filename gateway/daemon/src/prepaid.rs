@@ -21,7 +21,9 @@
 //! * Readings may be dropped on their way here; registers are cumulative, so the next one bills the same.
 
 mod account;
+pub mod duty;
 pub mod meter;
+pub mod reconcile;
 pub mod relay;
 mod text;
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use guanjia_core::alarm::AlarmDef;
 use guanjia_core::incident::Timings;
 use guanjia_core::inhibition::Topology;
+use guanjia_core::ledger::Keeper;
 use guanjia_core::plan::PlanBook;
 use guanjia_core::profile::{PointDef, Profile};
 use guanjia_core::reading::{DeviceIx, PointIx};
@@ -354,7 +355,8 @@ pub struct Shop {
 /// What one tenant is supplied with at one place.
 #[derive(Clone, Debug)]
 pub struct ServicePoint {
-    /// The id in the site file; its wallet is `wallet:<id>`.
+    /// The id in the site file; its wallet is `wallet:<id>`, and `meter_wallet:<id>` what is in
+    /// its meter.
     pub id: Arc<str>,
     /// Index into [`Site::shops`].
     pub shop: usize,
@@ -379,6 +381,16 @@ pub struct ServicePoint {
     pub opening: Hao,
     /// Which of the meter's own wallets it tops up; `None` if the ledger alone keeps the balance.
     pub wallet: Option<usize>,
+    /// Where that meter says what one count of the register costs, in minor units; `None` if its price and balance are not
+    /// held against the ledger.
+    pub meter_price: Option<PointIx>,
+}
+
+impl ServicePoint {
+    /// Who keeps the balance by which it is cut.
+    pub fn keeper(&self) -> Keeper {
+        if self.wallet.is_some() { Keeper::Meter } else { Keeper::Ledger }
+    }
 }
 
 /// The point by which a bypass is recognised.

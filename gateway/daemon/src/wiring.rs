@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | reports | lines to hub | [`hub::REPORTS_MAX`] | the sender drops the report and counts it |
 //! | messages | MQTT to hub | [`hub::MESSAGES_MAX`] | the broker's task takes no more; the broker keeps the rest |
-//! | alarms | hub to alarms | [`hub::OBSERVATIONS_MAX`] | the hub waits |
+//! | alarms | hub and meter credits to alarms | [`hub::OBSERVATIONS_MAX`] | the hub waits |
 //! | prepaid | hub to prepaid | [`hub::OBSERVATIONS_MAX`] | the hub drops and counts; registers are cumulative |
 //! | desk | people to alarms | [`DESK_MAX`] | the request is refused (503) |
 //! | pager, forwarder, prepaid, credits pokes | "look at the store again" | 1 | the poke already waiting is enough |
@@ -84,6 +84,7 @@ impl Generation {
         let latest = Arc::new(LatestTable::new(&site, now));
         let board = Arc::new(Board::new(AlarmBoard::default()));
         let supplies = Arc::new(Board::new(Vec::new()));
+        let open_credits = Arc::new(Board::new(Vec::new()));
         let ready = Arc::new(Readiness::new(now));
         let [ring_pager, ring_forwarder, ring_prepaid, ring_credits] = std::array::from_fn(|_| Arc::new(Notify::new()));
         let public_url = site.http.public_url.clone().unwrap_or_else(|| format!("http://{}", process.address));
@@ -126,7 +127,18 @@ impl Generation {
             store: store.clone(),
             lines: lines.clone(),
             poke: Arc::clone(&ring_credits),
+            alarms: alarms_in.clone(),
+            board: Arc::clone(&open_credits),
+            forwarder: Arc::clone(&ring_forwarder),
         };
+        let reconcile = prepaid::reconcile::Reconcile {
+            site: Arc::clone(&site),
+            store: store.clone(),
+            lines: lines.clone(),
+            latest: Arc::clone(&latest),
+            alarms: alarms_in.clone(),
+        };
+        deciders.tasks.spawn("meter reconciliation", prepaid::reconcile::run(reconcile, deciders.stop.clone()));
         deciders.tasks.spawn("meter credits", prepaid::meter::run(works, deciders.stop.clone()));
 
         let outputs = hub::Outputs { latest: Arc::clone(&latest), alarms: alarms_in, prepaid: prepaid_in };
@@ -144,6 +156,7 @@ impl Generation {
             desk,
             prepaid: ring_prepaid,
             credits: ring_credits,
+            open_credits,
             ready,
             public_url: public_url.clone(),
         });

@@ -40,6 +40,7 @@ use crate::sql::Conn;
 mod alarms;
 mod credits;
 mod ledger;
+mod marks;
 mod messages;
 mod outbox;
 mod pages;
@@ -52,6 +53,8 @@ mod verify;
 mod writer;
 
 pub use alarms::AlarmBatch;
+pub use credits::CreditDecision;
+pub use marks::Explanation;
 pub use messages::KeptMessage;
 pub use outbox::{Backlog, OutboxRow};
 pub use pages::{PageResult, PageStatus};
@@ -223,7 +226,7 @@ fn prepare(dir: &Path, file: &Path) -> Result<File, StoreError> {
     Ok(lock)
 }
 
-/// Reads who this journal is, or decides it on the first start, and counts this start.
+/// Reads who this journal is, or decides it on the first start, and counts this start; books what an older program left.
 async fn identify(conn: &mut Conn<'_>, site_id: &str) -> Result<Origin, StoreError> {
     conn.control("BEGIN IMMEDIATE").await?;
     let epoch = Uuid::now_v7();
@@ -243,6 +246,7 @@ async fn identify(conn: &mut Conn<'_>, site_id: &str) -> Result<Origin, StoreErr
     if origin.site != site_id {
         return Err(StoreError::WrongSite { found: origin.site, wanted: site_id.to_owned() });
     }
+    credits::book_old(conn, &origin).await?;
     conn.control("COMMIT").await?;
     Ok(origin)
 }

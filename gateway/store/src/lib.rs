@@ -30,6 +30,6 @@ mod sql;
 pub use billing::{BillingCounts, BillingStore, BillingTarget, Cursor, MAX_APPEND_ROWS, WalletSum};
 pub use error::StoreError;
 pub use journal::{
-    AlarmBatch, Backlog, ClosePermit, KeptMessage, Notice, OutboxRow, PageResult, PageStatus, RelayOutcome,
-    StatementLine, Store, Violation, Wallet,
+    AlarmBatch, Backlog, ClosePermit, CreditDecision, Explanation, KeptMessage, Notice, OutboxRow, PageResult,
+    PageStatus, RelayOutcome, StatementLine, Store, Violation, Wallet,
 };

@@ -5,14 +5,16 @@
 //! | `wallet` | a wallet was opened, with its opening transfer if it has one |
 //! | `top_up` | a transfer, its receipt, and the key and channel transaction it may never happen again under |
 //! | `usage` | an interval, and its transfer unless it cost nothing |
+//! | `meter_credit` | a credit whose fate is known: with its transfer if it is in the meter, without if it is not |
 //! | `incident` | the incident as it now stands |
 //!
 //! Registers (`u64`) and exact charges (`i128`) are strings: most readers of JSON hold numbers as `f64`.
 
+use guanjia_core::credit::CreditState;
 use guanjia_core::incident::IncidentRecord;
 use guanjia_core::ledger::{Baseline, Receipt, Transfer, UsageInterval, UsageQuality};
 use guanjia_core::time::Timestamp;
-use guanjia_core::units::{ExactCharge, Hao, Quantity, Utility};
+use guanjia_core::units::{ExactCharge, Fen, Hao, Quantity, Utility};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
@@ -42,6 +44,20 @@ pub(crate) struct TopUp {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Usage {
     pub interval: Interval,
+    pub transfer: Option<Transfer>,
+}
+
+/// A credit was settled.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CreditSettled {
+    pub receipt: i64,
+    pub service_point: String,
+    pub amount: Fen,
+    pub count: Option<u32>,
+    pub state: CreditState,
+    pub detail: String,
+    pub decided_by: Option<String>,
+    pub at: Timestamp,
     pub transfer: Option<Transfer>,
 }
 
@@ -112,6 +128,7 @@ pub(crate) enum Payload {
     Wallet(WalletOpened),
     TopUp(Box<TopUp>),
     Usage(Box<Usage>),
+    MeterCredit(Box<CreditSettled>),
     Incident(Box<IncidentRecord>),
 }
 
@@ -122,6 +139,7 @@ impl Payload {
             Payload::Wallet(_) => "wallet",
             Payload::TopUp(_) => "top_up",
             Payload::Usage(_) => "usage",
+            Payload::MeterCredit(_) => "meter_credit",
             Payload::Incident(_) => "incident",
         }
     }
@@ -132,6 +150,7 @@ impl Payload {
             Payload::Wallet(wallet) => to_json(wallet),
             Payload::TopUp(top_up) => to_json(top_up),
             Payload::Usage(usage) => to_json(usage),
+            Payload::MeterCredit(credit) => to_json(credit),
             Payload::Incident(incident) => to_json(incident),
         }
     }
@@ -143,6 +162,7 @@ impl Payload {
             "wallet" => Payload::Wallet(serde_json::from_str(json).map_err(damaged)?),
             "top_up" => Payload::TopUp(serde_json::from_str(json).map_err(damaged)?),
             "usage" => Payload::Usage(serde_json::from_str(json).map_err(damaged)?),
+            "meter_credit" => Payload::MeterCredit(serde_json::from_str(json).map_err(damaged)?),
             "incident" => Payload::Incident(serde_json::from_str(json).map_err(damaged)?),
             _ => return Ok(None),
         }))
@@ -154,6 +174,7 @@ impl Payload {
             Payload::Wallet(wallet) => wallet.opening.as_ref(),
             Payload::TopUp(top_up) => Some(&top_up.transfer),
             Payload::Usage(usage) => usage.transfer.as_ref(),
+            Payload::MeterCredit(credit) => credit.transfer.as_ref(),
             Payload::Incident(_) => None,
         }
     }

@@ -107,7 +107,7 @@ struct Pending {
 pub struct Alarm {
     def: Arc<AlarmDef>,
     record: AlarmRecord,
-    /// One per term of the condition (a silence has one).
+    /// One per term of the condition (a silence and a declaration have one).
     terms: Vec<Truth>,
     /// The last truth a good reading gave each term, for the deadband.
     held: Vec<bool>,
@@ -120,7 +120,7 @@ impl Alarm {
     pub fn new(def: Arc<AlarmDef>, record: Option<AlarmRecord>) -> Self {
         let terms = match &def.condition {
             Condition::All(terms) => terms.len(),
-            Condition::Silent(_) => 1,
+            Condition::Silent(_) | Condition::Declared => 1,
         };
         let record = record.unwrap_or_else(|| AlarmRecord::new(&def.key));
         Self {
@@ -184,6 +184,15 @@ impl Alarm {
             Health::Silent => Truth::True,
             Health::Answering => Truth::False,
         };
+        self.evaluate(now)
+    }
+
+    /// Takes the gateway's own word; only [`Condition::Declared`] listens.
+    pub fn declared(&mut self, now: Timestamp, holds: bool) -> Option<Transition> {
+        if self.def.condition != Condition::Declared {
+            return None;
+        }
+        self.terms[0] = if holds { Truth::True } else { Truth::False };
         self.evaluate(now)
     }
 

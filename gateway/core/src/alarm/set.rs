@@ -52,6 +52,8 @@ impl AlarmSet {
                     }
                 }
                 Condition::Silent(device) => set.by_device.entry(*device).or_default().push(ix),
+                // Found by its key.
+                Condition::Declared => {}
             }
             let record = records.remove(&*def.key);
             set.alarms.push(Alarm::new(def, record));
@@ -72,6 +74,13 @@ impl AlarmSet {
     pub fn on_health(&mut self, now: Timestamp, device: DeviceIx, health: Health) -> Vec<(AlarmIx, Transition)> {
         let watchers = self.by_device.get(&device).cloned().unwrap_or_default();
         watchers.into_iter().filter_map(|ix| self.step(ix, |alarm| alarm.device_health(now, device, health))).collect()
+    }
+
+    /// Takes the gateway's own word on one alarm. A word on an alarm that is not there, or that watches something else,
+    /// changes nothing.
+    pub fn on_declaration(&mut self, now: Timestamp, key: &str, holds: bool) -> Option<(AlarmIx, Transition)> {
+        let ix = self.find(key)?;
+        self.step(ix, |alarm| alarm.declared(now, holds))
     }
 
     /// Lets every delay that has run out take effect, in the order in which they ran out.

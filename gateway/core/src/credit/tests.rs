@@ -16,6 +16,8 @@ fn credit(count: Option<u32>, state: CreditState) -> MeterCredit {
         attempts: 0,
         detail: String::new(),
         at: Timestamp::EPOCH,
+        paid_at: Timestamp::EPOCH,
+        decided_by: None,
     }
 }
 
@@ -50,6 +52,26 @@ fn somebody_used_a_card_in_between() {
         assert!(matches!(sent.next(&seen(count, AMOUNT, Verdict::None, 0)), Step::Settle(CreditState::Manual, _)));
     }
     assert!(matches!(sent.next(&seen(8, AMOUNT + 1, Verdict::None, 0)), Step::Settle(CreditState::Manual, _)));
+}
+
+#[test]
+fn a_person_decides_once_and_only_where_one_is_needed() {
+    let manual = credit(Some(8), CreditState::Manual);
+    assert_eq!(manual.decide(Finding::Applied), Ok(CreditState::Confirmed));
+    assert_eq!(manual.decide(Finding::NotApplied), Ok(CreditState::NotApplied));
+    for state in CreditState::ALL.into_iter().filter(|state| *state != CreditState::Manual) {
+        for finding in [Finding::Applied, Finding::NotApplied] {
+            let refused = credit(Some(8), state).decide(finding);
+            assert_eq!(refused, Err(FindingRefusal::NotWaiting(state)));
+        }
+    }
+}
+
+#[test]
+fn what_was_never_sent_is_not_in_the_meter_whoever_says_so() {
+    let never = credit(None, CreditState::Manual);
+    assert_eq!(never.decide(Finding::Applied), Err(FindingRefusal::NeverSent));
+    assert_eq!(never.decide(Finding::NotApplied), Ok(CreditState::NotApplied));
 }
 
 #[test]

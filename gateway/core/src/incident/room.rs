@@ -13,6 +13,7 @@
 //! back is noticed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -20,8 +21,8 @@ use super::desk::{Desk, DeskOutput, IncidentError, Opening};
 use super::message::Standing;
 use super::{IncidentRecord, IncidentState, PageRequest, TimelineEntry};
 use crate::alarm::{
-    AckError, AlarmClass, AlarmDef, AlarmIx, AlarmRecord, AlarmSet, AlarmState, Health, Priority, ResetError,
-    Transition, TransitionKind,
+    AckError, AlarmClass, AlarmDef, AlarmIx, AlarmRecord, AlarmSet, AlarmState, Declaration, Health, Priority,
+    ResetError, Transition, TransitionKind,
 };
 use crate::inhibition::{NodeIx, Topology};
 use crate::plan::PlanBook;
@@ -104,6 +105,8 @@ pub struct ControlRoom {
     silences_changed: bool,
     dirty: BTreeSet<AlarmIx>,
     timeline: Vec<TimelineEntry>,
+    /// The last numbers behind each declared alarm; an incident's title keeps them, so a restart begins without.
+    numbers: BTreeMap<Arc<str>, Bilingual>,
 }
 
 impl ControlRoom {
@@ -129,6 +132,7 @@ impl ControlRoom {
             silences_changed: true,
             dirty: BTreeSet::new(),
             timeline: Vec::new(),
+            numbers: BTreeMap::new(),
         };
         for record in saved.incidents {
             let alerted = saved.alerted.iter().filter(|(id, _)| *id == record.id).map(|(_, person)| person.clone());
@@ -162,6 +166,18 @@ impl ControlRoom {
     /// Takes the poll health of a device.
     pub fn on_health(&mut self, now: Timestamp, device: DeviceIx, health: Health) -> Batch {
         let transitions = self.alarms.on_health(now, device, health);
+        self.absorb(now, transitions)
+    }
+
+    /// Takes the gateway's own word on an alarm.
+    pub fn on_declaration(&mut self, now: Timestamp, declaration: &Declaration) -> Batch {
+        let Declaration { key, holds, detail } = declaration;
+        if *holds {
+            self.numbers.insert(Arc::clone(key), detail.clone());
+        } else {
+            self.numbers.remove(key);
+        }
+        let transitions = self.alarms.on_declaration(now, key, *holds).into_iter().collect();
         self.absorb(now, transitions)
     }
 
@@ -403,14 +419,22 @@ impl ControlRoom {
     /// Place and what, as titles and pages name it.
     fn title_of(&self, def: &AlarmDef) -> Bilingual {
         let place = self.topology.device(def.device).map(|links| links.name.clone()).unwrap_or_default();
-        Bilingual { zh: format!("{}{}", place.zh, def.text.zh), en: format!("{} {}", place.en, def.text.en) }
+        let title =
+            Bilingual { zh: format!("{}{}", place.zh, def.text.zh), en: format!("{} {}", place.en, def.text.en) };
+        match self.numbers.get(&def.key).filter(|numbers| !numbers.en.is_empty()) {
+            Some(numbers) => {
+                Bilingual { zh: format!("{}:{}", title.zh, numbers.zh), en: format!("{}: {}", title.en, numbers.en) }
+            }
+            None => title,
+        }
     }
 
     fn log(&mut self, ix: AlarmIx, kind: TransitionKind, now: Timestamp) {
         let record = self.alarms.get(ix).record();
+        let numbers = || self.numbers.get(record.key.as_str()).map_or_else(String::new, |numbers| numbers.en.clone());
         let (what, detail) = match kind {
-            TransitionKind::Raised => ("alarm_raised", String::new()),
-            TransitionKind::Reoccurred => ("alarm_reoccurred", String::new()),
+            TransitionKind::Raised => ("alarm_raised", numbers()),
+            TransitionKind::Reoccurred => ("alarm_reoccurred", numbers()),
             TransitionKind::Cleared => ("alarm_cleared", format!("raised at {}", record.raised_at)),
             TransitionKind::Acknowledged => ("alarm_acknowledged", record.acked_by.clone().unwrap_or_default()),
             TransitionKind::Reset => ("alarm_reset", String::new()),

@@ -14,6 +14,7 @@ use crate::reading::{BadReason, DeviceIx, PointIx, Reading, Value};
 use crate::roster::{Roster, RosterForm, ShiftForm};
 use crate::text::Bilingual;
 
+mod declared;
 mod escalation;
 mod invariants;
 mod roots;

@@ -43,10 +43,10 @@ fn a_top_up_moves_money_from_the_channel_to_the_wallet() {
 
 #[test]
 fn usage_moves_money_from_the_wallet_to_revenue() {
-    let transfer = Transfer::usage(Uuid::from_u128(1), &interval(100, 498), Timestamp::EPOCH).unwrap();
+    let transfer = Transfer::usage(Uuid::from_u128(1), &interval(100, 498), Keeper::Ledger, Timestamp::EPOCH).unwrap();
     assert_eq!(balance(&[&transfer], &AccountId::wallet("s-101")), -398);
     assert_eq!(balance(&[&transfer], &AccountId::revenue(Utility::Water)), 398);
-    assert_eq!(Transfer::usage(Uuid::from_u128(1), &interval(100, 100), Timestamp::EPOCH), None);
+    assert_eq!(Transfer::usage(Uuid::from_u128(1), &interval(100, 100), Keeper::Ledger, Timestamp::EPOCH), None);
 }
 
 #[test]
@@ -124,7 +124,7 @@ proptest! {
         let made = [
             Some(Transfer::top_up(id, &TopUpRequest { amount: Fen(amount), ..request() })),
             Transfer::opening(id, "s-101", Hao(amount), Timestamp::EPOCH),
-            Transfer::usage(id, &interval(from, to), Timestamp::EPOCH),
+            Transfer::usage(id, &interval(from, to), Keeper::Meter, Timestamp::EPOCH),
         ];
         for transfer in made.into_iter().flatten() {
             prop_assert_eq!(transfer.check(), Ok(()));

@@ -2,9 +2,9 @@
 
 use uuid::Uuid;
 
-use super::{AccountId, Posting, TopUpRequest, Transfer, TransferKind, UsageInterval};
+use super::{AccountId, Keeper, Posting, TopUpRequest, Transfer, TransferKind, UsageInterval};
 use crate::time::Timestamp;
-use crate::units::Hao;
+use crate::units::{Fen, Hao};
 
 /// A transfer whose legs do not sum to zero. Never made here; a row that is one was tampered with or damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,14 +39,21 @@ impl Transfer {
         Self::of(id, TransferKind::TopUp, request.at, cause, legs(from, to, Hao::from(request.amount)))
     }
 
-    /// A tenant used: wallet to revenue. `None` if the interval charges nothing (less than the smallest unit so
+    /// The credit of a receipt was proven to be in the meter: wallet to meter wallet. `cause` says by which purchase, and
+    /// who says so.
+    pub fn meter_credit(id: Uuid, service_point: &str, amount: Fen, at: Timestamp, cause: String) -> Self {
+        let (from, to) = (AccountId::wallet(service_point), AccountId::meter_wallet(service_point));
+        Self::of(id, TransferKind::MeterCredit, at, cause, legs(from, to, Hao::from(amount)))
+    }
+
+    /// A tenant used: the wallet, or the one in the meter, to revenue. `None` if the interval charges nothing (less than the smallest unit so
     /// far, kept in the exact charge): such an interval has a row, but no transfer.
-    pub fn usage(id: Uuid, interval: &UsageInterval, at: Timestamp) -> Option<Self> {
+    pub fn usage(id: Uuid, interval: &UsageInterval, keeper: Keeper, at: Timestamp) -> Option<Self> {
         let charge = interval.charge();
         if charge == Hao(0) {
             return None;
         }
-        let from = AccountId::wallet(&interval.service_point);
+        let from = keeper.account(&interval.service_point);
         let to = AccountId::revenue(interval.utility);
         let cause = format!("{}@{}", interval.device, interval.to.at.as_millis());
         Some(Self::of(id, TransferKind::Usage, at, cause, legs(from, to, charge)))

@@ -113,7 +113,8 @@ pub fn service_points(
                 .help("one register, one payer");
         }
         let wallet = device.and_then(|device| wallet(context, entry, device));
-        let parts = (shop, tariff, policy, kind, opening, device, register, wallet);
+        let meter_price = device.and_then(|device| meter_price(context, entry, device));
+        let parts = (shop, tariff, policy, kind, opening, device, register, wallet, meter_price);
         let (
             Some(shop),
             Some(tariff),
@@ -123,6 +124,7 @@ pub fn service_points(
             Some(device),
             Some(register),
             Some(wallet),
+            Some(meter_price),
         ) = parts
         else {
             continue;
@@ -140,6 +142,7 @@ pub fn service_points(
             policy: policy.policy.clone(),
             opening,
             wallet,
+            meter_price,
         });
     }
     found
@@ -204,6 +207,24 @@ fn wallet(context: &mut Context, entry: &RawServicePoint, device: &Device) -> Op
         return None;
     }
     Some(found)
+}
+
+/// Where the meter says its price; `None` if one is named and cannot be that.
+#[expect(clippy::option_option, reason = "whether it is right, and whether there is one")]
+fn meter_price(context: &mut Context, entry: &RawServicePoint, device: &Device) -> Option<Option<PointIx>> {
+    let Some(name) = &entry.meter_price else { return Some(None) };
+    if entry.supply.as_ref().is_none_or(|at| **at != RawSupply::MeterWallet) {
+        context
+            .error(name.span(), "only a meter that keeps the balance has a price of its own")
+            .help("remove `meter_price`, or write supply = \"meter-wallet\"");
+        return None;
+    }
+    let Some(def) = device.profile.point(name) else {
+        context.dangling("point", name, device.profile.points.iter().map(|point| &*point.id));
+        return None;
+    };
+    let offset = u32::try_from(def).ok()?;
+    Some(Some(PointIx(device.first_point.0 + offset)))
 }
 
 fn opening(context: &mut Context, raw: Option<&At<String>>) -> Option<Hao> {

@@ -34,6 +34,7 @@ use super::raw::{
 use super::schema;
 use super::service;
 use super::value::At;
+use crate::prepaid::duty;
 use crate::site::Site;
 
 /// How often points are read if nobody says anything else.
@@ -173,7 +174,7 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
     let passive = passive::lines(&tables.lines, &lines);
     let utilization = budget::check(context, &tables.lines, &lines, &passive, &found.devices, &profiles);
     lines::dial_in::check_devices(context, &tables.lines.dtu, &lines, &found.devices);
-    let alarms = device_alarms::alarms(context, &tables.alarms, &tables.devices, &found.devices);
+    let mut alarms = device_alarms::alarms(context, &tables.alarms, &tables.devices, &found.devices);
     check_plans(context, &tables.alarms, plan_ids.as_deref());
     let parts = causes::Parts {
         feeders: &tables.feeders,
@@ -199,6 +200,7 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
         policies: &policies,
     };
     let service_points = prepaid::service_points(context, &tables.service_points, &around);
+    alarms.extend(duty::definitions(&service_points, &shops, &found.devices));
     passive::check_service_points(context, &passive, &tables.service_points, &service_points, &found.devices);
 
     let building = tables.building.as_ref()?;

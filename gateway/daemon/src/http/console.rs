@@ -58,6 +58,7 @@ pub fn routes() -> Router<Web> {
         .route("/shops", get(page))
         .route("/shops/{id}", get(page))
         .route("/shops/{id}/permit-close", post(orders::permit_close))
+        .route("/shops/{id}/credits/{receipt}/settle", post(orders::settle_credit))
         .route("/sign-in", get(sign_in_page).post(sign_in))
         .route("/sign-out", post(sign_out))
 }

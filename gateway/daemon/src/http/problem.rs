@@ -147,7 +147,9 @@ impl From<crate::live::DeskRefusal> for Problem {
             | DeskRefusal::AlreadyAcknowledged { .. }
             | DeskRefusal::NotAcknowledged
             | DeskRefusal::NotWaiting
+            | DeskRefusal::NoCreditWaits(_)
             | DeskRefusal::StillActive => Code::Conflict,
+            DeskRefusal::NoReason(_) => Code::BadRequest,
             DeskRefusal::Store(_) => Code::Unavailable,
         };
         Self::new(code, refusal.to_string())

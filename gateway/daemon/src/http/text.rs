@@ -99,6 +99,20 @@ texts! {
     WAITS_FOR_PERMIT = "已付清,等待确认安全后恢复", "Paid, and waiting for somebody to say that it is safe";
     PERMIT_HINT = "请先向店内的人确认:龙头已关、用电设备已断开、无人在检修。确认后才恢复供应。", "Ask somebody in the shop first: taps closed, appliances off, nobody working on the line. Only then does the supply come back.";
     PERMIT = "已确认安全,恢复供应", "It is safe, restore the supply";
+    METER_CREDITS = "写入表内的充值", "Top-ups into the meter";
+    CREDIT_UNDER_WAY = "写入中", "on its way";
+    CREDIT_HELD = "等待用量下降", "waits for use";
+    CREDIT_UNCERTAIN = "未确认", "not confirmed";
+    CREDIT_MANUAL = "待人工核对", "waits for a person";
+    IS_IN_METER = "已入表", "in the meter";
+    IS_NOT_IN_METER = "未入表", "not in the meter";
+    CREDIT_WAITS = "收据 {n} 的充值待人工核对", "The top-up of receipt {n} waits for a person";
+    CREDIT_HINT = "请到表读取购买次数和最近一次充值金额。本次购买次数:{n}。已入表则记入表内账,未入表则款项留在账上。只能结清一次。", "Read the purchase count and the last amount at the meter. The count of this one: {n}. In the meter, its money is booked there; not in the meter, it stays in the ledger. It is settled once.";
+    METER_SHOWS = "核对结果", "What was found";
+    REASON = "依据", "How it was found";
+    SETTLE = "结清", "Settle";
+    NO_CREDIT_WAITS = "此笔充值不需人工核对,或已结清。", "This top-up waits for no person, or is settled already.";
+    REASON_MISSING = "请写明依据(1 至 500 字)。", "Say how it was found, in 1 to 500 characters.";
     READ_ONLY = "消防与电梯设备仅监视,不下发任何控制。", "Fire and lift equipment is only watched here, never controlled.";
     OPEN = "未结", "Open";
     PAST = "已结", "Closed";
@@ -364,6 +378,9 @@ const WORDS: &[(&str, T)] = &[
     ("final", T("最后通知", "final notice")),
     ("top_up", T("充值", "Top-up")),
     ("usage", T("用量", "Use")),
+    ("meter_credit", T("写入表内", "Entered into the meter")),
+    ("meter_difference_explained", T("说明表账差异", "difference of meter and ledger explained")),
+    ("meter_credit_decided", T("人工结清充值", "top-up settled by a person")),
     ("opening", T("期初余额", "Opening balance")),
     ("reversal", T("冲正", "Reversal")),
 ];

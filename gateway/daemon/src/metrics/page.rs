@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use guanjia_core::alarm::{AlarmClass, AlarmDef, AlarmRecord, Priority};
+use guanjia_core::credit::CreditState;
 use guanjia_core::profile::{EquipmentClass, Profile};
 use guanjia_core::reading::DeviceIx;
 use guanjia_core::supply::ServiceKind;
@@ -124,6 +125,7 @@ pub fn render(metrics: &Metrics, live: &Live) -> Vec<String> {
     alarms(&mut page, live);
     states(&mut page, live, &statuses);
     accounts(&mut page, &live.site, &live.supplies.get());
+    meter_credits(&mut page, live);
     bus::write(&mut page, live);
     page.family("guanjia_storage_size_bytes", "gauge", "Bytes on disk.");
     page.sample("guanjia_storage_size_bytes", &[("store", "journal")], live.store.storage_bytes() as f64);
@@ -374,6 +376,26 @@ fn accounts(page: &mut Page, site: &Site, supplies: &[SupplyView]) {
     for ((utility, state), n) in counts {
         page.sample("guanjia_prepaid_accounts", &[("utility", utility), ("state", state)], n as f64);
     }
+}
+
+/// The credits of meters that are not settled.
+fn meter_credits(page: &mut Page, live: &Live) {
+    let open = live.open_credits.get();
+    page.family(
+        "guanjia_meter_credits",
+        "gauge",
+        "Top-ups for meters that keep the credit and that are not settled, by state; manual: a person is waited for.",
+    );
+    for state in CreditState::ALL.into_iter().filter(|state| !state.is_settled()) {
+        let n = open.iter().filter(|credit| credit.state == state).count();
+        page.sample("guanjia_meter_credits", &[("state", state.as_str())], n as f64);
+    }
+    page.optional(
+        "guanjia_meter_credit_oldest_unsettled_timestamp_seconds",
+        "gauge",
+        "When the oldest of them was paid; absent when there is none.",
+        open.iter().map(|credit| credit.paid_at).min().map(|at| at.as_seconds_f64()),
+    );
 }
 
 /// Which of [`ACCOUNT_STATES`] a service point is in.

@@ -291,6 +291,6 @@ fn keeping(site: &Site, device: &Device) -> Keeping {
     use guanjia_core::alarm::Condition;
     let pays = device.profile.points.iter().any(|point| point.poll != PollClass::Bulk);
     let watched =
-        site.alarms.iter().any(|alarm| alarm.device == device.ix && !matches!(alarm.condition, Condition::Silent(_)));
+        site.alarms.iter().any(|alarm| alarm.device == device.ix && matches!(alarm.condition, Condition::All(_)));
     if pays || watched { Keeping::Journal } else { Keeping::Nowhere }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use guanjia_core::ledger::{Baseline, TransferKind, UsageOutcome};
+use guanjia_core::ledger::{Baseline, Keeper, TransferKind, UsageOutcome};
 use guanjia_core::reading::{PointIx, Quality, Reading};
 use guanjia_core::supply::{self, Attempts, Contact, Decision, Ladder, Load, NoticeMark, RegisterTrust, WarningLevel};
 use guanjia_core::supply::{Breaker, Inputs, RelayIntent, Supply, SupplyRecord};
@@ -203,9 +203,14 @@ impl Account {
         intervals: Vec<guanjia_core::ledger::UsageInterval>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        let keeper = prepaid.site.service_points[self.index].keeper();
         for interval in intervals {
             let (to, charge) = (interval.to.clone(), interval.charge());
-            match prepaid.store.post_usage(interval).await? {
+            let posted = match keeper {
+                Keeper::Ledger => prepaid.store.post_usage(interval).await?,
+                Keeper::Meter => prepaid.store.post_meter_usage(interval).await?,
+            };
+            match posted {
                 UsageOutcome::Posted { balance } => {
                     self.baseline = Some(to);
                     self.spent.push_back((now, charge));

@@ -20,6 +20,8 @@
 //!   is exactly one purchase behind.
 //! * A service point has one credit under way at a time, each line as many as it has service points. One that waits for a
 //!   person does not keep later ones back: each takes the meter's next count.
+//! * A credit whose fate is not known, or that waits for a person, pages the people on duty, and goes when it is settled:
+//!   [`duty`](super::duty).
 //! * A meter that does not answer is asked again after 1 s, 2 s and so on up to a minute, as is one that holds too much.
 //!
 //! What a power cut may cost: nothing; the pauses begin again at a second.
@@ -32,12 +34,15 @@ use guanjia_core::credit::{CreditState, MeterCredit, Step, pause};
 use guanjia_core::reading::DeviceIx;
 use guanjia_field::{CreditFrame, LineHandle, WalletCommand, WalletOutcome, now};
 use guanjia_store::{Store, StoreError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::duty::Desk;
+use crate::hub::Observation;
+use crate::live::Board;
 use crate::site::{Attachment, ServicePoint, Site};
 
 /// How often the journal is looked at even if nobody rang.
@@ -53,8 +58,14 @@ pub struct Credits {
     pub store: Store,
     /// The lines, in the site's order.
     pub lines: Vec<LineHandle>,
-    /// Rung by the API after a top-up.
+    /// Rung by the API after a top-up, and when a person has settled a credit.
     pub poke: Arc<Notify>,
+    /// The way to the task that pages people.
+    pub alarms: mpsc::Sender<Observation>,
+    /// Where the credits that are not settled are shown.
+    pub board: Arc<Board<Vec<MeterCredit>>>,
+    /// Rung for the forwarder after a credit was settled.
+    pub forwarder: Arc<Notify>,
 }
 
 /// When a service point's meter is asked next, and how often in a row that has settled nothing.
@@ -75,6 +86,7 @@ struct Way {
 /// Runs until `stop`, then waits for the credits that are on their way.
 pub async fn run(credits: Credits, stop: CancellationToken) {
     let mut turns: HashMap<String, Turn> = HashMap::new();
+    let mut desk = Desk::new(Arc::clone(&credits.site), credits.alarms.clone());
     let mut under_way: JoinSet<(String, Result<CreditState, StoreError>)> = JoinSet::new();
     let mut pass = tokio::time::interval(PASS_PERIOD);
     pass.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -82,6 +94,9 @@ pub async fn run(credits: Credits, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => break,
             Some(ended) = under_way.join_next() => if let Ok((service_point, outcome)) = ended {
+                if outcome.as_ref().is_ok_and(|state| state.is_settled()) {
+                    credits.forwarder.notify_one();
+                }
                 settled(&mut turns, &service_point, outcome);
             },
             () = credits.poke.notified() => {}
@@ -95,6 +110,8 @@ pub async fn run(credits: Credits, stop: CancellationToken) {
                 continue;
             }
         };
+        desk.tell_credits(&open).await;
+        credits.board.publish(open.clone());
         for credit in first_of_each(open) {
             let turn = turns.entry(credit.service_point.clone()).or_insert_with(|| Turn {
                 under_way: false,
@@ -227,6 +244,8 @@ mod tests {
             attempts: 0,
             detail: String::new(),
             at: Timestamp::EPOCH,
+            paid_at: Timestamp::EPOCH,
+            decided_by: None,
         }
     }
 

@@ -8,7 +8,7 @@ use super::{Answer, BillingStore, Job, read};
 use crate::chain::GENESIS;
 use crate::error::{StoreError, signed, unsigned};
 use crate::journal::OutboxRow;
-use crate::payload::{Payload, TopUp, Usage, WalletOpened};
+use crate::payload::{CreditSettled, Payload, TopUp, Usage, WalletOpened};
 use crate::sql::{Conn, Value, to_word};
 
 /// Rows in one append; a longer list is refused.
@@ -145,6 +145,7 @@ struct Tables<'a> {
     postings: Vec<Vec<Value<'a>>>,
     receipts: Vec<Vec<Value<'a>>>,
     usage_intervals: Vec<Vec<Value<'a>>>,
+    meter_credits: Vec<Vec<Value<'a>>>,
     incidents: Vec<(&'a OutboxRow, IncidentRecord)>,
 }
 
@@ -170,6 +171,7 @@ impl<'a> Tables<'a> {
             Payload::Wallet(wallet) => self.add_wallet(row, wallet),
             Payload::TopUp(top_up) => self.add_receipt(row, *top_up),
             Payload::Usage(usage) => self.add_interval(row, *usage)?,
+            Payload::MeterCredit(credit) => self.add_credit(row, *credit)?,
             Payload::Incident(incident) => self.incidents.push((row, *incident)),
         }
         Ok(())
@@ -246,6 +248,24 @@ impl<'a> Tables<'a> {
         Ok(())
     }
 
+    fn add_credit(&mut self, row: &'a OutboxRow, credit: CreditSettled) -> Result<(), StoreError> {
+        let mut values = keys(row);
+        values.extend([
+            credit.receipt.into(),
+            credit.service_point.into(),
+            credit.amount.0.into(),
+            Value::Int(credit.count.map(i64::from)),
+            credit.state.as_str().into(),
+            credit.detail.into(),
+            Value::Text(credit.decided_by.map(Into::into)),
+            credit.at.into(),
+            credit.transfer.map(|transfer| transfer.id).into(),
+            signed("seq", row.seq)?.into(),
+        ]);
+        self.meter_credits.push(values);
+        Ok(())
+    }
+
     async fn write(self, conn: &mut Conn<'_>) -> Result<(), StoreError> {
         conn.insert("inbox (site, epoch, seq, kind, at, payload, prev_hash, hash)", &self.inbox).await?;
         conn.insert("wallets (site, epoch, service_point, utility, opened_at)", &self.wallets).await?;
@@ -260,6 +280,12 @@ impl<'a> Tables<'a> {
             "usage_intervals (site, epoch, seq, service_point, device, utility, from_raw, from_at, from_exact, \
              from_posted, to_raw, to_at, to_exact, to_posted, quantity, tariff, quality, transfer)",
             &self.usage_intervals,
+        )
+        .await?;
+        conn.insert(
+            "meter_credits (site, epoch, receipt, service_point, amount, count, state, detail, decided_by, at, transfer, \
+             seq)",
+            &self.meter_credits,
         )
         .await?;
         for (row, incident) in &self.incidents {

@@ -17,7 +17,7 @@ pub struct Cursor {
     pub last_hash: String,
 }
 
-/// A wallet's balance as the sum of its postings.
+/// A wallet's balance as the sum of its postings, those of the wallet in the meter among them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WalletSum {
     /// The life of the gateway it belongs to; after a gateway was set up anew its wallets begin anew too.
@@ -26,6 +26,8 @@ pub struct WalletSum {
     pub service_point: String,
     /// In hao.
     pub balance: Hao,
+    /// What of it is in the wallet its meter keeps.
+    pub in_meter: Hao,
 }
 
 /// Rows of one site, by table.
@@ -43,6 +45,8 @@ pub struct BillingCounts {
     pub receipts: u64,
     /// Intervals of usage.
     pub usage_intervals: u64,
+    /// Credits of meters with a wallet whose fate is known.
+    pub meter_credits: u64,
     /// Incidents.
     pub incidents: u64,
 }
@@ -83,10 +87,13 @@ pub(super) async fn cursor(conn: &mut Conn<'_>, site: &str, epoch: Uuid) -> Resu
 
 pub(super) async fn wallet_sums(conn: &mut Conn<'_>, site: &str) -> Result<Vec<WalletSum>, StoreError> {
     let sql = "SELECT wallets.epoch AS epoch, wallets.service_point AS service_point,
-                      CAST(COALESCE(SUM(postings.amount), 0) AS BIGINT) AS balance
+                      CAST(COALESCE(SUM(postings.amount), 0) AS BIGINT) AS balance,
+                      CAST(COALESCE(SUM(CASE WHEN postings.account = 'meter_wallet:' || wallets.service_point
+                          THEN postings.amount ELSE 0 END), 0) AS BIGINT) AS in_meter
                FROM wallets
                LEFT JOIN postings ON postings.site = wallets.site AND postings.epoch = wallets.epoch
-                   AND postings.account = 'wallet:' || wallets.service_point
+                   AND postings.account IN ('wallet:' || wallets.service_point,
+                                            'meter_wallet:' || wallets.service_point)
                WHERE wallets.site = $1
                GROUP BY wallets.epoch, wallets.service_point ORDER BY wallets.epoch, wallets.service_point";
     let rows = conn.rows(sql, &[site.into()]).await?;
@@ -96,6 +103,7 @@ pub(super) async fn wallet_sums(conn: &mut Conn<'_>, site: &str) -> Result<Vec<W
                 epoch: row.parsed("epoch")?,
                 service_point: row.text("service_point")?,
                 balance: Hao(row.int("balance")?),
+                in_meter: Hao(row.int("in_meter")?),
             })
         })
         .collect()
@@ -108,6 +116,7 @@ pub(super) async fn counts(conn: &mut Conn<'_>, site: &str) -> Result<BillingCou
                       (SELECT COUNT(*) FROM postings WHERE site = $1) AS postings,
                       (SELECT COUNT(*) FROM receipts WHERE site = $1) AS receipts,
                       (SELECT COUNT(*) FROM usage_intervals WHERE site = $1) AS usage_intervals,
+                      (SELECT COUNT(*) FROM meter_credits WHERE site = $1) AS meter_credits,
                       (SELECT COUNT(*) FROM incidents WHERE site = $1) AS incidents";
     let Some(row) = conn.row(sql, &[site.into()]).await? else { return Ok(BillingCounts::default()) };
     let count = |column| unsigned(column, row.int(column)?);
@@ -118,6 +127,7 @@ pub(super) async fn counts(conn: &mut Conn<'_>, site: &str) -> Result<BillingCou
         postings: count("postings")?,
         receipts: count("receipts")?,
         usage_intervals: count("usage_intervals")?,
+        meter_credits: count("meter_credits")?,
         incidents: count("incidents")?,
     })
 }

@@ -1,11 +1,11 @@
 //! The ledger: wallets, transfers, top-ups.
 //!
 //! * A transfer's legs sum to zero; nothing is changed or deleted (the schema's triggers refuse).
-//! * A wallet's balance is stored beside the sum of its postings and equal to it. Other accounts have no stored
-//!   balance, so no row is written by every top-up of the site.
+//! * A wallet's balance is stored beside the sum of its postings and equal to it, and so is that of the wallet its meter
+//!   keeps. Other accounts have no stored balance, so no row is written by every top-up of the site.
 //! * A key is written in the transaction of its effect: it is never burnt without one, and never has two.
 
-use guanjia_core::ledger::{AccountId, Posting, Receipt, TopUpOutcome, TopUpRequest, Transfer, TransferKind};
+use guanjia_core::ledger::{AccountId, Keeper, Posting, Receipt, TopUpOutcome, TopUpRequest, Transfer, TransferKind};
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::{Fen, Hao, Utility};
 
@@ -69,15 +69,6 @@ impl Store {
     }
 }
 
-/// Who keeps the balance by which a supply is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keeper {
-    /// This ledger.
-    Ledger,
-    /// The meter; the top-up goes there as well.
-    Meter,
-}
-
 /// Opens a wallet inside the open transaction.
 pub(super) async fn open_wallet(
     conn: &mut Conn<'_>,
@@ -105,14 +96,14 @@ pub(super) async fn open_wallet(
         None
     } else {
         let cause = "opening balance".to_owned();
-        let legs = (AccountId::adjustment(), service_point);
+        let legs = (AccountId::adjustment(), AccountId::wallet(service_point));
         let transfer = movement(TransferKind::Opening, at, cause, opening, legs)?;
         post(conn, &transfer).await?;
         Some(transfer)
     };
     let payload = WalletOpened { service_point: service_point.to_owned(), utility, at, opening: transfer };
     outbox::append(conn, origin, &Payload::Wallet(payload), at).await?;
-    Ok(Wallet { service_point: service_point.to_owned(), utility, balance: opening, opened_at: at })
+    Ok(Wallet { service_point: service_point.to_owned(), utility, balance: opening, in_meter: Hao(0), opened_at: at })
 }
 
 /// Credits a payment inside the open transaction.
@@ -141,7 +132,7 @@ pub(super) async fn top_up(
         Some(txn) => format!("{}:{txn}", request.channel),
         None => format!("{}:key:{}:{}", request.channel, request.client, request.key),
     };
-    let legs = (AccountId::clearing(&request.channel), request.service_point.as_str());
+    let legs = (AccountId::clearing(&request.channel), AccountId::wallet(&request.service_point));
     let transfer = movement(TransferKind::TopUp, request.at, cause, Hao::from(request.amount), legs)?;
     let balance = post(conn, &transfer).await?;
     let receipt = Receipt {
@@ -197,23 +188,20 @@ fn fingerprint(request: &TopUpRequest) -> String {
     digest(&[&request.service_point, &request.amount.0.to_string(), &request.channel, has_txn, txn])
 }
 
-/// A transfer of `amount` from another account to a wallet (negative: the other way).
+/// A transfer of `amount` from one account to another (negative: the other way).
 pub(super) fn movement(
     kind: TransferKind,
     at: Timestamp,
     cause: String,
     amount: Hao,
-    (other, service_point): (AccountId, &str),
+    (from, to): (AccountId, AccountId),
 ) -> Result<Transfer, StoreError> {
     let opposite = Hao(0).checked_sub(amount).ok_or_else(|| StoreError::Invalid(format!("amount {amount}")))?;
-    let postings = vec![
-        Posting { account: other, amount: opposite },
-        Posting { account: AccountId::wallet(service_point), amount },
-    ];
+    let postings = vec![Posting { account: from, amount: opposite }, Posting { account: to, amount }];
     Ok(Transfer { id: id_at(at), kind, at, cause, reverses: None, postings })
 }
 
-/// Writes a transfer and moves its wallet; the wallet's new balance.
+/// Writes a transfer and moves its wallet, or the one in the meter, or both; what the tenant has then.
 pub(super) async fn post(conn: &mut Conn<'_>, transfer: &Transfer) -> Result<Hao, StoreError> {
     let sum: i128 = transfer.postings.iter().map(|leg| i128::from(leg.amount.0)).sum();
     if sum != 0 {
@@ -232,14 +220,14 @@ pub(super) async fn post(conn: &mut Conn<'_>, transfer: &Transfer) -> Result<Hao
         )
         .await?;
     let seq = row.ok_or_else(|| StoreError::Defect("insert returned no row".to_owned()))?.int("seq")?;
-    let mut wallet_balance = None;
+    let mut has = None;
     let mut rows = Vec::with_capacity(transfer.postings.len());
     for (leg, posting) in (1i64..).zip(&transfer.postings) {
-        let balance = match posting.account.as_str().strip_prefix("wallet:") {
-            Some(service_point) => {
-                let balance = move_wallet(conn, service_point, posting.amount).await?;
-                wallet_balance = Some(balance);
-                Some(balance.0)
+        let balance = match wallet_of(&posting.account) {
+            Some((keeper, service_point)) => {
+                let wallet = move_wallet(conn, keeper, service_point, posting.amount).await?;
+                has = Some(wallet.balance);
+                Some(wallet.kept_by(keeper).0)
             }
             None => None,
         };
@@ -247,21 +235,36 @@ pub(super) async fn post(conn: &mut Conn<'_>, transfer: &Transfer) -> Result<Hao
         rows.push(vec![seq.into(), leg.into(), account.into(), posting.amount.0.into(), Value::Int(balance)]);
     }
     conn.insert("postings (transfer, leg, account, amount, balance)", &rows).await?;
-    wallet_balance.ok_or_else(|| StoreError::Defect(format!("transfer {} touches no wallet", transfer.id)))
+    has.ok_or_else(|| StoreError::Defect(format!("transfer {} touches no wallet", transfer.id)))
 }
 
-/// Adds `amount` to a wallet's balance.
-async fn move_wallet(conn: &mut Conn<'_>, service_point: &str, amount: Hao) -> Result<Hao, StoreError> {
+/// Whose wallet an account is, and who keeps it.
+fn wallet_of(account: &AccountId) -> Option<(Keeper, &str)> {
+    let text = account.as_str();
+    let ledger = text.strip_prefix("wallet:").map(|service_point| (Keeper::Ledger, service_point));
+    ledger.or_else(|| text.strip_prefix("meter_wallet:").map(|service_point| (Keeper::Meter, service_point)))
+}
+
+/// Adds `amount` to what the ledger or the meter keeps for a service point.
+async fn move_wallet(
+    conn: &mut Conn<'_>,
+    keeper: Keeper,
+    service_point: &str,
+    amount: Hao,
+) -> Result<Wallet, StoreError> {
     let wallet = statement::wallet(conn, service_point)
         .await?
         .ok_or_else(|| StoreError::UnknownServicePoint(service_point.to_owned()))?;
-    let balance = wallet
-        .balance
-        .checked_add(amount)
-        .ok_or_else(|| StoreError::Invalid(format!("the balance of {service_point} would overflow")))?;
-    let sql = "UPDATE wallets SET balance = $1 WHERE service_point = $2";
-    conn.execute(sql, &[balance.0.into(), service_point.into()]).await?;
-    Ok(balance)
+    let moved = |balance: Hao| {
+        let too_much = || StoreError::Invalid(format!("the balance of {service_point} would overflow"));
+        balance.checked_add(amount).ok_or_else(too_much)
+    };
+    let in_meter = if keeper == Keeper::Meter { moved(wallet.in_meter)? } else { wallet.in_meter };
+    let wallet = Wallet { balance: moved(wallet.balance)?, in_meter, ..wallet };
+    let sql = "UPDATE wallets SET balance = $1, in_meter = $2 WHERE service_point = $3";
+    let args = [wallet.kept_by(Keeper::Ledger).0.into(), in_meter.0.into(), service_point.into()];
+    conn.execute(sql, &args).await?;
+    Ok(wallet)
 }
 
 /// The number after the last receipt's. A refused top-up gives its number back with its savepoint.
@@ -336,7 +339,8 @@ pub(super) async fn read_transfer(conn: &mut Conn<'_>, id: uuid::Uuid) -> Result
 #[cfg(test)]
 #[test]
 fn kinds_read_back_as_they_are_written() {
-    for kind in [TransferKind::TopUp, TransferKind::Usage, TransferKind::Opening, TransferKind::Reversal] {
+    use TransferKind::{MeterCredit, Opening, Reversal, TopUp, Usage};
+    for kind in [TopUp, Usage, MeterCredit, Opening, Reversal] {
         assert_eq!(crate::sql::to_word(&kind).unwrap(), kind.as_str());
     }
 }

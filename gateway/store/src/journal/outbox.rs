@@ -23,7 +23,7 @@ pub struct OutboxRow {
     pub epoch: Uuid,
     /// 1, 2, 3, ... without a hole.
     pub seq: u64,
-    /// `wallet`, `top_up`, `usage` or `incident`.
+    /// `wallet`, `top_up`, `usage`, `meter_credit` or `incident`.
     pub kind: String,
     /// When it happened.
     pub at: Timestamp,

@@ -1,6 +1,6 @@
 //! What people ask the ledger: balances, receipts, statements.
 
-use guanjia_core::ledger::{AccountId, Receipt, TransferKind};
+use guanjia_core::ledger::{Keeper, Receipt, TransferKind};
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::{Fen, Hao, Quantity, Utility};
 use uuid::Uuid;
@@ -16,10 +16,22 @@ pub struct Wallet {
     pub service_point: String,
     /// For what.
     pub utility: Utility,
-    /// In hao; negative when in debt.
+    /// In hao; negative when in debt. With what is in the meter.
     pub balance: Hao,
+    /// What of it is in the wallet its meter keeps; 0 where the meter keeps none.
+    pub in_meter: Hao,
     /// When it was opened.
     pub opened_at: Timestamp,
+}
+
+impl Wallet {
+    /// What of it the ledger's own account holds, and what the meter's.
+    pub fn kept_by(&self, keeper: Keeper) -> Hao {
+        match keeper {
+            Keeper::Ledger => Hao(self.balance.0.saturating_sub(self.in_meter.0)),
+            Keeper::Meter => self.in_meter,
+        }
+    }
 }
 
 /// One line of a tenant's statement.
@@ -33,9 +45,9 @@ pub struct StatementLine {
     pub at: Timestamp,
     /// What caused it.
     pub cause: String,
-    /// How much; negative is use.
+    /// How much; negative is use. A credit that reached its meter changes nothing of what the tenant has.
     pub amount: Hao,
-    /// The balance right after.
+    /// The balance right after, with what was in the meter.
     pub balance: Hao,
     /// The receipt, for a top-up.
     pub receipt: Option<i64>,
@@ -72,7 +84,7 @@ impl Store {
     /// All wallets, by service point.
     pub async fn wallets(&self) -> Result<Vec<Wallet>, StoreError> {
         let mut reader = self.reader().await?;
-        let sql = "SELECT service_point, utility, balance, opened_at FROM wallets ORDER BY service_point";
+        let sql = "SELECT service_point, utility, balance, in_meter, opened_at FROM wallets ORDER BY service_point";
         reader.conn().rows(sql, &[]).await?.iter().map(read_wallet).collect()
     }
 
@@ -82,25 +94,44 @@ impl Store {
         wallet(&mut reader.conn(), service_point).await
     }
 
-    /// The newest movements of a wallet, newest first.
+    /// The newest movements of what a tenant has, newest first.
     pub async fn statement(&self, service_point: &str, limit: u32) -> Result<Vec<StatementLine>, StoreError> {
         let mut reader = self.reader().await?;
-        let sql = "SELECT transfers.id, transfers.kind, transfers.at, transfers.cause, postings.amount,
-                          postings.balance, receipts.number, usage_intervals.quantity, usage_intervals.tariff
-                   FROM postings
-                   JOIN transfers ON transfers.seq = postings.transfer
+        // A transfer among the newest of both accounts is among the newest of each, so its two legs are found together.
+        let sql = "WITH legs AS (
+                       SELECT * FROM (SELECT transfer, amount FROM postings WHERE account = $1
+                                      ORDER BY transfer DESC LIMIT $3)
+                       UNION ALL
+                       SELECT * FROM (SELECT transfer, amount FROM postings WHERE account = $2
+                                      ORDER BY transfer DESC LIMIT $3)),
+                   moves AS (SELECT transfer, SUM(amount) AS amount FROM legs GROUP BY transfer
+                             ORDER BY transfer DESC LIMIT $3)
+                   SELECT transfers.id, transfers.kind, transfers.at, transfers.cause, moves.amount,
+                          receipts.number, usage_intervals.quantity, usage_intervals.tariff,
+                          (SELECT balance + in_meter FROM wallets WHERE service_point = $4) AS balance
+                   FROM moves
+                   JOIN transfers ON transfers.seq = moves.transfer
                    LEFT JOIN receipts ON receipts.transfer = transfers.id
                    LEFT JOIN usage_intervals ON usage_intervals.transfer = transfers.id
-                   WHERE postings.account = $1 ORDER BY postings.transfer DESC LIMIT $2";
-        let account = AccountId::wallet(service_point);
-        let args = [account.as_str().into(), list_limit(limit).into()];
-        reader.conn().rows(sql, &args).await?.iter().map(read_line).collect()
+                   ORDER BY moves.transfer DESC";
+        let [wallet, in_meter] = [Keeper::Ledger, Keeper::Meter].map(|keeper| keeper.account(service_point));
+        let limit = list_limit(limit).into();
+        let args = [wallet.as_str().into(), in_meter.as_str().into(), limit, service_point.into()];
+        let rows = reader.conn().rows(sql, &args).await?;
+        let mut lines: Vec<StatementLine> = rows.iter().map(read_line).collect::<Result<_, _>>()?;
+        // Every row came with the balance of now; before the newest movement it was as much less.
+        let mut balance = lines.first().map_or(Hao(0), |line| line.balance);
+        for line in &mut lines {
+            line.balance = balance;
+            balance = Hao(balance.0.saturating_sub(line.amount.0));
+        }
+        Ok(lines)
     }
 }
 
 /// One wallet.
 pub(super) async fn wallet(conn: &mut Conn<'_>, service_point: &str) -> Result<Option<Wallet>, StoreError> {
-    let sql = "SELECT service_point, utility, balance, opened_at FROM wallets WHERE service_point = $1";
+    let sql = "SELECT service_point, utility, balance, in_meter, opened_at FROM wallets WHERE service_point = $1";
     conn.row(sql, &[service_point.into()]).await?.as_ref().map(read_wallet).transpose()
 }
 
@@ -146,7 +177,8 @@ fn read_wallet(row: &Row) -> Result<Wallet, StoreError> {
     Ok(Wallet {
         service_point: row.text("service_point")?,
         utility: row.word("utility")?,
-        balance: Hao(row.int("balance")?),
+        balance: Hao(row.int("balance")?.saturating_add(row.int("in_meter")?)),
+        in_meter: Hao(row.int("in_meter")?),
         opened_at: row.time("opened_at")?,
     })
 }

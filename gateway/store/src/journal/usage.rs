@@ -4,7 +4,7 @@
 //! posting moves the baseline in the same transaction. The second posting of an interval, after a crash or from a
 //! second task, therefore finds another baseline and does nothing.
 
-use guanjia_core::ledger::{AccountId, Baseline, TransferKind, UsageInterval, UsageOutcome};
+use guanjia_core::ledger::{AccountId, Baseline, Keeper, TransferKind, UsageInterval, UsageOutcome};
 use guanjia_core::units::{ExactCharge, Hao};
 
 use super::writer::{Command, Outcome};
@@ -38,7 +38,20 @@ impl Store {
     /// [`StoreError::Invalid`] if the interval runs backward or its `posted` is not its `exact` rounded,
     /// [`StoreError::NoBaseline`] and [`StoreError::UnknownServicePoint`] if there is nothing to post against.
     pub async fn post_usage(&self, interval: UsageInterval) -> Result<UsageOutcome, StoreError> {
-        match self.send(Command::Usage(Box::new(interval))).await? {
+        self.send_usage(interval, Keeper::Ledger).await
+    }
+
+    /// The same for a service point whose meter keeps the wallet: the charge is taken from there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::post_usage`].
+    pub async fn post_meter_usage(&self, interval: UsageInterval) -> Result<UsageOutcome, StoreError> {
+        self.send_usage(interval, Keeper::Meter).await
+    }
+
+    async fn send_usage(&self, interval: UsageInterval, keeper: Keeper) -> Result<UsageOutcome, StoreError> {
+        match self.send(Command::Usage(Box::new(interval), keeper)).await? {
             Outcome::Usage(outcome) => Ok(outcome),
             other => Err(other.unexpected()),
         }
@@ -78,6 +91,7 @@ pub(super) async fn post(
     conn: &mut Conn<'_>,
     origin: &Origin,
     interval: &UsageInterval,
+    keeper: Keeper,
 ) -> Result<UsageOutcome, StoreError> {
     let service_point = interval.service_point.as_str();
     let wallet = statement::wallet(conn, service_point)
@@ -99,7 +113,7 @@ pub(super) async fn post(
     } else {
         let cause = format!("usage {service_point} to {}", interval.to.at.as_millis());
         let used = Hao(-interval.charge().0);
-        let legs = (AccountId::revenue(interval.utility), service_point);
+        let legs = (AccountId::revenue(interval.utility), keeper.account(service_point));
         let transfer = ledger::movement(TransferKind::Usage, at, cause, used, legs)?;
         (ledger::post(conn, &transfer).await?, Some(transfer))
     };

@@ -35,7 +35,7 @@ pub struct Violation {
 }
 
 /// Invariants that are one query: it returns the rows that break it, as `row` and `detail`.
-const QUERIES: [(&str, &str); 12] = [
+const QUERIES: [(&str, &str); 13] = [
     (
         "postings_sum_to_zero",
         "SELECT 'transfers ' || id AS row, 'sum ' || COALESCE(SUM(amount), 'of nothing') AS detail
@@ -44,17 +44,18 @@ const QUERIES: [(&str, &str); 12] = [
     ),
     (
         "balance_is_sum_of_postings",
-        "SELECT 'wallets ' || service_point AS row, 'balance ' || wallets.balance || ', postings ' || COALESCE(SUM(amount), 0)
-             AS detail
-         FROM wallets LEFT JOIN postings ON account = 'wallet:' || service_point
-         GROUP BY service_point HAVING wallets.balance <> COALESCE(SUM(amount), 0) LIMIT $1",
+        "SELECT 'wallets ' || service_point AS row, what || ' ' || total || ', postings ' || COALESCE(SUM(amount), 0) AS detail
+         FROM (SELECT service_point, 'balance' AS what, 'wallet:' || service_point AS kept, balance AS total FROM wallets
+               UNION ALL SELECT service_point, 'in the meter', 'meter_wallet:' || service_point, in_meter FROM wallets)
+         LEFT JOIN postings ON account = kept
+         GROUP BY kept HAVING total <> COALESCE(SUM(amount), 0) LIMIT $1",
     ),
     (
         "running_balance",
         "SELECT 'postings ' || transfer || '/' || leg AS row, 'balance ' || COALESCE(balance, 'none') || ', should be ' || total
              AS detail
          FROM (SELECT transfer, leg, balance, SUM(amount) OVER (PARTITION BY account ORDER BY transfer, leg) AS total
-               FROM postings WHERE account LIKE 'wallet:%')
+               FROM postings WHERE account LIKE 'wallet:%' OR account LIKE 'meter_wallet:%')
          WHERE balance IS NOT total LIMIT $1",
     ),
     (
@@ -100,6 +101,9 @@ const QUERIES: [(&str, &str); 12] = [
                       (SELECT COUNT(*) FROM outbox WHERE kind = 'top_up')
                UNION ALL SELECT 'usage_intervals', (SELECT COUNT(*) FROM usage_intervals),
                       (SELECT COUNT(*) FROM outbox WHERE kind = 'usage')
+               UNION ALL SELECT 'settled meter_credits',
+                      (SELECT COUNT(*) FROM meter_credits WHERE state IN ('confirmed', 'not_applied')),
+                      (SELECT COUNT(*) FROM outbox WHERE kind = 'meter_credit')
                UNION ALL SELECT 'transfers', (SELECT COUNT(*) FROM transfers),
                       (SELECT COUNT(*) FROM outbox WHERE payload -> 'transfer' ->> 'id' IS NOT NULL
                           OR payload -> 'opening' ->> 'id' IS NOT NULL))
@@ -110,6 +114,18 @@ const QUERIES: [(&str, &str); 12] = [
         "SELECT 'meter_credits ' || receipt AS row, 'differs from its receipt' AS detail
          FROM meter_credits AS credit JOIN receipts ON number = receipt
          WHERE (credit.service_point, credit.amount) <> (receipts.service_point, receipts.amount) LIMIT $1",
+    ),
+    (
+        "credits_move_money_once",
+        "SELECT 'meter_credits ' || receipt AS row, state || ', moved ' || COALESCE(postings.amount, 'nothing') AS detail
+         FROM meter_credits AS credit LEFT JOIN transfers ON transfers.id = credit.transfer
+         LEFT JOIN postings ON postings.transfer = transfers.seq AND account = 'meter_wallet:' || service_point
+         WHERE CASE state WHEN 'confirmed' THEN kind IS NOT 'meter_credit' OR postings.amount IS NOT credit.amount * 100
+               ELSE credit.transfer IS NOT NULL END
+         UNION ALL
+         SELECT 'transfers ' || id, 'moves money into a meter for no credit'
+         FROM transfers LEFT JOIN meter_credits AS credit ON credit.transfer = id
+         WHERE kind = 'meter_credit' AND credit.receipt IS NULL LIMIT $1",
     ),
     (
         "open_codes_are_unique",

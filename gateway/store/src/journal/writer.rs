@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use guanjia_core::credit::CreditState;
-use guanjia_core::ledger::{Baseline, TopUpOutcome, TopUpRequest, UsageInterval, UsageOutcome};
+use guanjia_core::ledger::{Baseline, Keeper, TopUpOutcome, TopUpRequest, UsageInterval, UsageOutcome};
+use guanjia_core::reconcile::MeterMark;
 use guanjia_core::supply::{RelayIntent, SupplyRecord};
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::{Hao, Utility};
@@ -29,11 +30,12 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::alarms::AlarmBatch;
-use super::ledger::Keeper;
+use super::credits::CreditDecision;
+use super::marks::Explanation;
 use super::messages::NewMessages;
 use super::pages::PageResult;
 use super::supply::{ClosePermit, NewNotice};
-use super::{Origin, Wallet, alarms, credits, ledger, messages, outbox, pages, supply, usage, with_suffix};
+use super::{Origin, Wallet, alarms, credits, ledger, marks, messages, outbox, pages, supply, usage, with_suffix};
 use crate::error::StoreError;
 use crate::sql::Conn;
 
@@ -75,11 +77,14 @@ pub(super) enum Command {
         detail: String,
         at: Timestamp,
     },
+    DecideCredit(Box<CreditDecision>),
+    MarkMeter(Box<MeterMark>),
+    ExplainMeter(Box<Explanation>),
     FirstBaseline {
         service_point: String,
         baseline: Baseline,
     },
-    Usage(Box<UsageInterval>),
+    Usage(Box<UsageInterval>, Keeper),
     SaveSupply(Box<SupplyRecord>),
     IntendRelay(Box<RelayIntent>),
     SettleRelay {
@@ -269,12 +274,15 @@ async fn apply(conn: &mut Conn<'_>, origin: &Origin, command: &Command) -> Resul
             credits::send(conn, *receipt, *count, *at).await.map(|()| Outcome::Done)
         }
         Command::SettleCredit { receipt, state, detail, at } => {
-            credits::settle(conn, *receipt, *state, detail, *at).await.map(|()| Outcome::Done)
+            credits::settle(conn, origin, *receipt, *state, detail, *at).await.map(|()| Outcome::Done)
         }
+        Command::MarkMeter(mark) => marks::mark(conn, mark).await.map(|()| Outcome::Done),
+        Command::ExplainMeter(explanation) => marks::explain(conn, explanation).await.map(|()| Outcome::Done),
+        Command::DecideCredit(decision) => credits::decide(conn, origin, decision).await.map(|()| Outcome::Done),
         Command::FirstBaseline { service_point, baseline } => {
             usage::set_first_baseline(conn, service_point, baseline).await.map(|()| Outcome::Done)
         }
-        Command::Usage(interval) => usage::post(conn, origin, interval).await.map(Outcome::Usage),
+        Command::Usage(interval, keeper) => usage::post(conn, origin, interval, *keeper).await.map(Outcome::Usage),
         Command::SaveSupply(record) => supply::save(conn, record).await.map(|()| Outcome::Done),
         Command::IntendRelay(intent) => supply::intend(conn, intent).await.map(|()| Outcome::Done),
         Command::SettleRelay { id, outcome, detail, at } => {

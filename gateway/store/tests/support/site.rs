@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use guanjia_core::alarm::Priority;
+use guanjia_core::credit::{CreditState, Finding};
 use guanjia_core::incident::{IncidentRecord, IncidentState};
 use guanjia_core::ledger::{Baseline, TopUpOutcome, TopUpRequest, UsageInterval, UsageQuality};
 use guanjia_core::text::Bilingual;
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::{ExactCharge, Fen, Hao, Price, Quantity, Utility};
-use guanjia_store::{AlarmBatch, BillingStore, BillingTarget, OutboxRow, Store};
+use guanjia_store::{AlarmBatch, BillingStore, BillingTarget, CreditDecision, OutboxRow, Store};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
@@ -56,6 +57,27 @@ impl Site {
     pub async fn top_up(&self, key: &str, fen: i64) {
         let outcome = self.store.top_up(request(&key.replace(' ', "-"), fen)).await.unwrap();
         assert!(matches!(outcome, TopUpOutcome::Applied(_)));
+    }
+
+    /// Three top-ups for the meter's own wallet: one found in the meter, one found not to be there by a person, one still on
+    /// its way; and use that the meter has charged.
+    pub async fn meter_credits(&self) {
+        for n in 1..=3 {
+            let outcome = self.store.top_up_meter(request(&format!("meter-{n}"), 1_000 * n)).await.unwrap();
+            let TopUpOutcome::Applied(receipt) = outcome else { panic!("{outcome:?}") };
+            let count = u32::try_from(n).unwrap();
+            self.store.send_credit(receipt.number, count, at(n)).await.unwrap();
+            let state = [CreditState::Confirmed, CreditState::Manual, CreditState::Uncertain][count as usize - 1];
+            self.store.settle_credit(receipt.number, state, state.as_str(), at(n)).await.unwrap();
+            if state == CreditState::Manual {
+                let (finding, reason) = (Finding::NotApplied, "read at the meter".to_owned());
+                let (who, via) = ("li".to_owned(), "api".to_owned());
+                let decision = CreditDecision { receipt: receipt.number, finding, who, via, reason, at: at(n) };
+                self.store.decide_credit(decision).await.unwrap();
+            }
+        }
+        let from = self.store.baseline(SHOP).await.unwrap().unwrap();
+        self.store.post_meter_usage(interval(from)).await.unwrap();
     }
 
     /// An incident that is opened and closed.
@@ -112,9 +134,9 @@ impl Site {
         assert_eq!(self.store.verify().await.unwrap(), []);
         let sums = billing.wallet_sums(&self.name).await.unwrap();
         let here: Vec<_> = self.store.wallets().await.unwrap();
-        let here: Vec<_> = here.iter().map(|wallet| (wallet.service_point.as_str(), wallet.balance)).collect();
+        let here: Vec<_> = here.iter().map(|w| (w.service_point.as_str(), w.balance, w.in_meter)).collect();
         let there: Vec<_> = sums.iter().filter(|sum| sum.epoch == self.store.epoch()).collect();
-        let there: Vec<_> = there.iter().map(|sum| (sum.service_point.as_str(), sum.balance)).collect();
+        let there: Vec<_> = there.iter().map(|sum| (sum.service_point.as_str(), sum.balance, sum.in_meter)).collect();
         assert_eq!(here, there);
     }
 }

@@ -185,7 +185,11 @@ fn wallet(
         let place = point.source.registers().filter(fits).filter(|_| point.inputs.is_empty());
         if place.is_none() {
             report
-                .error(source, name.span(), format!("this part of an account is a {} holding register", word_of(wire)))
+                .error(
+                    source,
+                    name.span(),
+                    format!("this part of an account is a holding register of type {}", word_of(wire)),
+                )
                 .help("most significant byte and word first, and standing for itself");
         }
         place.map(|place| place.address)

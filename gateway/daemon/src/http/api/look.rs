@@ -38,23 +38,15 @@ pub async fn service_point(State(web): State<Web>, headers: HeaderMap, Path(id):
     // From the journal, as the receipts are: whoever was told that a top-up is credited must find it here.
     if let Some(wallet) = live.store.wallet(&point.id).await? {
         body["balance"] = json!(wallet.balance.to_string());
+        if point.wallet.is_some() {
+            body["in_meter"] = json!(wallet.in_meter.to_string());
+        }
     }
     let device = &live.site.devices[point.device.0 as usize];
     body["readings"] = points_json(&live, device);
     if point.wallet.is_some() {
         let credits = live.store.credits(&point.id, CREDITS_MAX).await?;
-        let told = |c: &MeterCredit| {
-            json!({
-                "receipt": c.receipt,
-                "amount": c.amount.to_string(),
-                "purchase_count": c.count,
-                "state": c.state,
-                "attempts": c.attempts,
-                "detail": c.detail,
-                "at": c.at.to_string(),
-            })
-        };
-        body["meter_credits"] = credits.iter().map(told).collect();
+        body["meter_credits"] = credits.iter().map(credit_json).collect();
     }
     let notices = live.store.notices(&point.id).await?;
     body["notices"] = notices
@@ -65,6 +57,34 @@ pub async fn service_point(State(web): State<Web>, headers: HeaderMap, Path(id):
         })
         .collect();
     Ok(Json(body))
+}
+
+/// The top-ups for meters that keep the credit and that are not settled, the oldest first.
+pub async fn meter_credits(State(web): State<Web>, headers: HeaderMap) -> Answer {
+    let live = web.live();
+    access::client(&live.site, &headers, Permission::Read)?;
+    let open = live.store.open_credits().await?;
+    let told = |credit: &MeterCredit| {
+        let mut body = credit_json(credit);
+        body["service_point"] = json!(credit.service_point);
+        body
+    };
+    let list: Vec<Value> = open.iter().take(LIST_MAX as usize).map(told).collect();
+    Ok(Json(json!({ "meter_credits": list })))
+}
+
+fn credit_json(credit: &MeterCredit) -> Value {
+    json!({
+        "receipt": credit.receipt,
+        "amount": credit.amount.to_string(),
+        "purchase_count": credit.count,
+        "state": credit.state,
+        "attempts": credit.attempts,
+        "detail": credit.detail,
+        "decided_by": credit.decided_by,
+        "paid_at": credit.paid_at.to_string(),
+        "at": credit.at.to_string(),
+    })
 }
 
 /// The newest movements of a wallet.

@@ -7,6 +7,8 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use bytes::Bytes;
+use guanjia_core::credit::Finding;
+use guanjia_store::Explanation;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -85,6 +87,59 @@ pub async fn permit_close(
         move |live, who| async move { crate::http::permit_close(&live, &id, who, "api").await },
     )
     .await
+}
+
+/// What a person has found out about a top-up that waits for one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Found {
+    finding: Finding,
+    reason: String,
+    #[serde(default)]
+    person: Option<String>,
+}
+
+/// Settles a top-up that the meter contradicts: somebody has looked whether it is there.
+pub async fn settle_credit(
+    State(web): State<Web>,
+    headers: HeaderMap,
+    Path((id, receipt)): Path<(String, String)>,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    let live = web.live();
+    let client = access::client(&live.site, &headers, Permission::Acknowledge)?;
+    let Found { finding, reason, person } = super::body(bytes)?;
+    let who = speaker(&live.site, &client.name, Who { person })?;
+    let receipt = receipt.parse().map_err(|_| Problem::new(Code::NotFound, format!("{receipt:?} is no receipt")))?;
+    detached(async move { crate::http::settle_credit(&live, &id, receipt, (finding, reason), who, "api").await })
+        .await??;
+    Ok(Json(json!({ "done": true })))
+}
+
+/// Why a meter's balance is another than the ledger's.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Why {
+    reason: String,
+    #[serde(default)]
+    person: Option<String>,
+}
+
+/// Begins comparing a meter's balance anew: somebody has explained the difference.
+pub async fn explain_difference(
+    State(web): State<Web>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    let live = web.live();
+    let client = access::client(&live.site, &headers, Permission::Acknowledge)?;
+    let Why { reason, person } = super::body(bytes)?;
+    let who = speaker(&live.site, &client.name, Who { person })?;
+    let (via, at) = ("api".to_owned(), guanjia_field::now());
+    let explanation = Explanation { service_point: id, who, via, reason, at };
+    detached(async move { live.store.explain_meter(explanation).await }).await??;
+    Ok(Json(json!({ "done": true })))
 }
 
 async fn order<F>(

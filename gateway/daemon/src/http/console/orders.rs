@@ -1,8 +1,9 @@
-//! What people order from the console: accept, close, reset, permit. Each names a person of the site.
+//! What people order from the console: accept, close, reset, permit, settle. Each names a person of the site.
 
 use axum::extract::{Form, Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
+use guanjia_core::credit::Finding;
 use maud::html;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -81,6 +82,32 @@ pub async fn permit_close(
     .await
 }
 
+/// What a person has found out about a top-up that waits for one.
+#[derive(Deserialize)]
+pub struct Found {
+    #[serde(default)]
+    person: String,
+    finding: Finding,
+    #[serde(default)]
+    reason: String,
+}
+
+/// Settles a top-up that the meter contradicts: somebody has looked whether it is there.
+pub async fn settle_credit(
+    web: State<Web>,
+    uri: Uri,
+    headers: HeaderMap,
+    Path((id, receipt)): Path<(String, i64)>,
+    Form(found): Form<Found>,
+) -> Response {
+    let back = format!("/shops/{id}");
+    let Found { person, finding, reason } = found;
+    give(web, uri, headers, Order { person }, back, move |live, who| async move {
+        crate::http::settle_credit(&live, &id, receipt, (finding, reason), who, "console").await
+    })
+    .await
+}
+
 async fn give<F>(
     State(web): State<Web>,
     uri: Uri,
@@ -120,6 +147,8 @@ pub fn explain(ctx: &Ctx, refusal: &DeskRefusal) -> (StatusCode, String) {
         }
         DeskRefusal::NotAcknowledged => (StatusCode::CONFLICT, ctx.t(text::ACCEPT_FIRST).to_owned()),
         DeskRefusal::NotWaiting => (StatusCode::CONFLICT, ctx.t(text::NOT_WAITING).to_owned()),
+        DeskRefusal::NoCreditWaits(_) => (StatusCode::CONFLICT, ctx.t(text::NO_CREDIT_WAITS).to_owned()),
+        DeskRefusal::NoReason(_) => (StatusCode::BAD_REQUEST, ctx.t(text::REASON_MISSING).to_owned()),
         DeskRefusal::StillActive => (StatusCode::CONFLICT, ctx.t(text::STILL_ACTIVE).to_owned()),
         DeskRefusal::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, ctx.t(text::NOT_WRITTEN).to_owned()),
     }

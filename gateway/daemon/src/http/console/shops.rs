@@ -1,5 +1,6 @@
 //! Shops: what each has paid, whether it is supplied, and why not.
 
+use guanjia_core::credit::{CreditState, MeterCredit};
 use guanjia_core::supply::{ServiceKind, Supply};
 use guanjia_core::units::{Fen, Hao, Utility};
 use guanjia_store::{Notice, StatementLine, StoreError};
@@ -16,6 +17,8 @@ use crate::site::{ServicePoint, Shop};
 
 /// The lines of a statement.
 const STATEMENT_MAX: u32 = 200;
+/// The top-ups into the meter that are shown.
+const CREDITS_MAX: u32 = 20;
 
 /// Every shop with its service points, those in trouble first.
 pub fn list(ctx: &Ctx) -> Rendered {
@@ -122,10 +125,16 @@ pub async fn one(ctx: &Ctx, id: &str) -> Result<Option<Rendered>, StoreError> {
             }
         }
     };
-    let body = html! { (notices_list(ctx, &notices)) (statement_table(ctx, point, &statement)) };
-    let form = match view.and_then(|view| view.waits_for) {
-        Some(CLOSE_PERMIT) => permit(ctx, point),
-        _ => html! {},
+    let credits = match point.wallet {
+        Some(_) => ctx.live.store.credits(&point.id, CREDITS_MAX).await?,
+        None => Vec::new(),
+    };
+    let body = html! {
+        (credits_list(ctx, &credits)) (notices_list(ctx, &notices)) (statement_table(ctx, point, &statement))
+    };
+    let form = html! {
+        @if view.and_then(|view| view.waits_for) == Some(CLOSE_PERMIT) { (permit(ctx, point)) }
+        @for credit in credits.iter().filter(|credit| credit.state == CreditState::Manual) { (settle(ctx, point, credit)) }
     };
     Ok(Some(Rendered { title: name.to_owned(), head, form, body }))
 }
@@ -139,6 +148,63 @@ fn permit(ctx: &Ctx, point: &ServicePoint) -> Markup {
             (person_choice(ctx))
             button.primary type="submit" { (ctx.t(text::PERMIT)) }
         }
+    }
+}
+
+/// The form by which somebody says whether a top-up is in the meter.
+fn settle(ctx: &Ctx, point: &ServicePoint, credit: &MeterCredit) -> Markup {
+    let count = credit.count.map_or_else(|| "—".to_owned(), |count| count.to_string());
+    let title = ctx.t(text::CREDIT_WAITS).replace("{n}", &credit.receipt.to_string());
+    html! {
+        form.order method="post" action={ "/shops/" (point.id) "/credits/" (credit.receipt) "/settle" } {
+            h2 { (title) " · ¥ " (credit.amount) }
+            p.faint { (ctx.t(text::CREDIT_HINT).replace("{n}", &count)) }
+            p.faint { (credit.detail) }
+            label { span { (ctx.t(text::METER_SHOWS)) }
+                select name="finding" required {
+                    option value="" { "—" }
+                    @if credit.count.is_some() { option value="applied" { (ctx.t(text::IS_IN_METER)) } }
+                    option value="not-applied" { (ctx.t(text::IS_NOT_IN_METER)) }
+                }
+            }
+            label { span { (ctx.t(text::REASON)) } input name="reason" required maxlength="500"; }
+            (person_choice(ctx))
+            button.primary type="submit" { (ctx.t(text::SETTLE)) }
+        }
+    }
+}
+
+fn credits_list(ctx: &Ctx, credits: &[MeterCredit]) -> Markup {
+    html! {
+        @if !credits.is_empty() {
+            section {
+                (heading(ctx.t(text::METER_CREDITS), Some(credits.len())))
+                ul.rows {
+                    @for credit in credits {
+                        li { div {
+                            @let (mark, word) = credit_state(ctx, credit.state);
+                            (chip(mark, word))
+                            span.what { "¥ " (credit.amount) " · " (ctx.t(text::RECEIPT).replace("{n}", &credit.receipt.to_string())) }
+                            span.detail {
+                                @if let Some(who) = &credit.decided_by { (ctx.person(who)) ": " (credit.detail) " · " }
+                                (when(ctx, credit.at))
+                            }
+                        } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn credit_state(ctx: &Ctx, state: CreditState) -> (Mark, &str) {
+    match state {
+        CreditState::Pending | CreditState::Sent => (Mark::Off, ctx.t(text::CREDIT_UNDER_WAY)),
+        CreditState::Held => (Mark::Off, ctx.t(text::CREDIT_HELD)),
+        CreditState::Uncertain => (Mark::Major, ctx.t(text::CREDIT_UNCERTAIN)),
+        CreditState::Manual => (Mark::Major, ctx.t(text::CREDIT_MANUAL)),
+        CreditState::Confirmed => (Mark::Good, ctx.t(text::IS_IN_METER)),
+        CreditState::NotApplied => (Mark::Off, ctx.t(text::IS_NOT_IN_METER)),
     }
 }
 

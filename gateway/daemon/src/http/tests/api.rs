@@ -1,5 +1,6 @@
 //! Programs: money is credited once whatever is repeated, and nobody does what they may not.
 
+use guanjia_core::credit::CreditState;
 use guanjia_core::ledger::TransferKind;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -234,4 +235,113 @@ async fn an_incident_is_accepted_in_a_known_name_once() {
     let after = house.live.store.incident(house.incident).await.unwrap().unwrap();
     assert_eq!(after.acked_by.as_deref(), Some("duty-b"));
     assert_eq!(code(send("").await).await.0, StatusCode::CONFLICT);
+}
+
+/// The house with two top-ups that wait for a person: one that was sent, one that never was.
+async fn with_credits_that_wait() -> House {
+    let house = House::open().await;
+    let store = &house.live.store;
+    for (receipt, count) in [(1, Some(8)), (2, None)] {
+        let body = json!({ "service_point": "s-2-w", "amount": "50.00", "channel": "cashier" });
+        assert_eq!(pay(&house, "cashier", &format!("k-{receipt}"), &body).await.status(), StatusCode::CREATED);
+        if let Some(count) = count {
+            store.send_credit(receipt, count, guanjia_field::now()).await.unwrap();
+        }
+        let why = "the meter has this purchase count with another amount";
+        store.settle_credit(receipt, CreditState::Manual, why, guanjia_field::now()).await.unwrap();
+    }
+    house
+}
+
+#[tokio::test]
+async fn a_credit_that_waits_for_a_person_is_settled_once_by_name_with_a_reason() {
+    let house = with_credits_that_wait().await;
+    let settle = async |path: &str, token: &str, body: Value| {
+        let url = format!("{}/api/v1/service-points/{path}/settle", house.url);
+        house.http.post(url).bearer_auth(token).body(body.to_string()).send().await.unwrap()
+    };
+    let list = house.http.get(format!("{}/api/v1/meter-credits", house.url)).bearer_auth("office-token");
+    let list: Value = list.send().await.unwrap().json().await.unwrap();
+    let waiting: Vec<_> =
+        list["meter_credits"].as_array().unwrap().iter().map(|c| (&c["receipt"], &c["state"])).collect();
+    assert_eq!(waiting, [(&json!(1), &json!("manual")), (&json!(2), &json!("manual"))]);
+
+    let found = |finding: &str, reason: &str| json!({ "finding": finding, "reason": reason, "person": "duty-b" });
+    let (good, first) = (found("applied", "read at the meter: 8, 50.00"), "s-2-w/credits/1");
+    for (path, token, body, wanted) in [
+        (first, "cashier-token", good.clone(), StatusCode::FORBIDDEN),
+        (first, "office-token", json!({ "finding": "applied" }), StatusCode::BAD_REQUEST),
+        (first, "office-token", found("maybe", "x"), StatusCode::BAD_REQUEST),
+        (first, "office-token", found("applied", " "), StatusCode::BAD_REQUEST),
+        (
+            first,
+            "office-token",
+            json!({ "finding": "applied", "reason": "x", "person": "stranger" }),
+            StatusCode::BAD_REQUEST,
+        ),
+        ("s-1-e/credits/1", "office-token", good.clone(), StatusCode::NOT_FOUND),
+        ("s-2-w/credits/9", "office-token", good.clone(), StatusCode::NOT_FOUND),
+        ("s-2-w/credits/2", "office-token", good.clone(), StatusCode::CONFLICT),
+    ] {
+        let (status, _) = code(settle(path, token, body.clone()).await).await;
+        assert_eq!(status, wanted, "{path} {token} {body}");
+    }
+    let held = async || {
+        let wallet = house.live.store.wallet("s-2-w").await.unwrap().unwrap();
+        (wallet.balance.to_string(), wallet.in_meter.to_string())
+    };
+    assert_eq!(held().await, ("100.0000".to_owned(), "0.0000".to_owned()), "a refusal moves nothing");
+    assert_eq!(settle(first, "office-token", good.clone()).await.status(), StatusCode::OK);
+    assert_eq!(held().await, ("100.0000".to_owned(), "50.0000".to_owned()));
+    for again in [good, found("not-applied", "no, it is not")] {
+        assert_eq!(code(settle(first, "office-token", again).await).await.0, StatusCode::CONFLICT);
+    }
+    assert_eq!(
+        settle("s-2-w/credits/2", "office-token", found("not-applied", "never sent")).await.status(),
+        StatusCode::OK
+    );
+    assert_eq!(held().await, ("100.0000".to_owned(), "50.0000".to_owned()));
+    let ask = house.http.get(format!("{}/api/v1/service-points/s-2-w", house.url)).bearer_auth("office-token");
+    let point: Value = ask.send().await.unwrap().json().await.unwrap();
+    assert_eq!((&point["in_meter"], &point["meter_credits"][1]["decided_by"]), (&json!("50.0000"), &json!("duty-b")));
+    let told = house.live.store.timeline_after(0, 100).await.unwrap();
+    assert!(
+        told.iter().any(|(_, line)| line.what == "meter_credit_decided" && line.detail.contains("by duty-b (api)"))
+    );
+}
+
+#[tokio::test]
+async fn the_console_asks_for_a_person_and_a_reason_and_settles_once() {
+    let house = with_credits_that_wait().await;
+    let (_, page) = house.get("/shops/s-2-w?lang=en").await;
+    assert!(page.contains("The top-up of receipt 1 waits for a person") && page.contains("another amount"), "{page}");
+    let send = async |form: &str| {
+        let request = house.http.post(format!("{}/shops/s-2-w/credits/1/settle", house.url));
+        let request = request.header("Content-Type", "application/x-www-form-urlencoded").header("Origin", &house.url);
+        request.body(form.to_owned()).send().await.unwrap().status()
+    };
+    assert_eq!(send("finding=applied&reason=read").await, StatusCode::BAD_REQUEST, "who?");
+    assert_eq!(send("finding=applied&reason=&person=duty-a").await, StatusCode::BAD_REQUEST, "how?");
+    assert_eq!(send("finding=applied&reason=read&person=duty-a").await, StatusCode::SEE_OTHER);
+    assert_eq!(send("finding=not-applied&reason=read&person=duty-a").await, StatusCode::CONFLICT);
+    let (_, page) = house.get("/shops/s-2-w?lang=en").await;
+    assert!(page.contains("in the meter") && !page.contains("The top-up of receipt 1 waits"), "{page}");
+    assert_eq!(house.live.store.wallet("s-2-w").await.unwrap().unwrap().in_meter.to_string(), "50.0000");
+}
+
+#[tokio::test]
+async fn credits_that_are_not_settled_are_counted_by_state_and_age() {
+    let house = with_credits_that_wait().await;
+    let (_, page) = house.get("/metrics").await;
+    assert!(page.contains("guanjia_meter_credits{state=\"manual\"} 0"), "the board is empty yet");
+    assert!(!page.contains("guanjia_meter_credit_oldest"), "{page}");
+    let open = house.live.store.open_credits().await.unwrap();
+    let paid = open[0].paid_at.as_seconds_f64();
+    house.live.open_credits.publish(open);
+    let (_, page) = house.get("/metrics").await;
+    for state in ["pending", "sent", "uncertain", "held"] {
+        assert!(page.contains(&format!("guanjia_meter_credits{{state=\"{state}\"}} 0")), "{state}");
+    }
+    assert!(page.contains("guanjia_meter_credits{state=\"manual\"} 2"), "{page}");
+    assert!(page.contains(&format!("guanjia_meter_credit_oldest_unsettled_timestamp_seconds {paid}")), "{page}");
 }

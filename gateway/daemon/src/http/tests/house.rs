@@ -99,6 +99,7 @@ impl House {
             desk,
             prepaid: Arc::new(Notify::new()),
             credits: Arc::new(Notify::new()),
+            open_credits: Arc::new(Board::new(vec![])),
             ready: Arc::new(Readiness::new(now())),
             public_url: format!("http://{address}"),
             site,

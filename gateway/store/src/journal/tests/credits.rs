@@ -1,12 +1,17 @@
 //! Top-ups on their way into meters: one receipt, one credit, one count, one at a time.
 
-use guanjia_core::credit::{CreditState, MeterCredit};
+use guanjia_core::credit::{CreditState, Finding, MeterCredit};
 use guanjia_core::ledger::TopUpOutcome;
+use guanjia_core::reconcile::{Booked, MeterMark, Sight, Span};
 use guanjia_core::units::{Fen, Hao};
 
-use super::{Journal, SHOP, applied, at, request};
+use sqlx::{Connection, SqliteConnection};
+
+use super::{Journal, SHOP, applied, at, interval, request, start};
 use crate::error::StoreError;
 use crate::journal::writer::Command;
+use crate::journal::{CreditDecision, Explanation, Store};
+use crate::sql::Conn;
 
 async fn open(journal: &Journal) -> Vec<(i64, Option<u32>, CreditState, u32)> {
     let credits = journal.store.open_credits().await.unwrap();
@@ -92,4 +97,156 @@ async fn what_became_of_a_credit_is_told_once() {
     let told = journal.store.timeline_after(0, 100).await.unwrap();
     let told: Vec<_> = told.iter().filter(|(_, row)| row.what == "meter_credit").map(|(_, row)| &row.detail).collect();
     assert_eq!(told, ["receipt 1, purchase 8: held: over the limit", "receipt 1, purchase 8: confirmed: shown"]);
+}
+
+/// What the ledger's wallet and the meter's hold, in hao.
+async fn held(journal: &Journal) -> (i64, i64) {
+    let wallet = journal.store.wallet(SHOP).await.unwrap().unwrap();
+    (wallet.balance.0 - wallet.in_meter.0, wallet.in_meter.0)
+}
+
+fn decision(receipt: i64, finding: Finding) -> CreditDecision {
+    let (who, via, reason) = ("li".to_owned(), "api".to_owned(), "read at the meter".to_owned());
+    CreditDecision { receipt, finding, who, via, reason, at: at(9) }
+}
+
+#[tokio::test]
+async fn money_moves_with_the_proof_and_with_nothing_else() {
+    let journal = Journal::with_wallet(Hao(0)).await;
+    let store = &journal.store;
+    applied(store.top_up_meter(request("k1", 5_000)).await.unwrap());
+    store.send_credit(1, 8, at(1)).await.unwrap();
+    for state in [CreditState::Uncertain, CreditState::Held, CreditState::Sent] {
+        store.settle_credit(1, state, state.as_str(), at(2)).await.unwrap();
+        assert_eq!(held(&journal).await, (500_000, 0), "{state:?}");
+    }
+    store.settle_credit(1, CreditState::Confirmed, "shown", at(3)).await.unwrap();
+    assert_eq!(held(&journal).await, (0, 500_000));
+    assert!(store.settle_credit(1, CreditState::Confirmed, "shown", at(3)).await.is_err(), "once");
+    assert_eq!(held(&journal).await, (0, 500_000));
+    // What is used is taken from the meter's wallet.
+    store.set_first_baseline(SHOP, start()).await.unwrap();
+    store.post_meter_usage(interval(&start(), 1_000)).await.unwrap();
+    assert_eq!(held(&journal).await, (0, 500_000 - 5_683));
+    let kinds: Vec<_> =
+        store.statement(SHOP, 10).await.unwrap().iter().map(|l| (l.kind.as_str(), l.amount.0)).collect();
+    assert_eq!(kinds, [("usage", -5_683), ("meter_credit", 0), ("top_up", 500_000)]);
+    journal.reopen().await.assert_proven().await;
+}
+
+#[tokio::test]
+async fn a_person_settles_what_the_meter_contradicts_once_and_by_name() {
+    let journal = Journal::with_wallet(Hao(0)).await;
+    let store = &journal.store;
+    for (key, receipt) in [("k1", 1), ("k2", 2)] {
+        applied(store.top_up_meter(request(key, 5_000)).await.unwrap());
+        let early = store.decide_credit(decision(receipt, Finding::Applied)).await;
+        assert!(matches!(&early, Err(StoreError::Conflict(why)) if why.contains("waits for no person")), "{early:?}");
+        store.send_credit(receipt, 8, at(1)).await.unwrap();
+        store.settle_credit(receipt, CreditState::Manual, "another amount", at(2)).await.unwrap();
+        let machine = store.settle_credit(receipt, CreditState::Confirmed, "shown", at(3)).await;
+        assert!(matches!(machine, Err(StoreError::NotFound { .. })), "it waits for a person: {machine:?}");
+    }
+    for mute in ["", "  ", &"x".repeat(501)] {
+        let refused =
+            store.decide_credit(CreditDecision { reason: mute.to_owned(), ..decision(1, Finding::Applied) }).await;
+        assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
+    }
+    store.decide_credit(decision(1, Finding::Applied)).await.unwrap();
+    store.decide_credit(decision(2, Finding::NotApplied)).await.unwrap();
+    assert_eq!(held(&journal).await, (500_000, 500_000));
+    for (receipt, finding) in [(1, Finding::Applied), (1, Finding::NotApplied), (2, Finding::Applied)] {
+        let again = store.decide_credit(decision(receipt, finding)).await;
+        assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
+    }
+    let unknown = store.decide_credit(decision(3, Finding::Applied)).await;
+    assert!(matches!(unknown, Err(StoreError::NotFound { .. })), "{unknown:?}");
+    assert_eq!(held(&journal).await, (500_000, 500_000));
+    assert_eq!(store.open_credits().await, Ok(Vec::new()));
+    let told = store.timeline_after(0, 100).await.unwrap();
+    let told: Vec<_> =
+        told.iter().filter(|(_, row)| row.what == "meter_credit_decided").map(|(_, row)| &row.detail).collect();
+    assert_eq!(
+        told,
+        [
+            "receipt 1, purchase 8: confirmed by li (api): read at the meter",
+            "receipt 2, purchase 8: not_applied by li (api): read at the meter"
+        ]
+    );
+    journal.assert_proven().await;
+}
+
+#[tokio::test]
+async fn a_journal_from_before_the_meter_wallets_is_booked_when_it_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, writer) = Store::open(dir.path(), "harbour-mall").await.unwrap();
+    store.open_wallet(SHOP, guanjia_core::units::Utility::Electricity, Hao(0), at(0)).await.unwrap();
+    for key in ["k1", "k2"] {
+        applied(store.top_up_meter(request(key, 5_000)).await.unwrap());
+    }
+    store.close().await;
+    writer.await.unwrap();
+    // As the older program left it: its tables, one credit confirmed and none booked.
+    let file = dir.path().join("guanjia.db");
+    let mut raw = SqliteConnection::connect(file.to_str().unwrap()).await.unwrap();
+    let mut conn = Conn::Sqlite(&mut raw);
+    conn.control(
+        "DROP TABLE meter_marks; DROP TABLE meter_credits; ALTER TABLE wallets DROP COLUMN in_meter; DELETE FROM _sqlx_migrations WHERE version > 3;",
+    )
+    .await
+    .unwrap();
+    conn.control(include_str!("../../../migrations/sqlite/0003_meter_credits.sql")).await.unwrap();
+    conn.control(
+        "INSERT INTO meter_credits VALUES (1, 'shop-3-012', 5000, 8, 'confirmed', 1, 'shown', 7),
+                                          (2, 'shop-3-012', 5000, 9, 'uncertain', 1, 'no answer', 8);",
+    )
+    .await
+    .unwrap();
+    raw.close().await.unwrap();
+    for _ in 0..2 {
+        let (store, writer) = Store::open(dir.path(), "harbour-mall").await.unwrap();
+        let journal = Journal { dir: tempfile::tempdir().unwrap(), store: store.clone(), writer };
+        assert_eq!(held(&journal).await, (500_000, 500_000));
+        assert_eq!(open(&journal).await, [(2, Some(9), CreditState::Uncertain, 1)]);
+        journal.assert_proven().await;
+        store.close().await;
+        journal.writer.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_difference_is_explained_by_name_and_comparing_begins_anew() {
+    let journal = Journal::with_wallet(Hao(0)).await;
+    let store = &journal.store;
+    for (key, receipt, state) in
+        [("k1", 1, CreditState::Confirmed), ("k2", 2, CreditState::Manual), ("k3", 3, CreditState::Uncertain)]
+    {
+        applied(store.top_up_meter(request(key, 5_000)).await.unwrap());
+        store.send_credit(receipt, u32::try_from(receipt).unwrap(), at(1)).await.unwrap();
+        store.settle_credit(receipt, state, state.as_str(), at(2)).await.unwrap();
+    }
+    let booked = store.booked(SHOP).await.unwrap();
+    assert_eq!((booked.credited, booked.credits, booked.unknown), (Fen(5_000), 1, 2));
+
+    let steady = Span { least: 9, most: 9 };
+    let sight = Sight { at: at(3), count: 1, balance: 5_000, counter: steady, price: steady };
+    let mark = MeterMark::new(SHOP, &sight, &Booked { unknown: 0, ..booked }).unwrap();
+    let explain = |reason: &str| Explanation {
+        service_point: SHOP.to_owned(),
+        who: "li".to_owned(),
+        via: "api".to_owned(),
+        reason: reason.to_owned(),
+        at: at(4),
+    };
+    assert!(matches!(store.explain_meter(explain("a card")).await, Err(StoreError::NotFound { .. })));
+    store.set_meter_mark(mark.clone()).await.unwrap();
+    let journal = journal.reopen().await;
+    assert_eq!(journal.store.meter_mark(SHOP).await, Ok(Some(mark)));
+    assert!(matches!(journal.store.explain_meter(explain(" ")).await, Err(StoreError::Invalid(_))));
+    journal.store.explain_meter(explain("a card")).await.unwrap();
+    assert_eq!(journal.store.meter_mark(SHOP).await, Ok(None));
+    let told = journal.store.timeline_after(0, 100).await.unwrap();
+    let told = told.iter().find(|(_, row)| row.what == "meter_difference_explained").unwrap();
+    assert!(told.1.detail.starts_with("by li (api): a card; compared since") && told.1.detail.contains("50.00 then"));
+    journal.assert_proven().await;
 }

@@ -1,5 +1,6 @@
 //! The proof finds what was tampered with; the outbox keeps its promises.
 
+use guanjia_core::credit::CreditState;
 use guanjia_core::incident::TimelineEntry;
 use guanjia_core::units::Hao;
 use sqlx::{Connection, SqliteConnection};
@@ -25,6 +26,10 @@ async fn lived_in() -> Journal {
         baseline = next.to.clone();
         store.post_usage(next).await.unwrap();
     }
+    store.top_up_meter(request("m", 2_000)).await.unwrap();
+    store.send_credit(4, 1, at(2)).await.unwrap();
+    store.settle_credit(4, CreditState::Confirmed, "shown", at(3)).await.unwrap();
+    store.post_meter_usage(interval(&baseline, 500)).await.unwrap();
     for what in ["raised", "accepted", "closed"] {
         let entry = TimelineEntry {
             at: at(1),
@@ -80,8 +85,8 @@ async fn one_tampered_byte_of_an_old_row_is_named() {
         ("usage_intervals", "UPDATE usage_intervals SET to_raw = '1501' WHERE seq = 1", "usage_intervals 2"),
         ("usage_intervals", "UPDATE usage_intervals SET tariff = 'shops@2' WHERE seq = 3", "usage_intervals 3"),
         ("first_baselines", "UPDATE first_baselines SET raw = '1001'", "usage_intervals 1"),
-        ("timeline", "UPDATE timeline SET what = 'accepteb' WHERE seq = 2", "timeline 2"),
-        ("timeline", "DELETE FROM timeline WHERE seq = 2", "timeline 3"),
+        ("timeline", "UPDATE timeline SET what = 'accepteb' WHERE seq = 3", "timeline 3"),
+        ("timeline", "DELETE FROM timeline WHERE seq = 3", "timeline 4"),
         ("outbox", "UPDATE outbox SET payload = replace(payload, '10000', '10001') WHERE seq = 2", "outbox 2"),
         ("outbox", "UPDATE outbox SET at = at + 1 WHERE seq = 1", "outbox 1"),
         (
@@ -91,6 +96,14 @@ async fn one_tampered_byte_of_an_old_row_is_named() {
         ),
         ("outbox", "DELETE FROM outbox WHERE seq = 3", "outbox 4"),
         ("wallets", "UPDATE wallets SET balance = balance + 1", "wallets shop-3-012"),
+        ("wallets", "UPDATE wallets SET in_meter = in_meter + 1", "wallets shop-3-012"),
+        ("meter_credits", "UPDATE meter_credits SET detail = 'shows'", "meter_credits 4"),
+        ("meter_credits", "UPDATE meter_credits SET amount = 2001", "meter_credits 4"),
+        (
+            "meter_credits",
+            "UPDATE meter_credits SET transfer = (SELECT id FROM transfers WHERE seq = 2)",
+            "meter_credits 4",
+        ),
         ("wallets", "UPDATE wallets SET opened_at = opened_at + 1", "wallets shop-3-012"),
     ];
     let journal = lived_in().await;
@@ -104,7 +117,8 @@ async fn one_tampered_byte_of_an_old_row_is_named() {
         let sql = format!(
             "PRAGMA foreign_keys = OFF;
              DROP TRIGGER IF EXISTS {table}_no_update; DROP TRIGGER IF EXISTS {table}_no_delete;
-             DROP TRIGGER IF EXISTS {table}_no_rename; {lie};"
+             DROP TRIGGER IF EXISTS {table}_no_rename; DROP TRIGGER IF EXISTS {table}_content;
+             DROP TRIGGER IF EXISTS {table}_settled; {lie};"
         );
         tamper(&journal, sql.leak()).await.unwrap();
         let (store, _writer) = super::Store::open(journal.dir.path(), "harbour-mall").await.unwrap();
@@ -139,19 +153,22 @@ async fn the_outbox_is_dense_and_confirms_only_forward() {
     let store = &journal.store;
     let rows = store.outbox_after(0, 100).await.unwrap();
     let kinds: Vec<&str> = rows.iter().map(|row| row.kind.as_str()).collect();
-    assert_eq!(kinds, ["wallet", "top_up", "top_up", "top_up", "usage", "usage", "usage"]);
+    assert_eq!(
+        kinds,
+        ["wallet", "top_up", "top_up", "top_up", "usage", "usage", "usage", "top_up", "meter_credit", "usage",]
+    );
     assert!(rows.iter().zip(1..).all(|(row, seq)| row.seq == seq && row.epoch == store.epoch()));
     assert!(rows.windows(2).all(|pair| pair[1].prev_hash == pair[0].hash));
     assert_eq!(store.outbox_after(5, 1).await.unwrap()[0].seq, 6);
 
     let backlog = store.backlog().await.unwrap();
-    assert_eq!((backlog.count, backlog.oldest_at), (7, Some(at(0))));
+    assert_eq!((backlog.count, backlog.oldest_at), (10, Some(at(0))));
     store.outbox_confirmed(5).await.unwrap();
     store.outbox_confirmed(2).await.unwrap();
     assert_eq!(store.outbox_cursor().await, Ok(5));
-    assert_eq!(store.backlog().await.unwrap().count, 2);
-    assert!(matches!(store.outbox_confirmed(8).await, Err(StoreError::Invalid(_))));
-    store.outbox_confirmed(7).await.unwrap();
+    assert_eq!(store.backlog().await.unwrap().count, 5);
+    assert!(matches!(store.outbox_confirmed(11).await, Err(StoreError::Invalid(_))));
+    store.outbox_confirmed(10).await.unwrap();
     let backlog = store.backlog().await.unwrap();
     assert_eq!((backlog.count, backlog.oldest_at), (0, None));
 }

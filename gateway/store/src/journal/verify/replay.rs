@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::Findings;
 use crate::error::StoreError;
-use crate::journal::{OutboxRow, ledger, statement, usage};
-use crate::payload::{Mark, Payload, TopUp, Usage, WalletOpened};
+use crate::journal::{OutboxRow, credits, ledger, statement, usage};
+use crate::payload::{CreditSettled, Mark, Payload, TopUp, Usage, WalletOpened};
 use crate::sql::Conn;
 
 /// The invariant all of this proves.
@@ -51,6 +51,7 @@ impl Replay {
                 self.intervals += 1;
                 check_usage(conn, self.intervals, &usage, findings).await
             }
+            Payload::MeterCredit(credit) => check_credit(conn, &credit, findings).await,
             Payload::Incident(incident) => {
                 self.incidents.insert(incident.id, *incident);
                 Ok(())
@@ -122,6 +123,25 @@ async fn check_top_up(conn: &mut Conn<'_>, sent: &TopUp, findings: &mut Findings
     Ok(())
 }
 
+async fn check_credit(conn: &mut Conn<'_>, sent: &CreditSettled, findings: &mut Findings) -> Result<(), StoreError> {
+    let name = format!("meter_credits {}", sent.receipt);
+    let row = conn.row("SELECT transfer FROM meter_credits WHERE receipt = $1", &[sent.receipt.into()]).await?;
+    let transfer = row.map(|row| row.opt_text("transfer")).transpose();
+    let stored = findings.readable(&name, credits::find(conn, sent.receipt).await);
+    let (Some(Some(stored)), Some(transfer)) = (stored, findings.readable(&name, transfer)) else {
+        findings.add(CHECK, name, "is missing");
+        return Ok(());
+    };
+    let of_stored = (&stored.service_point, stored.amount, stored.count, stored.state, stored.at);
+    let of_sent = (&sent.service_point, sent.amount, sent.count, sent.state, sent.at);
+    let words = (&stored.detail, &stored.decided_by) == (&sent.detail, &sent.decided_by);
+    let sent_transfer = sent.transfer.as_ref().map(|transfer| transfer.id.to_string());
+    if of_stored != of_sent || !words || transfer.flatten() != sent_transfer {
+        findings.add(CHECK, name, "differs from what was sent");
+    }
+    Ok(())
+}
+
 async fn check_usage(conn: &mut Conn<'_>, seq: i64, sent: &Usage, findings: &mut Findings) -> Result<(), StoreError> {
     let name = format!("usage_intervals {seq}");
     let row = conn.row("SELECT * FROM usage_intervals WHERE seq = $1", &[seq.into()]).await?;
@@ -150,8 +170,9 @@ fn telescopes(mark: &Mark, utility: Utility) -> bool {
     mark.baseline().is_ok_and(|baseline| baseline.exact.round(utility) == Some(baseline.posted))
 }
 
-/// What a usage transfer took from the wallet.
+/// What a usage transfer took from the wallet, or from the one in the meter.
 fn charge(transfer: &Transfer) -> Hao {
-    let legs = transfer.postings.iter().filter(|leg| leg.account.as_str().starts_with("wallet:"));
+    let kept = |text: &str| text.starts_with("wallet:") || text.starts_with("meter_wallet:");
+    let legs = transfer.postings.iter().filter(|leg| kept(leg.account.as_str()));
     Hao(-legs.map(|leg| leg.amount.0).sum::<i64>())
 }

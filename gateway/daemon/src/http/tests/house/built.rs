@@ -138,7 +138,8 @@ fn service_points(devices: &[Device], zone: &jiff::tz::TimeZone) -> Vec<ServiceP
                 policy: policy(zone),
                 load: None,
                 opening: Hao(0),
-                wallet: None,
+                wallet: (id == "s-2-w").then_some(0),
+                meter_price: None,
             }
         })
         .collect()

@@ -1,0 +1,197 @@
+//! What the people on duty are told of meters that keep the credit.
+//!
+//! ```text
+//!  rows of open credits ──► what holds at each service point ──► changes only ──Declaration──► alarms task ──► incident, pages
+//! ```
+//!
+//! * Every service point whose meter keeps the credit has its own alarms, beside those of its device. No point shows what
+//!   they are about, so the gateway declares them; raising, paging, accepting and clearing are those of any alarm.
+//! * A credit under way is news to nobody. One whose fate is still not known after [`UNCERTAIN_FOR`] is, and one that waits
+//!   for a person is at once. Both clear by themselves when the credit is settled.
+//! * That a meter's own balance or price is not the ledger's is found out by [`super::reconcile`] and told here with its
+//!   numbers.
+//! * After a start everything is declared anew, so that what was settled while the gateway was down clears.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use guanjia_core::alarm::{AlarmClass, AlarmDef, Condition, Declaration, Latching, Priority};
+use guanjia_core::credit::{CreditState, MeterCredit};
+use guanjia_core::plan::OTHER_EVENTS;
+use guanjia_core::text::Bilingual;
+use tokio::sync::mpsc;
+
+use crate::hub::Observation;
+use crate::site::{Device, ServicePoint, Shop, Site};
+
+/// How long the fate of a credit may be unknown before people are called: a few tries of a meter that was off.
+const UNCERTAIN_FOR: Duration = Duration::from_secs(120);
+
+/// How long the meter's price may be another than the tariff's: somebody who changes both needs a moment.
+const PRICE_DRIFT_FOR: Duration = Duration::from_secs(60);
+
+/// What can be wrong with the credit in a meter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Trouble {
+    /// Whether a top-up is in the meter is not known.
+    Uncertain,
+    /// The meter contradicts the record of a top-up.
+    Manual,
+    /// What the meter has left is not what the ledger says.
+    Balance,
+    /// The meter charges another price than the tariff.
+    Price,
+}
+
+impl Trouble {
+    /// All of them.
+    pub const ALL: [Trouble; 4] = [Trouble::Uncertain, Trouble::Manual, Trouble::Balance, Trouble::Price];
+
+    /// The word in the alarm's key.
+    fn word(self) -> &'static str {
+        match self {
+            Trouble::Uncertain => "credit_uncertain",
+            Trouble::Manual => "credit_manual",
+            Trouble::Balance => "credit_balance",
+            Trouble::Price => "credit_price",
+        }
+    }
+
+    fn on_delay(self) -> Duration {
+        match self {
+            Trouble::Uncertain => UNCERTAIN_FOR,
+            Trouble::Manual | Trouble::Balance => Duration::ZERO,
+            Trouble::Price => PRICE_DRIFT_FOR,
+        }
+    }
+
+    fn text(self, shop: &Bilingual) -> Bilingual {
+        let (zh, en) = match self {
+            Trouble::Uncertain => ("充值是否入表不明", "not known whether a top-up is in the meter"),
+            Trouble::Manual => ("充值待人工核对", "a top-up waits for a person"),
+            Trouble::Balance => ("表内余额与账不符", "the meter's balance is not the ledger's"),
+            Trouble::Price => ("表内单价与价目不符", "the meter's price is not the tariff's"),
+        };
+        Bilingual { zh: format!("{}{zh}", shop.zh), en: format!("{}: {en}", shop.en) }
+    }
+
+    fn action(self) -> Bilingual {
+        match self {
+            Trouble::Uncertain => Bilingual::new(
+                "检查表计和线路,通信恢复后自动核对;勿在表上手工充值",
+                "Check the meter and its line; it settles itself when the meter answers. Do not top up at the meter",
+            ),
+            Trouble::Manual => Bilingual::new(
+                "到表读购买次数和余额,再到控制台商户页结清",
+                "Read purchase count and balance at the meter, then settle it on the shop's page of the console",
+            ),
+            Trouble::Balance => Bilingual::new(
+                "按所列数字查明原因(充值卡、换表、改价),说明后重新起算",
+                "Find out from the numbers why (a card, another meter, a price), then explain it through the API",
+            ),
+            Trouble::Price => Bilingual::new(
+                "用 guanjia node set-price 写入价目中的单价",
+                "Write the tariff's price into the meter with guanjia node set-price",
+            ),
+        }
+    }
+}
+
+/// The alarms of every service point whose meter keeps the credit.
+pub fn definitions(points: &[ServicePoint], shops: &[Shop], devices: &[Device]) -> Vec<Arc<AlarmDef>> {
+    let kept = points.iter().filter(|point| point.wallet.is_some());
+    let mut definitions = Vec::new();
+    for point in kept {
+        let Some(device) = devices.iter().find(|device| device.ix == point.device) else { continue };
+        let Some(shop) = shops.get(point.shop) else { continue };
+        definitions.extend(Trouble::ALL.into_iter().map(|trouble| {
+            Arc::new(AlarmDef {
+                key: key(device, point, trouble),
+                device: device.ix,
+                condition: Condition::Declared,
+                priority: Priority::P3,
+                class: AlarmClass::Process,
+                on_delay: trouble.on_delay(),
+                off_delay: Duration::ZERO,
+                latching: Latching::NonLatching,
+                plan: Some(OTHER_EVENTS.into()),
+                text: trouble.text(&shop.name),
+                action: trouble.action(),
+            })
+        }));
+    }
+    definitions
+}
+
+/// `device/word_service-point`.
+fn key(device: &Device, point: &ServicePoint, trouble: Trouble) -> Arc<str> {
+    format!("{}/{}_{}", device.id, trouble.word(), point.id).into()
+}
+
+/// Remembers what was declared, and declares what has changed.
+pub struct Desk {
+    site: Arc<Site>,
+    alarms: mpsc::Sender<Observation>,
+    told: HashMap<Arc<str>, (bool, Bilingual)>,
+}
+
+impl Desk {
+    /// One that has declared nothing yet.
+    pub fn new(site: Arc<Site>, alarms: mpsc::Sender<Observation>) -> Self {
+        Self { site, alarms, told: HashMap::new() }
+    }
+
+    /// Declares what the credits that are not settled mean for each service point.
+    pub async fn tell_credits(&mut self, open: &[MeterCredit]) {
+        let site = Arc::clone(&self.site);
+        for point in site.service_points.iter().filter(|point| point.wallet.is_some()) {
+            for (trouble, holds) in
+                [(Trouble::Uncertain, is_uncertain as fn(&MeterCredit) -> bool), (Trouble::Manual, is_manual)]
+            {
+                let mine = open.iter().filter(|credit| *credit.service_point == *point.id && holds(credit));
+                let detail = told(mine);
+                self.declare(point, trouble, detail).await;
+            }
+        }
+    }
+
+    /// Declares one trouble of one service point; `None` if there is none.
+    pub async fn declare(&mut self, point: &ServicePoint, trouble: Trouble, detail: Option<Bilingual>) {
+        let Some(device) = self.site.devices.get(point.device.0 as usize) else { return };
+        let key = key(device, point, trouble);
+        let word = (detail.is_some(), detail.unwrap_or_default());
+        if self.told.get(&key) == Some(&word) {
+            return;
+        }
+        let declaration = Declaration { key: Arc::clone(&key), holds: word.0, detail: word.1.clone() };
+        // The alarms task is gone only when everything stops; the next start declares everything anew.
+        if self.alarms.send(Observation::Declared(declaration)).await.is_ok() {
+            self.told.insert(key, word);
+        }
+    }
+}
+
+/// Its fate is not known: after one try without an answer, and while it is tried again.
+fn is_uncertain(credit: &MeterCredit) -> bool {
+    credit.state == CreditState::Uncertain || (credit.state == CreditState::Sent && credit.attempts > 1)
+}
+
+fn is_manual(credit: &MeterCredit) -> bool {
+    credit.state == CreditState::Manual
+}
+
+/// Which credits, and how much; `None` if there are none.
+fn told<'a>(credits: impl Iterator<Item = &'a MeterCredit>) -> Option<Bilingual> {
+    let each: Vec<(String, String)> = credits
+        .map(|credit| {
+            let (receipt, amount) = (credit.receipt, credit.amount);
+            (format!("收据{receipt} {amount}元"), format!("receipt {receipt}, {amount} yuan"))
+        })
+        .collect();
+    let (zh, en): (Vec<String>, Vec<String>) = each.into_iter().unzip();
+    (!zh.is_empty()).then(|| Bilingual { zh: zh.join("、"), en: en.join("; ") })
+}
+
+#[cfg(test)]
+pub(in crate::prepaid) mod tests;
