@@ -390,12 +390,11 @@ fn meter_credits(page: &mut Page, live: &Live) {
         let n = open.iter().filter(|credit| credit.state == state).count();
         page.sample("guanjia_meter_credits", &[("state", state.as_str())], n as f64);
     }
-    page.optional(
-        "guanjia_meter_credit_oldest_unsettled_timestamp_seconds",
-        "gauge",
-        "When the oldest of them was paid; absent when there is none.",
-        open.iter().map(|credit| credit.paid_at).min().map(|at| at.as_seconds_f64()),
-    );
+    let name = "guanjia_meter_credit_oldest_unsettled_timestamp_seconds";
+    page.family(name, "gauge", "When the oldest of them was paid; absent when there is none.");
+    if let Some(paid_at) = open.iter().map(|credit| credit.paid_at).min() {
+        page.sample(name, &[], paid_at.as_seconds_f64());
+    }
 }
 
 /// Which of [`ACCOUNT_STATES`] a service point is in.
