@@ -38,9 +38,9 @@ fn run(name: &str, target: fn(&[u8]), inputs: usize) {
     let mut dice = fastrand::Rng::with_seed(20);
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
     let files = fs::read_dir(corpus.join(name)).unwrap_or_else(|e| panic!("the corpus of {name}: {e}"));
-    let mut seeds: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    let mut seeds: Vec<_> = files.map(|file| file.expect("a folder that can be read").path()).collect();
     seeds.sort();
-    let seeds: Vec<Vec<u8>> = seeds.iter().map(|path| fs::read(path).unwrap()).collect();
+    let seeds: Vec<Vec<u8>> = seeds.iter().map(|path| fs::read(path).expect("a file that can be read")).collect();
     assert!(!seeds.is_empty(), "{name} has no corpus");
     seeds.iter().for_each(|seed| target(seed));
     for round in 0..inputs {

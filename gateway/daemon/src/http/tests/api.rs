@@ -334,7 +334,7 @@ async fn credits_that_are_not_settled_are_counted_by_state_and_age() {
     let house = with_credits_that_wait().await;
     let (_, page) = house.get("/metrics").await;
     assert!(page.contains("guanjia_meter_credits{state=\"manual\"} 0"), "the board is empty yet");
-    assert!(!page.contains("guanjia_meter_credit_oldest"), "{page}");
+    assert!(!page.contains("\nguanjia_meter_credit_oldest"), "{page}");
     let open = house.live.store.open_credits().await.unwrap();
     let paid = open[0].paid_at.as_seconds_f64();
     house.live.open_credits.publish(open);
