@@ -2,6 +2,8 @@
 
 use guanjia_core::credit::CreditState;
 use guanjia_core::ledger::TransferKind;
+use guanjia_core::reconcile::{MeterMark, Span};
+use guanjia_core::units::Fen;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -327,6 +329,46 @@ async fn the_console_asks_for_a_person_and_a_reason_and_settles_once() {
     let (_, page) = house.get("/shops/s-2-w?lang=en").await;
     assert!(page.contains("in the meter") && !page.contains("The top-up of receipt 1 waits"), "{page}");
     assert_eq!(house.live.store.wallet("s-2-w").await.unwrap().unwrap().in_meter.to_string(), "50.0000");
+}
+
+#[tokio::test]
+async fn a_difference_is_explained_by_name_with_a_reason_and_once() {
+    let house = House::open().await;
+    let at = guanjia_field::now();
+    let counter = Span { least: 40, most: 40 };
+    let mark = MeterMark {
+        service_point: "s-2-w".to_owned(),
+        at,
+        count: 8,
+        balance: 1_250,
+        counter,
+        price: 28_500,
+        credited: Fen(5_000),
+        credits: 1,
+    };
+    house.live.store.set_meter_mark(mark.clone()).await.unwrap();
+    let explain = async |point: &str, token: &str, body: Value| {
+        let url = format!("{}/api/v1/service-points/{point}/explain-difference", house.url);
+        house.http.post(url).bearer_auth(token).body(body.to_string()).send().await.unwrap()
+    };
+    let good = json!({ "reason": "a card was read in at the meter", "person": "duty-b" });
+    for (point, token, body, wanted) in [
+        ("s-2-w", "cashier-token", good.clone(), StatusCode::FORBIDDEN),
+        ("s-2-w", "office-token", json!({ "person": "duty-b" }), StatusCode::BAD_REQUEST),
+        ("s-2-w", "office-token", json!({ "reason": " ", "person": "duty-b" }), StatusCode::BAD_REQUEST),
+        ("s-2-w", "office-token", json!({ "reason": "x", "person": "stranger" }), StatusCode::BAD_REQUEST),
+        ("s-1-e", "office-token", good.clone(), StatusCode::NOT_FOUND),
+    ] {
+        assert_eq!(explain(point, token, body.clone()).await.status(), wanted, "{point} {token} {body}");
+    }
+    assert_eq!(house.live.store.meter_mark("s-2-w").await.unwrap(), Some(mark), "a refusal forgets nothing");
+    assert_eq!(explain("s-2-w", "office-token", good.clone()).await.status(), StatusCode::OK);
+    assert_eq!(house.live.store.meter_mark("s-2-w").await.unwrap(), None, "comparing begins anew");
+    assert_eq!(explain("s-2-w", "office-token", good).await.status(), StatusCode::NOT_FOUND);
+    let told = house.live.store.timeline_after(0, 100).await.unwrap();
+    let lines = told.iter().filter(|(_, line)| line.what == "meter_difference_explained");
+    let lines: Vec<_> = lines.map(|(_, line)| &*line.detail).collect();
+    assert!(matches!(lines[..], [line] if line.contains("by duty-b (api): a card was read in")), "{lines:?}");
 }
 
 #[tokio::test]
