@@ -97,11 +97,16 @@ fn an_update_that_does_not_run_is_left_for_the_old_image_after_three_starts() {
         assert_eq!(value(&mut master, Id::Boots, 0), boots, "{wrong:?}");
     }
     // And what the bad ones did is not held against a good one in the same memory.
-    send(&mut master, &update::package(&node, MAKER));
-    arm(&mut master);
-    until(&mut master, Id::ResetCause, 0, 5);
-    let new = value(&mut master, Id::FirmwareVersion, 0);
+    let new = updated(&node, &mut master);
     assert!(new > old, "{new:#x} runs instead of the new one");
+}
+
+/// Gives the node a good update; the version that runs then.
+fn updated(node: &Node, master: &mut Master) -> u32 {
+    send(master, &update::package(node, MAKER));
+    arm(master);
+    until(master, Id::ResetCause, 0, 5);
+    value(master, Id::FirmwareVersion, 0)
 }
 
 #[test]
@@ -109,10 +114,7 @@ fn the_update_before_runs_again_when_the_next_does_not() {
     let Some(mut node) = Node::start().unwrap() else { return };
     let mut master = node.master().unwrap();
     let factory = value(&mut master, Id::FirmwareVersion, 0);
-    send(&mut master, &update::package(&node, MAKER));
-    arm(&mut master);
-    until(&mut master, Id::ResetCause, 0, 5);
-    let good = value(&mut master, Id::FirmwareVersion, 0);
+    let good = updated(&node, &mut master);
     assert!(good > factory);
     send(&mut master, &bad(&node, Wrong::Hangs));
     arm(&mut master);
@@ -133,10 +135,7 @@ fn a_check_that_takes_too_long_does_not_hold_the_node() {
     let Some(mut node) = Node::start().unwrap() else { return };
     let mut master = node.master().unwrap();
     let factory = value(&mut master, Id::FirmwareVersion, 0);
-    send(&mut master, &update::package(&node, MAKER));
-    arm(&mut master);
-    until(&mut master, Id::ResetCause, 0, 5);
-    let good = value(&mut master, Id::FirmwareVersion, 0);
+    let good = updated(&node, &mut master);
     drop(master);
 
     // A sick part: half a microsecond for an instruction, of which a check takes 82 million. The watchdog bites in the boot stage.
