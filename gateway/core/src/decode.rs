@@ -96,6 +96,7 @@ impl DecodeError {
 /// # Errors
 /// [`DecodeError`]; the reading is then bad with [`DecodeError::reason`]. A point that needs others
 /// ([`PointDef::inputs`]) is [`DecodeError::Input`] here: only a [`Decoder`] knows them.
+#[inline]
 pub fn decode(point: &PointDef, words: &[u16]) -> Result<Value, DecodeError> {
     if !point.inputs.is_empty() {
         return Err(DecodeError::Input);
@@ -127,6 +128,7 @@ pub fn raw_counter(point: &PointDef, words: &[u16]) -> Option<u64> {
 }
 
 /// The value with its scale, and without offset and inputs.
+#[inline]
 fn measure(point: &PointDef, words: &[u16]) -> Result<Value, DecodeError> {
     let place = registers(point)?;
     if words.len() != usize::from(place.count) {
@@ -191,11 +193,13 @@ fn cut(place: &Registers, raw: u64) -> u64 {
     }
 }
 
+#[inline]
 fn registers(point: &PointDef) -> Result<&Registers, DecodeError> {
     point.source.registers().ok_or(DecodeError::NotRegisters)
 }
 
 /// The words with the most significant first and the most significant byte of each first.
+#[inline]
 fn ordered<'a>(place: &Registers, words: &'a [u16]) -> impl Iterator<Item = u16> + 'a {
     let (bytes, order) = (place.bytes, place.words);
     (0..words.len()).filter_map(move |i| words.get(order.place(i, words.len()))).map(move |word| match bytes {
@@ -205,6 +209,7 @@ fn ordered<'a>(place: &Registers, words: &'a [u16]) -> impl Iterator<Item = u16>
 }
 
 /// The words as one unsigned number; of a half register its byte.
+#[inline]
 fn raw(place: &Registers, words: &[u16]) -> Result<u64, DecodeError> {
     // Meters have counters of one to four registers.
     let expected = place.wire.count().map_or(words.len().clamp(1, NUMBER_WORDS_MAX), usize::from);
@@ -224,6 +229,7 @@ fn scaled(value: i128, scale: Decimal) -> Result<Value, DecodeError> {
     Ok(Value::Decimal(Decimal::new(mantissa, scale.exponent)))
 }
 
+#[inline]
 fn float(value: f64, scale: Decimal) -> Result<Value, DecodeError> {
     // NaN is how a device that sends floats says that it has no value.
     if value.is_nan() {
@@ -240,6 +246,7 @@ fn float(value: f64, scale: Decimal) -> Result<Value, DecodeError> {
 }
 
 /// The value and what the profile adds to it.
+#[inline]
 fn shifted(value: Value, offset: Decimal) -> Result<Value, DecodeError> {
     if offset.mantissa == 0 {
         return Ok(value);

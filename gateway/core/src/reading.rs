@@ -23,7 +23,10 @@ pub struct PointIx(pub u32);
 pub struct DeviceIx(pub u32);
 
 /// `mantissa x 10^exponent`, exactly.
+///
+/// Packed to eight bytes: the sixteen that a 128-bit number asks for would make every [`Reading`] two thirds larger.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[repr(packed(8))]
 pub struct Decimal {
     /// The digits.
     pub mantissa: i128,
@@ -123,7 +126,7 @@ impl fmt::Display for Decimal {
         if self.exponent >= 0 {
             return match self.rescale(0) {
                 Some(whole) => write!(f, "{whole}"),
-                None => write!(f, "{}e{}", self.mantissa, self.exponent),
+                None => write!(f, "{}e{}", { self.mantissa }, self.exponent),
             };
         }
         let decimals = usize::from(self.exponent.unsigned_abs());
@@ -280,6 +283,13 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reading_is_as_small_as_its_number_allows() {
+        // Tens of thousands are kept, and copied for every answer.
+        assert_eq!(size_of::<Decimal>(), 24);
+        assert_eq!(size_of::<Reading>(), 48);
+    }
 
     #[test]
     fn decimals_print_and_compare_exactly() {

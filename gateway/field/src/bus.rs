@@ -83,9 +83,11 @@ fn unit_of(framing: Framing, unit: u8, echo: UnitEcho, bytes: &[u8]) -> u8 {
 }
 
 /// How many bytes to ask for while an answer is not whole: all of a good one at first, where its length is known. What
-/// follows a shorter one is thrown away with it.
+/// follows a shorter one is thrown away with it. Where transactions are numbered it is one byte more: a read that does
+/// not fill its buffer tells the runtime that nothing is left, and spares the question.
 fn wanted(framing: Framing, request: &Request, need: usize) -> usize {
-    need.max(request.frame_len_min(framing)).min(FRAME_MAX)
+    let spare = usize::from(framing.has_transactions());
+    (need.max(request.frame_len_min(framing)) + spare).min(FRAME_MAX)
 }
 
 /// Why there is no answer.
@@ -315,7 +317,7 @@ impl Bus {
                     Ok(Ok(read)) => {
                         self.tap.received(&buffer[*filled..*filled + read]);
                         *filled += read;
-                        patience = self.timing.framing.patience(Instant::now(), deadline);
+                        patience = self.timing.framing.patience(Instant::now, deadline);
                         continue;
                     }
                 },

@@ -70,10 +70,10 @@ impl Framing {
 
     /// Until when the next piece of an answer may come of which a piece came now. Modbus ASCII allows a second between
     /// two characters (Modbus over Serial Line V1.02, 2.5.2.1); the other two have no pauses in a frame.
-    pub(crate) fn patience(self, now: Instant, deadline: Instant) -> Instant {
+    pub(crate) fn patience(self, now: impl FnOnce() -> Instant, deadline: Instant) -> Instant {
         match self {
             Framing::Rtu | Framing::Mbap => deadline,
-            Framing::Ascii => (now + ASCII_APART_MAX).min(deadline + ASCII_APART_MAX),
+            Framing::Ascii => (now() + ASCII_APART_MAX).min(deadline + ASCII_APART_MAX),
         }
     }
 

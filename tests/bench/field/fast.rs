@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::numbers::{Aim, median, row};
 use crate::plant::{Caller, Plant};
-use crate::process::{Role, allow_sockets};
+use crate::process::{Role, allow_sockets, processor_time};
 use crate::{Extent, role};
 
 /// Requests under way at once, where pipelining is on: as many reads of 50 points each are asked for then.
@@ -21,30 +21,46 @@ pub async fn fast(extent: Extent) -> anyhow::Result<()> {
     let (base, own) = (usize::from(plant.port(Caller::Baseline)), usize::from(plant.port(Caller::Gateway)));
     let (mut bare, mut plain, mut piped) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..extent.of(ROUNDS, 1) {
-        bare.push(rate(&plant, Caller::Baseline, &role("baseline", &[base, devices, 0]), extent).await?);
-        plain.push(rate(&plant, Caller::Gateway, &role("fast", &[own, devices, 1, 1]), extent).await?);
-        piped.push(rate(&plant, Caller::Gateway, &role("fast", &[own, devices, IN_FLIGHT, IN_FLIGHT]), extent).await?);
+        bare.push(pace(&plant, Caller::Baseline, &role("baseline", &[base, devices, 0]), extent).await?);
+        plain.push(pace(&plant, Caller::Gateway, &role("fast", &[own, devices, 1, 1]), extent).await?);
+        piped.push(pace(&plant, Caller::Gateway, &role("fast", &[own, devices, IN_FLIGHT, IN_FLIGHT]), extent).await?);
     }
-    let ratio = |of: &[f64]| median(of.iter().zip(&bare).map(|(own, bare)| own / bare).collect());
-    let (plain_ratio, piped_ratio) = (ratio(&plain), ratio(&piped));
-    row("bare loop", median(bare.clone()), "requests/s", Aim::Stated, "");
-    row("field side, one request under way", median(plain), "requests/s", Aim::Stated, "");
-    row("over bare loop", plain_ratio, "x", extent.aim(Aim::Least(0.8)), "");
-    row(&format!("field side, {IN_FLIGHT} under way where allowed"), median(piped), "requests/s", Aim::Stated, "");
-    row("over bare loop", piped_ratio, "x", Aim::Stated, "");
+    let rate = |of: &[Pace]| median(of.iter().map(|pace| pace.rate).collect());
+    let micros = |of: &[Pace]| median(of.iter().map(|pace| pace.micros).collect());
+    let ratio = |of: &[Pace]| median(of.iter().zip(&bare).map(|(own, bare)| own.rate / bare.rate).collect());
+    row("bare loop", rate(&bare), "requests/s", Aim::Stated, &taken(micros(&bare)));
+    row("field side, one request under way", rate(&plain), "requests/s", Aim::Stated, &taken(micros(&plain)));
+    row("over bare loop", ratio(&plain), "x", extent.aim(Aim::Least(0.8)), "");
+    let many = format!("field side, {IN_FLIGHT} under way where allowed");
+    row(&many, rate(&piped), "requests/s", Aim::Stated, &taken(micros(&piped)));
+    row("over bare loop", ratio(&piped), "x", Aim::Stated, "");
     Ok(())
 }
 
-async fn rate(plant: &Plant, caller: Caller, arguments: &[String], extent: Extent) -> anyhow::Result<f64> {
+/// How fast a process asks, and what that costs it.
+struct Pace {
+    /// Requests a second.
+    rate: f64,
+    /// Microseconds of processor time a request.
+    micros: f64,
+}
+
+fn taken(micros: f64) -> String {
+    format!("{micros:.2} us of processor time each")
+}
+
+async fn pace(plant: &Plant, caller: Caller, arguments: &[String], extent: Extent) -> anyhow::Result<Pace> {
     let mut role = Role::start(arguments)?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     plant.clear();
     let window = extent.window(5);
-    let from = plant.now();
+    let (from, spent) = (plant.now(), processor_time(role.pid())?);
     tokio::time::sleep(window).await;
     let (requests, to) = (plant.requests(caller), plant.now());
     anyhow::ensure!(role.runs() && requests > 0, "the process that was to ask does not");
+    let spent = processor_time(role.pid())?.saturating_sub(spent);
     drop(role);
     tokio::time::sleep(Duration::from_millis(200)).await;
-    Ok(requests as f64 / ((to - from) as f64 / 1e9))
+    let rate = requests as f64 / ((to - from) as f64 / 1e9);
+    Ok(Pace { rate, micros: spent.as_secs_f64() * 1e6 / requests as f64 })
 }

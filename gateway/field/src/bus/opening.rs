@@ -75,16 +75,19 @@ impl Bus {
     async fn quiet(&mut self, mut stream: Stream) -> Result<(), Miss> {
         let mut scrap = [0; 512];
         stream.between_frames();
-        let give_up = self.quiet_at.max(Instant::now()) + NOISE_MAX;
+        let mut now = Instant::now();
+        let give_up = self.quiet_at.max(now) + NOISE_MAX;
         let mut stale_bytes = 0;
         let outcome = loop {
-            let read = if Instant::now() < self.quiet_at {
+            let read = if now < self.quiet_at {
                 tokio::select! {
                     biased;
                     read = stream.read(&mut scrap) => read.map(Some),
                     // The silence is over; look once more without waiting.
                     () = self.precise.until(self.quiet_at) => Ok(Some(0)),
                 }
+            } else if self.timing.framing.has_transactions() {
+                stream.read_known(&mut scrap).await
             } else {
                 stream.read_now(&mut scrap).await
             };
@@ -99,7 +102,8 @@ impl Bus {
                 }
                 Err(error) => break Err(Miss::Link(error)),
             }
-            if Instant::now() >= give_up {
+            now = Instant::now();
+            if now >= give_up {
                 break Err(Miss::Noise);
             }
         };

@@ -166,7 +166,7 @@ impl Bus {
     async fn look(&mut self) -> Result<(), Miss> {
         if let Some(stream) = &mut self.stream {
             let mut piece = [0; 1024];
-            match stream.read_now(&mut piece).await {
+            match stream.read_known(&mut piece).await {
                 Ok(None) => return Ok(()),
                 Ok(Some(read)) => {
                     self.take_in(&piece[..read]);

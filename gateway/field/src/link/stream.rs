@@ -127,6 +127,18 @@ impl Stream {
         closed_if_zero(read?)
     }
 
+    /// Reads what the runtime already knows to be there; `None` if it knows of nothing. What has just come in may be
+    /// missed, so this is for connections on which a number tells the old answer from the new one.
+    pub(crate) async fn read_known(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, LinkError> {
+        match self {
+            Stream::Tcp(io) => match io.try_read(buffer) {
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
+                read => closed_if_zero(read?).map(Some),
+            },
+            _ => self.read_now(buffer).await,
+        }
+    }
+
     /// Reads what there is without waiting; `None` if there is nothing.
     pub(crate) async fn read_now(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, LinkError> {
         if let Stream::Tcp(io) = self {
