@@ -121,19 +121,42 @@ impl PartialEq for Decimal {
     }
 }
 
-impl fmt::Display for Decimal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.exponent >= 0 {
+impl Decimal {
+    /// Writes all of its digits.
+    fn write_to(self, out: &mut impl fmt::Write) -> fmt::Result {
+        let Self { mantissa, exponent } = self;
+        if exponent > 0 {
             return match self.rescale(0) {
-                Some(whole) => write!(f, "{whole}"),
-                None => write!(f, "{}e{}", { self.mantissa }, self.exponent),
+                Some(whole) => write!(out, "{whole}"),
+                None => write!(out, "{mantissa}e{exponent}"),
             };
         }
-        let decimals = usize::from(self.exponent.unsigned_abs());
-        let digits = format!("{:0>width$}", self.mantissa.unsigned_abs(), width = decimals + 1);
-        let (whole, fraction) = digits.split_at(digits.len() - decimals);
-        let sign = if self.mantissa < 0 { "-" } else { "" };
-        write!(f, "{sign}{whole}.{fraction}")
+        let mut digits = itoa::Buffer::new();
+        // Nearly all of them fit 64 bits, and dividing 128 bits is slow.
+        let digits = match u64::try_from(mantissa.unsigned_abs()) {
+            Ok(small) => digits.format(small),
+            Err(_) => digits.format(mantissa.unsigned_abs()),
+        };
+        if mantissa < 0 {
+            out.write_char('-')?;
+        }
+        let decimals = usize::from(exponent.unsigned_abs());
+        if decimals == 0 {
+            return out.write_str(digits);
+        }
+        let (whole, fraction) = digits.split_at(digits.len().saturating_sub(decimals));
+        out.write_str(if whole.is_empty() { "0" } else { whole })?;
+        out.write_char('.')?;
+        for _ in fraction.len()..decimals {
+            out.write_char('0')?;
+        }
+        out.write_str(fraction)
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_to(f)
     }
 }
 
@@ -158,6 +181,22 @@ impl Value {
             Value::Decimal(d) => Some(d.to_f64()),
             Value::Float(x) => Some(*x),
             Value::Text(_) => None,
+        }
+    }
+
+    /// Appends the value as a number of a Prometheus exposition, several times as fast as formatting it: a decimal with
+    /// all of its digits, a float with the fewest that are read back as itself. Nothing for text.
+    pub fn write_sample(&self, out: &mut String) {
+        match self {
+            // Writing to a String cannot fail.
+            Value::Decimal(decimal) => drop(decimal.write_to(out)),
+            Value::Bool(bit) => out.push(if *bit { '1' } else { '0' }),
+            Value::Float(float) => {
+                let mut digits = ryu::Buffer::new();
+                let digits = digits.format(*float);
+                out.push_str(digits.strip_suffix(".0").unwrap_or(digits));
+            }
+            Value::Text(_) => {}
         }
     }
 
@@ -297,8 +336,29 @@ mod tests {
         assert_eq!(Decimal::new(-5, -3).to_string(), "-0.005");
         assert_eq!(Decimal::new(5, 2).to_string(), "500");
         assert_eq!(Decimal::new(i128::from(u64::MAX), -2).to_string(), "184467440737095516.15");
+        assert_eq!(Decimal::new(0, -2).to_string(), "0.00");
+        assert_eq!(Decimal::new(-100, -2).to_string(), "-1.00");
+        assert_eq!(Decimal::new(i128::MIN, 0).to_string(), i128::MIN.to_string());
+        assert_eq!(Decimal::new(i128::MAX, -38).to_string(), "1.70141183460469231731687303715884105727");
+        assert_eq!(Decimal::new(i128::MAX, 1).to_string(), format!("{}e1", i128::MAX));
         assert_eq!(Decimal::new(500, -2), Decimal::new(5, 0));
         assert_ne!(Decimal::new(501, -2), Decimal::new(5, 0));
+    }
+
+    #[test]
+    fn a_sample_is_read_back_as_the_value_it_was() {
+        let written = |value: Value| {
+            let mut text = String::new();
+            value.write_sample(&mut text);
+            text
+        };
+        for float in [0.0, -0.0, 1.0, -2.5, 50.01, 1e-7, 1.5e300, f64::from(230.12_f32), f64::MIN_POSITIVE, f64::MAX] {
+            let text = written(Value::Float(float));
+            assert_eq!(text.parse::<f64>().map(f64::to_bits), Ok(float.to_bits()), "{text}");
+        }
+        assert_eq!(written(Value::Decimal(Decimal::new(-12_345_678, -2))), "-123456.78");
+        assert_eq!(written(Value::Bool(true)) + &written(Value::Bool(false)), "10");
+        assert_eq!(written(Value::Text("open".into())), "");
     }
 
     #[test]

@@ -90,74 +90,8 @@ fn points_of(text: &mut String, live: &Live, device: &Device, system: &str) {
             text.push_str(&before);
             escape(text, &point.id);
             text.push_str(&behind);
-            number(text, value);
+            value.write_sample(text);
             text.push('\n');
         }
     });
-}
-
-fn number(text: &mut String, value: &Value) {
-    match value {
-        Value::Decimal(decimal) => match i64::try_from(decimal.mantissa) {
-            Ok(mantissa) if (-18..=0).contains(&decimal.exponent) => decimal_digits(text, mantissa, decimal.exponent),
-            // Rare, and slow because it is right for everything.
-            _ => drop(write!(text, "{decimal}")),
-        },
-        Value::Bool(bit) => text.push(if *bit { '1' } else { '0' }),
-        // The shortest digits that are read back as the same double; a value is never NaN or infinite.
-        Value::Float(float) => {
-            let mut digits = ryu::Buffer::new();
-            let digits = digits.format(*float);
-            text.push_str(digits.strip_suffix(".0").unwrap_or(digits));
-        }
-        Value::Text(_) => {}
-    }
-}
-
-/// `mantissa x 10^exponent` with all its digits, as [`guanjia_core::reading::Decimal`] prints itself, several times as fast.
-fn decimal_digits(text: &mut String, mantissa: i64, exponent: i8) {
-    let decimals = usize::from(exponent.unsigned_abs());
-    let mut digits = itoa::Buffer::new();
-    let digits = digits.format(mantissa.unsigned_abs());
-    if mantissa < 0 {
-        text.push('-');
-    }
-    if decimals == 0 {
-        text.push_str(digits);
-        return;
-    }
-    let (whole, fraction) = digits.split_at(digits.len().saturating_sub(decimals));
-    text.push_str(if whole.is_empty() { "0" } else { whole });
-    text.push('.');
-    for _ in fraction.len()..decimals {
-        text.push('0');
-    }
-    text.push_str(fraction);
-}
-
-#[cfg(test)]
-mod tests {
-    use guanjia_core::reading::Decimal;
-
-    use super::*;
-
-    #[test]
-    fn a_double_is_written_so_that_it_is_read_back_as_itself() {
-        for float in [0.0, -0.0, 1.0, -2.5, 50.01, 1e-7, 1.5e300, f64::from(230.12_f32), f64::MIN_POSITIVE, f64::MAX] {
-            let mut text = String::new();
-            number(&mut text, &Value::Float(float));
-            assert_eq!(text.parse::<f64>().map(f64::to_bits), Ok(float.to_bits()), "{text}");
-        }
-    }
-
-    #[test]
-    fn digits_are_the_ones_a_decimal_prints() {
-        for mantissa in [0, 1, -1, 9, 10, -10, 99, 100, 12_345_678, -12_345_678, i64::MAX, i64::MIN] {
-            for exponent in -18..=0 {
-                let mut text = String::new();
-                decimal_digits(&mut text, mantissa, exponent);
-                assert_eq!(text, Decimal::new(i128::from(mantissa), exponent).to_string());
-            }
-        }
-    }
 }
