@@ -26,7 +26,8 @@ pub fn binary() -> &'static Path {
         let release = profile.file_name().is_some_and(|name| name == "release");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--package", "guanjia", "--bin", "guanjia"]);
+        // A package by itself would have its dependencies compiled anew, with the features that it alone asks for.
+        build.args(["build", "--quiet", "--workspace", "--bin", "guanjia"]);
         build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
         // What cargo tells a test about itself looks to build scripts (ring's) like a change, and costs a rebuild of
         // everything above them.
@@ -59,7 +60,7 @@ pub struct Gateway {
     site: PathBuf,
     log: PathBuf,
     child: Option<Child>,
-    env: Vec<(&'static str, String)>,
+    env: Vec<(String, String)>,
     base: String,
     client: reqwest::Client,
 }
@@ -67,13 +68,18 @@ pub struct Gateway {
 impl Gateway {
     /// Starts `guanjia run SITE` and waits until it is ready. `address` is the site file's `http.listen`.
     pub async fn start(site: &Path, address: SocketAddr) -> anyhow::Result<Self> {
+        Self::start_in(site, address, Vec::new()).await
+    }
+
+    /// The same with environment variables, for this start and every later one.
+    pub async fn start_in(site: &Path, address: SocketAddr, env: Vec<(String, String)>) -> anyhow::Result<Self> {
         // Another test may have installed the provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut gateway = Self {
             site: site.to_owned(),
             log: site.with_extension("log"),
             child: None,
-            env: Vec::new(),
+            env,
             base: format!("http://{address}"),
             client: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?,
         };
@@ -110,8 +116,8 @@ impl Gateway {
     }
 
     /// An environment variable of every later start.
-    pub fn set_env(&mut self, name: &'static str, value: impl Into<String>) {
-        self.env.push((name, value.into()));
+    pub fn set_env(&mut self, name: &str, value: impl Into<String>) {
+        self.env.push((name.to_owned(), value.into()));
     }
 
     /// `kill -9`: the process ends between two instructions.

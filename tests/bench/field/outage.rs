@@ -71,9 +71,11 @@ fn first_arrivals(rig: &Rig) -> Vec<u64> {
 /// Cycles of the fastest period there is, with an outage every so often: does memory stay where it is?
 /// AC 24.
 pub async fn soak(extent: Extent) -> anyhow::Result<()> {
-    let (devices, fastest) = (extent.of(50, 10), Duration::from_millis(50));
-    let (lasts, outages) = (extent.window(180), extent.of(12, 4));
-    println!("{devices} devices every 50 ms for {} s, all off for a second {outages} times", lasts.as_secs());
+    let (devices, fastest) = (extent.of(50, 10), Duration::from_millis(10));
+    let lasts = extent.window(180);
+    // One every fifteen seconds, in which a device lives through as many polls as in 25 minutes at one a second.
+    let outages = extent.of((lasts.as_secs() / 15).max(4) as usize, 4);
+    println!("{devices} devices every 10 ms for {} s, all off for a second {outages} times", lasts.as_secs());
     let rig = Rig::start(devices, 0, fastest, None).await?;
     let pid = rig.pid()?;
     let (mut memory, mut requests) = (Vec::new(), 0);

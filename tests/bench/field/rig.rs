@@ -14,6 +14,17 @@ use crate::site::{Wanted, device_id, write};
 /// How long the first reading of every device is waited for.
 const FIRST_ROUND_MAX: Duration = Duration::from_secs(60);
 
+/// What the gateway is to be run as.
+const SERVICE: &str = include_str!("../../../config/systemd/guanjia.service");
+
+/// The environment in which the service file starts the gateway: it decides how much freed memory glibc keeps.
+fn service_environment() -> anyhow::Result<Vec<(String, String)>> {
+    let settings = SERVICE.lines().filter_map(|line| line.strip_prefix("Environment="));
+    let pairs = settings.flat_map(str::split_whitespace).map(|setting| setting.split_once('='));
+    let pair = |pair: Option<(&str, &str)>| pair.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    pairs.map(|found| pair(found).context("the service file sets a variable without a value")).collect()
+}
+
 /// Both of them, running.
 pub struct Rig {
     /// The devices.
@@ -48,7 +59,7 @@ impl Rig {
         let addresses: Vec<SocketAddr> = there.chain(not_there).collect();
         let listen = own_address();
         let site = write(dir.path(), &Wanted { listen, period, devices: &addresses, broker })?;
-        let gateway = Gateway::start(&site, listen).await?;
+        let gateway = Gateway::start_in(&site, listen, service_environment()?).await?;
         let rig = Self { plant, gateway, devices, _dir: dir };
         eventually("every device is read", FIRST_ROUND_MAX, || async {
             let read = rig.plant.arrivals(Caller::Gateway).iter().filter(|times| !times.is_empty()).count();
