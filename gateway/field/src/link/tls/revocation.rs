@@ -10,7 +10,7 @@
 //! * The file is looked at for every connection and read when it is another one: a new list works without a restart. If
 //!   the new one cannot be used, that is said and the last one that could be counts on. At the start there is no last one,
 //!   and the file must be right, as the other files of TLS.
-//! * A connection that stands is not ended by a list; it ends with the next reload, restart or fault.
+//! * A connection that stands is not ended by a list; it is judged again after the next fault or restart.
 //! * A file is at most [`CRL_FILE_MAX`] bytes.
 
 use std::error::Error;
