@@ -234,7 +234,8 @@ async fn a_certificate_on_the_list_is_refused_and_another_is_not() {
     assert!(refused.contains("give it a new certificate"), "{refused}");
     reads_everything(Link::ModbusTls { address: spare.to_string(), tls: tls.clone() }).await;
     assert_eq!(connects(revoked, &papers.files()).await, Ok(()), "without a list nobody is asked");
-    (first.abort(), second.abort());
+    first.abort();
+    second.abort();
 }
 
 #[tokio::test]
@@ -292,7 +293,8 @@ async fn a_list_out_of_date_still_refuses_and_silences_nobody_else() {
     assert!(connects(revoked, &tls).await.unwrap_err().contains("has revoked"));
     assert_eq!(connects(spare, &tls).await, Ok(()));
     assert_eq!(crl.due(), Some(Timestamp::from_millis(1_672_531_200_000)), "2023-01-01");
-    (first.abort(), second.abort());
+    first.abort();
+    second.abort();
 }
 
 #[tokio::test]
