@@ -179,6 +179,15 @@ fn summary(site: &Site, now: Timestamp) -> String {
         site.people.len(),
         site.channels.len(),
     );
+    for line in &site.lines {
+        let guanjia_field::Link::ModbusTls { tls, .. } = &line.link else { continue };
+        let role = match tls.role() {
+            Ok(Some(role)) => format!("carries the Modbus role {role:?}"),
+            Ok(None) => "carries no Modbus role; a device that grants by role may refuse it".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        text.push_str(&format!("\nline {}: our certificate {role}", line.name));
+    }
     let name = |id: &String| {
         let person = site.people.iter().find(|p| *p.id == **id);
         person.map_or_else(|| id.clone(), |p| format!("{} ({id})", p.name))

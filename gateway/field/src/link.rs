@@ -224,6 +224,14 @@ pub enum LinkError {
         /// What was not believed.
         source: io::Error,
     },
+    /// A revocation list speaks against the other side.
+    #[error("{place} is not believed: {why}")]
+    Revocation {
+        /// The address.
+        place: String,
+        /// What was found, and what to do.
+        why: &'static str,
+    },
     /// The modem of this line is not here.
     #[error(
         "DTU {who} has not dialled in to {entrance}; check its power, SIM card and signal, and the server address \

@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use guanjia_core::time::Timestamp;
+use guanjia_field::link::tls::revocation::{Revocations, Verifier};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::context::Context;
+use super::diagnostic::Severity;
 use super::document::Entry;
-use super::lines::{RawMqtt, RawMqttTls, RawMqttVersion, RawSparkplug, is_topic};
+use super::lines::{CRL_HELP, RawMqtt, RawMqttTls, RawMqttVersion, RawSparkplug, is_topic, overdue};
 use super::value::At;
 use crate::site::{Broker, MqttVersion, Publish};
 
@@ -27,7 +30,7 @@ pub struct Templates {
 }
 
 /// Checks every broker. One that is wrong is missing; its name is known to the devices all the same.
-pub fn brokers(context: &mut Context, raw: &[Entry<RawMqtt>], site: &str) -> Vec<(Broker, Templates)> {
+pub fn brokers(context: &mut Context, raw: &[Entry<RawMqtt>], site: &str, now: Timestamp) -> Vec<(Broker, Templates)> {
     let mut brokers = Vec::new();
     for entry in raw {
         let login = context.login(entry.user.as_ref(), entry.password.as_ref());
@@ -36,9 +39,9 @@ pub fn brokers(context: &mut Context, raw: &[Entry<RawMqtt>], site: &str) -> Vec
             topic: entry.topic.as_ref().and_then(|topic| template(context, topic)),
             availability: entry.availability.as_ref().and_then(|topic| template(context, topic)),
         };
-        let before = context.report.diagnostics.len();
-        let tls = entry.tls.as_ref().and_then(|raw| tls(context, raw));
-        let unprotected = context.report.diagnostics.len() > before;
+        let before = context.report.count(Severity::Error);
+        let tls = entry.tls.as_ref().and_then(|raw| tls(context, raw, now));
+        let unprotected = context.report.count(Severity::Error) > before;
         let port = if entry.tls.is_some() { TLS_PORT } else { PORT };
         let Some((host, port)) = context.host_port(&entry.address, Some(port)) else { continue };
         if unprotected {
@@ -113,7 +116,7 @@ fn template(context: &mut Context, topic: &At<String>) -> Option<String> {
 }
 
 /// The client's side of TLS 1.2 and 1.3, with the roots and the certificate of these files.
-fn tls(context: &mut Context, raw: &At<RawMqttTls>) -> Option<Arc<rustls::ClientConfig>> {
+fn tls(context: &mut Context, raw: &At<RawMqttTls>, now: Timestamp) -> Option<Arc<rustls::ClientConfig>> {
     let own = match (&raw.cert, &raw.key) {
         (None, None) => None,
         (Some(cert), Some(key)) => Some((cert, key)),
@@ -132,9 +135,25 @@ fn tls(context: &mut Context, raw: &At<RawMqttTls>) -> Option<Arc<rustls::Client
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder =
+        rustls::ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
     let builder = match builder {
-        Ok(builder) => builder.with_root_certificates(roots),
+        Ok(builder) => match &raw.crl {
+            None => builder.with_root_certificates(roots),
+            Some(path) => {
+                let crl = Revocations::new(context.directory.join(Path::new(&**path)));
+                match Verifier::new(roots, provider, crl.clone()) {
+                    Ok(verifier) => {
+                        overdue(context, path, &crl, now);
+                        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+                    }
+                    Err(failure) => {
+                        context.error(path.span(), failure.message).help(CRL_HELP);
+                        return None;
+                    }
+                }
+            }
+        },
         Err(failure) => {
             context.error(raw.span(), format!("TLS cannot be set up: {failure}"));
             return None;

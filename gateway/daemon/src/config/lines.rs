@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use guanjia_core::time::Timestamp;
 use guanjia_field::line::IN_FLIGHT_MAX;
+use guanjia_field::link::tls::revocation::Revocations;
 use guanjia_field::link::tls::{MODBUS_TLS_PORT, TlsPart};
 use guanjia_field::{EntranceConfig, LineConfig, Link, Parity, SerialFormat, TlsFiles};
 
@@ -50,7 +52,7 @@ pub struct Lines {
 }
 
 /// Checks every line. A line that is wrong keeps its place, so that its devices are not called dangling besides.
-pub fn lines(context: &mut Context, raw: &RawLines, http: Option<SocketAddr>) -> Lines {
+pub fn lines(context: &mut Context, raw: &RawLines, http: Option<SocketAddr>, now: Timestamp) -> Lines {
     let mut lines = Vec::new();
     let mut claims = Claims::default();
     for entry in &raw.rtu_over_tcp {
@@ -80,7 +82,8 @@ pub fn lines(context: &mut Context, raw: &RawLines, http: Option<SocketAddr>) ->
     }
     for entry in &raw.modbus_tls {
         let address = claims.address(context, &entry.address, Some(MODBUS_TLS_PORT), &entry.key);
-        let link = address.and_then(|address| Some(Link::ModbusTls { tls: tls(context, entry, &address)?, address }));
+        let link =
+            address.and_then(|address| Some(Link::ModbusTls { tls: tls(context, entry, &address, now)?, address }));
         lines.push(line(entry, link, None, &entry.response_max));
     }
     for entry in &raw.modbus_udp {
@@ -155,12 +158,13 @@ fn ascii_link(
 }
 
 /// The files of a line over TLS, read once to see whether they can be used.
-fn tls(context: &mut Context, entry: &Entry<RawModbusTls>, address: &str) -> Option<TlsFiles> {
+fn tls(context: &mut Context, entry: &Entry<RawModbusTls>, address: &str, now: Timestamp) -> Option<TlsFiles> {
     let file = |path: &At<String>| context.directory.join(path.as_str());
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let files = TlsFiles {
         ca: file(&entry.ca),
+        crl: entry.crl.as_ref().map(|path| Revocations::new(file(path))),
         certificate: file(&entry.certificate),
         key: file(&entry.value.key),
         server_name: entry.server_name.as_ref().map_or(host, |name| name.as_str()).to_owned(),
@@ -168,6 +172,7 @@ fn tls(context: &mut Context, entry: &Entry<RawModbusTls>, address: &str) -> Opt
     if let Err(error) = files.load() {
         let (at, help) = match error.part {
             TlsPart::Ca => (entry.ca.span(), "write the path of a PEM file, relative to the site file"),
+            TlsPart::Crl => (entry.crl.as_ref().map_or(entry.ca.span(), At::span), CRL_HELP),
             TlsPart::Certificate => {
                 (entry.certificate.span(), "write the path of a PEM file, relative to the site file")
             }
@@ -188,7 +193,28 @@ fn tls(context: &mut Context, entry: &Entry<RawModbusTls>, address: &str) -> Opt
             .warning(entry.value.key.span(), format!("everybody on this machine can read {shown}"))
             .help(format!("chmod 600 {shown}"));
     }
+    if let Some((crl, path)) = files.crl.as_ref().zip(entry.crl.as_ref()) {
+        overdue(context, path, crl, now);
+    }
     Some(files)
+}
+
+/// What to write for `crl`.
+pub const CRL_HELP: &str =
+    "write the path of a PEM file with the authority's revocation list; leave `crl` out if it issues none";
+
+/// A warning if the revocation lists that were just read are out of date.
+pub fn overdue(context: &mut Context, path: &At<String>, crl: &Revocations, now: Timestamp) {
+    if let Some(due) = crl.due().filter(|due| *due < now) {
+        let due = due.to_jiff().map(|due| due.to_string()).unwrap_or_default();
+        let shown = path.as_str();
+        context
+            .warning(path.span(), format!("a revocation list in {shown} is out of date: the next one was due {due}"))
+            .help(
+                "who was revoked since is still believed; rename the authority's newest list over the file, no restart is \
+                 needed",
+            );
+    }
 }
 
 /// The keys of a serial format, in whichever table they stand.

@@ -154,9 +154,9 @@ fn checked(context: &mut Context, tables: &Tables, now: Timestamp) -> Option<Sit
     let profiles = profiles(context, &shelves.profiles, &tables.devices, plan_ids.as_deref());
     let tariffs = prepaid::tariffs(&shelves.tariffs.all, zone.as_ref(), &mut context.report);
 
-    let lines::Lines { lines, entrances } = lines::lines(context, &tables.lines, http.as_ref().map(|h| h.listen));
+    let lines::Lines { lines, entrances } = lines::lines(context, &tables.lines, http.as_ref().map(|h| h.listen), now);
     let site_id = tables.building.as_ref().map_or("site", |building| building.id.as_str());
-    let brokers = brokers::brokers(context, &tables.mqtt, site_id);
+    let brokers = brokers::brokers(context, &tables.mqtt, site_id, now);
     let polling = match &tables.polling {
         Some(raw) => devices::polling(context, raw, PERIODS),
         None => PERIODS,

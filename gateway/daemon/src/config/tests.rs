@@ -17,6 +17,7 @@ use crate::site::{Attachment, Site};
 
 mod facility_node;
 mod golden;
+mod tls;
 
 /// Monday 2026-11-23 10:00 in Shanghai; roster gaps are told from here.
 const NOW: Timestamp = Timestamp::from_millis(1_795_399_200_000);

@@ -4,10 +4,12 @@
 //! either; everything else sees a [`Client`] to ask and [`Heard`] to listen to. A connection is used once: on the
 //! first error both halves are dropped, and with them all the library remembers.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use guanjia_field::link::tls::revocation::refusal;
 use rumqttc::v5::mqttbytes::QoS as QosV5;
 use rumqttc::{AsyncClient, MqttOptions, Outgoing as Sent, QoS, TlsConfiguration, Transport, v5};
 use tokio::sync::mpsc;
@@ -256,7 +258,7 @@ async fn poll_v4(mut event_loop: rumqttc::EventLoop, events: mpsc::Sender<Heard>
             Ok(Event::Outgoing(Sent::Publish(packet_id))) => Heard::Handed(packet_id),
             Ok(Event::Outgoing(Sent::AwaitAck(_))) => Heard::Failed(OUT_OF_ORDER.to_owned()),
             Ok(_) => continue,
-            Err(failure) => Heard::Failed(failure.to_string()),
+            Err(failure) => Heard::Failed(ended(&failure)),
         };
         if !pass_on(heard, &events).await {
             return;
@@ -294,12 +296,17 @@ async fn poll_v5(mut event_loop: v5::EventLoop, events: mpsc::Sender<Heard>) {
             Ok(Event::Outgoing(Sent::Publish(packet_id))) => Heard::Handed(packet_id),
             Ok(Event::Outgoing(Sent::AwaitAck(_))) => Heard::Failed(OUT_OF_ORDER.to_owned()),
             Ok(_) => continue,
-            Err(failure) => Heard::Failed(failure.to_string()),
+            Err(failure) => Heard::Failed(ended(&failure)),
         };
         if !pass_on(heard, &events).await {
             return;
         }
     }
+}
+
+/// Why the connection ended, and what to do where that is known.
+fn ended(failure: &(dyn Error + 'static)) -> String {
+    refusal(failure).map_or_else(|| failure.to_string(), |why| format!("the broker is not believed: {why}"))
 }
 
 /// The library stalls for ever after this; a new connection does not.
@@ -314,3 +321,6 @@ async fn pass_on(heard: Heard, events: &mpsc::Sender<Heard>) -> bool {
     let last = matches!(heard, Heard::Failed(_));
     events.send(heard).await.is_ok() && !last
 }
+
+#[cfg(test)]
+mod tests;

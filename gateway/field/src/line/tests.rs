@@ -26,6 +26,7 @@ mod refusals;
 mod servers;
 mod settings;
 mod silences;
+mod tls;
 mod wallets;
 mod watching;
 mod window;

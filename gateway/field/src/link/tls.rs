@@ -2,8 +2,14 @@
 //!
 //! The three files are read anew for every connection, so a certificate that was renewed is used at the next one, and
 //! `guanjia check` reads them as well: a file that cannot be used is found before anything runs. Nothing is trusted but
-//! the given authority; the certificates of the machine do not count. The crypto provider is named here and not taken
-//! from the process, which may have none.
+//! the given authority; the certificates of the machine do not count, and an authority may take a certificate back
+//! ([`revocation`]). The crypto provider is named here and not taken from the process, which may have none.
+//!
+//! The role of the gateway is a text in its own certificate, and the device judges what it allows; [`TlsFiles::role`] tells
+//! the technician which one is shown.
+
+mod der;
+pub mod revocation;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +23,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use self::revocation::{Revocations, Verifier, refusal};
 use super::{CONNECT_MAX, LinkError};
 
 /// The registered port of Modbus over TLS.
@@ -27,6 +34,8 @@ pub const MODBUS_TLS_PORT: u16 = 802;
 pub struct TlsFiles {
     /// Certificates of the authorities that may sign the device's certificate, PEM.
     pub ca: PathBuf,
+    /// What those authorities took back; `None`: nobody is asked.
+    pub crl: Option<Revocations>,
     /// The gateway's certificate and those between it and its authority, PEM.
     pub certificate: PathBuf,
     /// The private key of that certificate, PEM (PKCS#8, PKCS#1 or SEC1).
@@ -40,6 +49,8 @@ pub struct TlsFiles {
 pub enum TlsPart {
     /// [`TlsFiles::ca`]
     Ca,
+    /// [`TlsFiles::crl`]
+    Crl,
     /// [`TlsFiles::certificate`]
     Certificate,
     /// [`TlsFiles::key`]
@@ -74,20 +85,36 @@ impl TlsFiles {
             pem::Error::NoItemsFound => wrong(TlsPart::Key, &self.key, "has no private key in PEM in it".into()),
             e => unreadable(TlsPart::Key, &self.key, &e),
         })?;
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|e| wrong(TlsPart::Certificate, &self.certificate, format!("cannot be used: {e}")))?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)
-            .map_err(|e| {
-                let certificate = self.certificate.display();
-                let what = match e {
-                    rustls::Error::InconsistentKeys(_) => format!("is not the key of {certificate}"),
-                    e => format!("cannot be used with {certificate}: {e}"),
-                };
-                wrong(TlsPart::Key, &self.key, what)
-            })?;
+            .map_err(|e| wrong(TlsPart::Certificate, &self.certificate, format!("cannot be used: {e}")))?;
+        let builder = match &self.crl {
+            None => builder.with_root_certificates(roots),
+            Some(crl) => {
+                let verifier = Verifier::new(roots, provider, crl.clone())?;
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+            }
+        };
+        let config = builder.with_client_auth_cert(chain, key).map_err(|e| {
+            let certificate = self.certificate.display();
+            let what = match e {
+                rustls::Error::InconsistentKeys(_) => format!("is not the key of {certificate}"),
+                e => format!("cannot be used with {certificate}: {e}"),
+            };
+            wrong(TlsPart::Key, &self.key, what)
+        })?;
         Ok(Arc::new(config))
+    }
+
+    /// The role in the gateway's own certificate (MODBUS/TCP Security v36, OID 1.3.6.1.4.1.50316.802.1). `None`: it
+    /// carries none, and a device that grants by role may refuse every request.
+    ///
+    /// # Errors
+    /// The certificate's file cannot be used.
+    pub fn role(&self) -> Result<Option<String>, TlsError> {
+        let chain = certificates(TlsPart::Certificate, &self.certificate)?;
+        Ok(chain.first().and_then(|own| der::role(own)).map(str::to_owned))
     }
 
     fn name(&self) -> Result<ServerName<'static>, TlsError> {
@@ -130,7 +157,10 @@ pub(super) async fn handshake(
     };
     match timeout(CONNECT_MAX, TlsConnector::from(config).connect(name, socket)).await {
         Err(_) => Err(LinkError::OpenTimeout { place }),
-        Ok(Err(source)) => Err(LinkError::Handshake { place, source }),
+        Ok(Err(source)) => Err(match refusal(&source) {
+            Some(why) => LinkError::Revocation { place, why },
+            None => LinkError::Handshake { place, source },
+        }),
         Ok(Ok(stream)) => Ok(stream),
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   modbus-tcp://host[:port]   modbus-udp://host[:port]
-//!   modbus-tls://host[:port]?ca=FILE&cert=FILE&key=FILE[&name=NAME]       the files of TLS, in PEM
+//!   modbus-tls://host[:port]?ca=FILE&cert=FILE&key=FILE[&name=NAME][&crl=FILE]       the files of TLS, in PEM
 //!   rtu-over-tcp://host:port[?key=value&...]    the serial keys: baud, data, parity, stop
 //!   ascii-over-tcp://host:port[?key=value&...]  the same, with Modbus ASCII on the bus
 //!   /dev/path[?key=value&...]                   a serial port is its path; mode=ascii for Modbus ASCII
@@ -17,6 +17,7 @@
 
 use std::str::FromStr;
 
+use crate::link::tls::revocation::Revocations;
 use crate::link::tls::{MODBUS_TLS_PORT, TlsFiles};
 use crate::link::{Link, Parity, SerialFormat};
 
@@ -43,7 +44,7 @@ pub enum UrlError {
     Port(String),
     /// A key that is unknown, or means nothing to this kind of link.
     #[error(
-        "`{0}` means nothing to this link; the keys of a serial line are baud, data, parity and stop, those of TLS ca, cert, \
+        "`{0}` means nothing to this link; the keys of a serial line are baud, data, parity and stop, those of TLS ca, crl, cert, \
          key and name"
     )]
     Key(String),
@@ -171,7 +172,7 @@ fn keys<'a>(query: &'a str, known: &[&str]) -> Result<Vec<(&'a str, &'a str)>, U
 
 /// The files of TLS; the device's certificate is made out to its host unless a name is given.
 fn tls(query: &str, address: &str) -> Result<TlsFiles, UrlError> {
-    let pairs = keys(query, &["ca", "cert", "key", "name"])?;
+    let pairs = keys(query, &["ca", "crl", "cert", "key", "name"])?;
     let value = |wanted: &'static str| {
         let found = pairs.iter().find(|(key, value)| *key == wanted && !value.is_empty());
         found.map(|(_, value)| (*value).to_owned()).ok_or(UrlError::Missing(wanted))
@@ -180,6 +181,7 @@ fn tls(query: &str, address: &str) -> Result<TlsFiles, UrlError> {
     let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     Ok(TlsFiles {
         ca: value("ca")?.into(),
+        crl: value("crl").ok().map(Revocations::new),
         certificate: value("cert")?.into(),
         key: value("key")?.into(),
         server_name: value("name").unwrap_or_else(|_| host.to_owned()),
@@ -260,6 +262,7 @@ mod tests {
         let tls = |address: &str, name: &str| {
             let tls = TlsFiles {
                 ca: "/etc/ca.pem".into(),
+                crl: None,
                 certificate: "own.pem".into(),
                 key: "own.key".into(),
                 server_name: name.to_owned(),
@@ -270,6 +273,10 @@ mod tests {
         assert_eq!(link(&format!("modbus-tls://[2001:db8::7]?{files}")), tls("[2001:db8::7]:802", "2001:db8::7"));
         let named = format!("modbus-tls://192.0.2.10:1802?{files}&name=meter.example");
         assert_eq!(link(&named), tls("192.0.2.10:1802", "meter.example"));
+        let Ok(Link::ModbusTls { tls: listed, .. }) = link(&format!("{named}&crl=/etc/crl.pem")) else {
+            panic!("{named}")
+        };
+        assert_eq!(listed.crl, Some(Revocations::new("/etc/crl.pem")));
         assert_eq!(link("modbus-tls://192.0.2.10?ca=a&cert=b"), Err(UrlError::Missing("key")));
         assert_eq!(link("modbus-tls://192.0.2.10?ca=&cert=b&key=c"), Err(UrlError::Missing("ca")));
         assert_eq!(link("modbus-tls://192.0.2.10?baud=9600"), Err(UrlError::Key("baud".into())));

@@ -120,6 +120,9 @@ pub struct RawModbusTls {
     pub address: At<String>,
     /// Certificates of the authorities that may sign the device's certificate: a PEM file.
     pub ca: At<String>,
+    /// The certificates those authorities took back: a PEM file of one revocation list (CRL) or several. It is looked at
+    /// for every connection. Default: nobody is asked.
+    pub crl: Option<At<String>>,
     /// The gateway's certificate, and those between it and its authority: a PEM file.
     pub certificate: At<String>,
     /// The private key of that certificate: a PEM file, readable by the service's user only.
@@ -229,6 +232,9 @@ pub enum RawMqttVersion {
 pub struct RawMqttTls {
     /// The certificate (PEM) of whoever signed the broker's, relative to the site file.
     pub ca: At<String>,
+    /// The certificates they took back: a PEM file of one revocation list (CRL) or several. It is looked at for every
+    /// connection. Default: nobody is asked.
+    pub crl: Option<At<String>>,
     /// The gateway's own certificate (PEM, with those between it and its signer), for brokers that ask for one.
     pub cert: Option<At<String>>,
     /// The key (PEM) of that certificate; a file only the gateway can read.

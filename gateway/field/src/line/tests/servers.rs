@@ -6,24 +6,19 @@
 use std::future;
 use std::net::SocketAddr;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
-use rustls::crypto::ring;
-use rustls::server::WebPkiClientVerifier;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio_modbus::prelude::{ExceptionCode, Request as Asked, Response, SlaveRequest};
 use tokio_modbus::server::{rtu_over_tcp, tcp};
 
 use super::*;
-use crate::link::tls::{TlsFiles, TlsPart};
 use crate::link::{Parity, SerialFormat};
 
 const FORMAT: SerialFormat = SerialFormat { baud: 115_200, data_bits: 8, parity: Parity::Even, stop_bits: 1 };
 
 /// Answers as the world does: every register says who it is.
 #[derive(Clone)]
-struct Building;
+pub(super) struct Building;
 
 impl tokio_modbus::server::Service for Building {
     type Request = SlaveRequest<'static>;
@@ -43,14 +38,14 @@ impl tokio_modbus::server::Service for Building {
     }
 }
 
-async fn listener() -> (TcpListener, SocketAddr) {
+pub(super) async fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
 }
 
 /// Runs a line against a link until every point of three devices was read, and checks what it read.
-async fn reads_everything(link: Link) {
+pub(super) async fn reads_everything(link: Link) {
     let config = LineConfig {
         name: "line".into(),
         link,
@@ -303,149 +298,6 @@ async fn a_datagram_that_is_late_doubled_cut_or_strange_costs_one_request_at_mos
     assert_eq!(failed, 0, "none of these lies costs a request, because the truth follows");
     rig.end().await;
     server.abort();
-}
-
-/// An authority, a device and a gateway, each with a certificate, as PEM files.
-struct Papers {
-    dir: TempDir,
-}
-
-impl Papers {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).unwrap();
-        for authority in ["ca", "other-ca"] {
-            let key = KeyPair::generate().unwrap();
-            let mut params = CertificateParams::new(Vec::new()).unwrap();
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            let ca = params.self_signed(&key).unwrap();
-            write(&format!("{authority}.pem"), ca.pem());
-            for holder in ["device", "gateway"] {
-                let own = KeyPair::generate().unwrap();
-                let params = CertificateParams::new(vec![format!("{holder}.example")]).unwrap();
-                let name = if authority == "ca" { holder.to_owned() } else { format!("other-{holder}") };
-                write(&format!("{name}.pem"), params.signed_by(&own, &ca, &key).unwrap().pem());
-                write(&format!("{name}.key"), own.serialize_pem());
-            }
-        }
-        write("empty.pem", "nothing".to_owned());
-        Self { dir }
-    }
-
-    fn files(&self) -> TlsFiles {
-        let file = |name| self.dir.path().join(name);
-        TlsFiles {
-            ca: file("ca.pem"),
-            certificate: file("gateway.pem"),
-            key: file("gateway.key"),
-            server_name: "device.example".into(),
-        }
-    }
-
-    /// What the device does with a connection; it believes only gateways of its own authority.
-    fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
-        use rustls::pki_types::pem::PemObject;
-        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-        let file = |name| self.dir.path().join(name);
-        let provider = Arc::new(ring::default_provider());
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(file("ca.pem")).unwrap()).unwrap();
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider)).build().unwrap();
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(
-                vec![CertificateDer::from_pem_file(file("device.pem")).unwrap()],
-                PrivateKeyDer::from_pem_file(file("device.key")).unwrap(),
-            )
-            .unwrap();
-        Arc::new(config).into()
-    }
-}
-
-/// A device behind TLS, written by others but for the handshake.
-async fn tls_server(papers: &Papers) -> (SocketAddr, JoinHandle<()>) {
-    let (listener, address) = listener().await;
-    let acceptor = papers.acceptor();
-    let server = tcp::Server::new(listener);
-    let task = tokio::spawn(async move {
-        let accept = |stream, _| {
-            let acceptor = acceptor.clone();
-            async move { Ok(acceptor.accept(stream).await.ok().map(|io| (Building, io))) }
-        };
-        let _ = server.serve(&accept, |_| ()).await;
-    });
-    (address, task)
-}
-
-#[tokio::test]
-async fn modbus_over_tls_agrees_with_an_independent_server() {
-    let papers = Papers::new();
-    let (address, server) = tls_server(&papers).await;
-    reads_everything(Link::ModbusTls { address: address.to_string(), tls: papers.files() }).await;
-    server.abort();
-}
-
-#[tokio::test]
-async fn nobody_is_read_whose_certificate_is_not_believed() {
-    let papers = Papers::new();
-    let (address, server) = tls_server(&papers).await;
-    let file = |name| papers.dir.path().join(name);
-    let wrong = [
-        ("another authority", TlsFiles { ca: file("other-ca.pem"), ..papers.files() }),
-        ("another name", TlsFiles { server_name: "elsewhere.example".into(), ..papers.files() }),
-        (
-            "a gateway the device does not know",
-            TlsFiles { certificate: file("other-gateway.pem"), key: file("other-gateway.key"), ..papers.files() },
-        ),
-    ];
-    for (what, tls) in wrong {
-        let link = Link::ModbusTls { address: address.to_string(), tls };
-        let config = LineConfig {
-            name: "line".into(),
-            link,
-            response_max: None,
-            turnaround: None,
-            in_flight_max: 1,
-            linger: Duration::ZERO,
-        };
-        let (sender, mut reports) = mpsc::channel(100);
-        let stop = CancellationToken::new();
-        let (handle, task) = start_line(config, devices(1), sender, stop.clone());
-        let first = tokio::time::timeout(Duration::from_secs(20), reports.recv()).await.unwrap();
-        let down = Some(DeviceHealth::Silent(BadReason::LineDown));
-        let health = match first {
-            Some(FieldReport::Health { health, .. }) => Some(health),
-            _ => None,
-        };
-        assert_eq!(health, down, "{what}");
-        assert_eq!(handle.stats().devices[0].ok.get(), 0, "{what}");
-        stop.cancel();
-        task.await.unwrap();
-    }
-    server.abort();
-}
-
-#[test]
-fn a_file_of_tls_that_cannot_be_used_is_named() {
-    let papers = Papers::new();
-    let file = |name| papers.dir.path().join(name);
-    assert!(papers.files().load().is_ok());
-    let cases = [
-        (TlsPart::Ca, TlsFiles { ca: file("none.pem"), ..papers.files() }, "none.pem cannot be read"),
-        (TlsPart::Ca, TlsFiles { ca: file("empty.pem"), ..papers.files() }, "empty.pem has no certificate in PEM"),
-        (TlsPart::Certificate, TlsFiles { certificate: file("gateway.key"), ..papers.files() }, "has no certificate"),
-        (TlsPart::Key, TlsFiles { key: file("gateway.pem"), ..papers.files() }, "gateway.pem has no private key"),
-        (TlsPart::Key, TlsFiles { key: file("device.key"), ..papers.files() }, "device.key is not the key of"),
-        (TlsPart::ServerName, TlsFiles { server_name: "a b".into(), ..papers.files() }, "`a b` is neither"),
-    ];
-    for (part, files, words) in cases {
-        let error = files.load().expect_err(words);
-        assert_eq!(error.part, part, "{error}");
-        assert!(error.message.contains(words), "{error}");
-    }
 }
 
 /// A new pseudo terminal: the path by which it is opened, its other end, and a file that keeps it alive while nobody else
