@@ -13,6 +13,8 @@ use crate::rig::Rig;
 const PERIOD: Duration = Duration::from_secs(1);
 /// How long the devices are off in a restart.
 const OFF: Duration = Duration::from_secs(5);
+/// All devices of the soak are off once in so many seconds.
+const OUTAGE_EVERY_S: u64 = 15;
 /// How long everybody may take to be back, at the very most.
 const BACK_MAX: Duration = Duration::from_secs(60);
 
@@ -68,14 +70,13 @@ fn first_arrivals(rig: &Rig) -> Vec<u64> {
     rig.plant.arrivals(Caller::Gateway).iter().filter_map(|times| times.first().copied()).collect()
 }
 
-/// Cycles of the fastest period there is, with an outage every so often: does memory stay where it is?
+/// Polls of the fastest period a site may have, with an outage every so often: does memory stay where it is?
 /// AC 24.
 pub async fn soak(extent: Extent) -> anyhow::Result<()> {
-    let (devices, fastest) = (extent.of(50, 10), Duration::from_millis(10));
+    let (devices, fastest) = (extent.of(500, 10), Duration::from_millis(100));
     let lasts = extent.window(180);
-    // One every fifteen seconds, in which a device lives through as many polls as in 25 minutes at one a second.
-    let outages = extent.of((lasts.as_secs() / 15).max(4) as usize, 4);
-    println!("{devices} devices every 10 ms for {} s, all off for a second {outages} times", lasts.as_secs());
+    let outages = extent.of((lasts.as_secs() / OUTAGE_EVERY_S).max(4) as usize, 4);
+    println!("{devices} devices every 100 ms for {} s, all off for a second {outages} times", lasts.as_secs());
     let rig = Rig::start(devices, 0, fastest, None).await?;
     let pid = rig.pid()?;
     let (mut memory, mut requests) = (Vec::new(), 0);
@@ -90,12 +91,12 @@ pub async fn soak(extent: Extent) -> anyhow::Result<()> {
         requests += rig.plant.requests(Caller::Gateway);
         rig.plant.clear();
     }
-    let cycles = requests / devices;
     // The first quarter fills what is filled once: queues, pages of the allocator.
     let settled = &memory[outages / 4..];
     let (low, high) = settled.iter().fold((f64::MAX, f64::MIN), |(low, high), m| (low.min(*m), high.max(*m)));
-    let beside = format!("at 1 s a cycle that is {:.1} h of every device", cycles as f64 / 3600.0);
-    row("cycles of every device", cycles as f64, "", Aim::Stated, &beside);
+    let hours = requests as f64 / 50.0 / 3600.0;
+    let beside = format!("as many as 50 devices answer in {hours:.1} h at one a second");
+    row("polls", requests as f64, "", Aim::Stated, &beside);
     row("memory, resident, at the end", at(&memory, 1.0), "MB", Aim::Stated, "");
     row(
         "memory, from the lowest to the highest",
