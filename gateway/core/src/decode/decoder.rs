@@ -18,7 +18,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DecodeError, decode, decode_bit, measure, shifted};
+use super::{DecodeError, Quick, decode, decode_bit, measure, quick, shifted};
 use crate::profile::{Extent, Number, PointDef, PointKind, PollClass, Profile, Source, UnitInput};
 use crate::reading::{Decimal, Value};
 
@@ -118,7 +118,13 @@ impl Decoder {
     ) {
         if self.parts.is_empty() {
             for &i in points {
-                each(i, self.plain(i, extent, answer));
+                match self.quick(i, extent, answer) {
+                    Quick::Float(float) => each(i, Ok(Value::Float(float))),
+                    Quick::Decimal { mantissa, exponent } => {
+                        each(i, Ok(Value::Decimal(Decimal::new(i128::from(mantissa), exponent))));
+                    }
+                    Quick::No => each(i, self.plain(i, extent, answer)),
+                }
             }
             return;
         }
@@ -198,6 +204,15 @@ impl Decoder {
         let Some(heartbeat) = self.profile.heartbeat else { return false };
         let moved = *self.moved.get_or_insert(now);
         now.saturating_sub(moved) > heartbeat.within
+    }
+
+    /// The same as [`Self::plain`] for most numbers.
+    fn quick(&self, i: usize, extent: Extent, answer: Answer<'_>) -> Quick {
+        let (Answer::Words(words), Some(point)) = (answer, self.profile.points.get(i)) else { return Quick::No };
+        let Some(place) = point.source.registers() else { return Quick::No };
+        let start = usize::from(place.address.wrapping_sub(extent.address));
+        let words = words.get(start..start + usize::from(place.count));
+        words.map_or(Quick::No, |words| quick(point, words))
     }
 
     /// The value of a point that needs no other.

@@ -301,6 +301,46 @@ fn a_counter_is_raw_and_not_negative() {
 }
 
 proptest! {
+    /// The quick way says what the slow one says, or leaves it to it; and it is taken for what meters mostly send.
+    #[test]
+    fn the_quick_way_says_the_same(
+        words in proptest::collection::vec(any::<u16>(), 1..=4),
+        wire in proptest::sample::select(vec![
+            WireType::Bit, WireType::U8High, WireType::I8Low, WireType::U16, WireType::I16, WireType::U32, WireType::I32,
+            WireType::F16, WireType::F32, WireType::U48, WireType::U64, WireType::I64, WireType::F64, WireType::Bcd,
+            WireType::Mod10k, WireType::Acc32, WireType::SunSsf, WireType::Raw,
+        ]),
+        (order, bytes) in (proptest::sample::select(WordOrder::ALL.to_vec()), proptest::sample::select(vec![B, L])),
+        (mantissa, exponent) in (prop_oneof![Just(1i128), -20i128..20, any::<i128>()], -12i8..=12),
+        offset in prop_oneof![Just(0i128), -5i128..5],
+        invalid in prop_oneof![Just(None), any::<u16>().prop_map(|raw| Some(u64::from(raw)))],
+        mask in prop_oneof![Just(None), Just(Some(0x0FF0))],
+    ) {
+        let count = wire.count().map_or(words.len(), usize::from).min(words.len()) as u16;
+        let place = Registers { count, words: order, bytes, mask, ..Registers::new(Table::Holding, 0, wire) };
+        let place = Registers { invalid: invalid.into_iter().collect(), ..place };
+        let is_bare = offset == 0 && place.invalid.is_empty() && mask.is_none() && (mantissa, exponent) == (1, 0);
+        let point = PointDef {
+            scale: Decimal::new(mantissa, exponent),
+            offset: Decimal::new(offset, 0),
+            ..PointDef::new("p", Source::Registers(place))
+        };
+        let words = &words[..usize::from(count)];
+        let value = match quick(&point, words) {
+            Quick::Float(float) => Some(Value::Float(float)),
+            Quick::Decimal { mantissa, exponent } => Some(Value::Decimal(Decimal::new(i128::from(mantissa), exponent))),
+            Quick::No => None,
+        };
+        match &value {
+            Some(value) => prop_assert_eq!(Ok(value.clone()), decode(&point, words)),
+            None => {
+                let is_common = matches!(wire, WireType::U16 | WireType::I16) || wire.count() == Some(2) && words.len() == 2;
+                let is_number = decode(&point, words).is_ok() && wire != WireType::Acc32;
+                prop_assert!(!(is_bare && is_common && is_number));
+            }
+        }
+    }
+
     /// Whatever a counter holds, and in whatever order it is sent, the same digits come out.
     #[test]
     fn every_u64_survives_every_order(value: u64, words_little: bool, bytes_little: bool, exponent in -12i8..=12) {

@@ -370,7 +370,7 @@ impl Request {
         if pdu.len() != self.reply_len() {
             return None;
         }
-        let words = |data: &[u8]| data.chunks_exact(2).map(|w| u16::from_be_bytes([w[0], w[1]])).collect();
+        let words = |data: &[u8]| data.as_chunks().0.iter().map(|word| u16::from_be_bytes(*word)).collect();
         match self {
             Request::ReadFile { count, .. } => {
                 let [bytes, length, FILE_REFERENCE, records @ ..] = data else { return None };
