@@ -8,7 +8,7 @@ use std::time::Duration;
 use guanjia_core::ledger::{Baseline, Keeper, TransferKind, UsageOutcome};
 use guanjia_core::reading::{PointIx, Quality, Reading};
 use guanjia_core::supply::{self, Attempts, Contact, Decision, Ladder, Load, NoticeMark, RegisterTrust, WarningLevel};
-use guanjia_core::supply::{Breaker, Inputs, RelayIntent, Supply, SupplyRecord};
+use guanjia_core::supply::{Breaker, Inputs, RelayIntent, SupplyRecord};
 use guanjia_core::tariff::{Metered, rate};
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::{ExactCharge, Hao};
@@ -71,7 +71,7 @@ pub(super) struct Points {
 impl Points {
     pub(super) fn of(site: &Site, sp: &ServicePoint) -> Self {
         let device = &site.devices[sp.device.0 as usize];
-        let proof = device.profile.relay.as_ref().and_then(|relay| site.find_point(&device.id, relay.proof()));
+        let proof = site.relay(sp).and_then(|relay| site.find_point(&device.id, relay.proof()));
         Self { register: sp.register_point, proof, load: sp.load.map(|load| load.point) }
     }
 
@@ -352,20 +352,12 @@ impl Account {
     /// Where the relay's contact is.
     pub fn contact(&self, site: &Site, now: Timestamp) -> Contact {
         let sp = &site.service_points[self.index];
-        // A meter that keeps the wallet moves its contact itself.
-        if sp.wallet.is_some() {
-            return Contact::Absent;
-        }
-        let Some(relay) = &site.devices[sp.device.0 as usize].profile.relay else { return Contact::Absent };
+        let Some(relay) = site.relay(sp) else { return Contact::Absent };
         match &self.proof {
             Some(Reading { value: Some(value), quality: Quality::Good, at, .. })
                 if now.since(*at) <= sp.policy.reading_max_age && self.is_after_last_command(*at) =>
             {
-                match value.as_f64() {
-                    Some(read) if read == relay.proof_open() as f64 => Contact::Seen(Supply::Off),
-                    Some(_) => Contact::Seen(Supply::On),
-                    None => Contact::Unknown,
-                }
+                Contact::at(relay.position(value))
             }
             _ => Contact::Unknown,
         }
@@ -407,7 +399,7 @@ impl Account {
             desired: self.record.desired,
             reported: match self.contact(site, now) {
                 Contact::Seen(seen) => Some(seen),
-                Contact::Absent | Contact::Unknown => None,
+                Contact::Absent | Contact::Unknown | Contact::Moving(_) | Contact::Jammed => None,
             },
             reasons: self.record.reasons.clone(),
             blocked,
