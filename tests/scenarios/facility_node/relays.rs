@@ -121,3 +121,38 @@ async fn two_shops_on_one_node_are_cut_and_restored_each_by_its_own_output() -> 
     proved_journal(&house).await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_of_before_goes_into_the_node_when_it_begins_to_keep_the_credit() -> anyhow::Result<()> {
+    let Some(node) = Node::start()? else { return Ok(()) };
+    let said = guanjia(&node, &["write"], &["--profile", "facility_node", "--yes", "prepaid_1", "1"]).await?;
+    assert!(said.contains("verified"), "{said}");
+    // The gateway has kept the balance until now.
+    let kept_here =
+        |site: String| with_node(&site, &node).replace("\"meter-wallet\"", "\"prepaid\"\nopening_balance = \"12.34\"");
+    let mut house = House::start_with(quick(), |_| {}, kept_here).await?;
+    assert_eq!(pay(&house, "before", "30.00").await?, 201);
+    assert!(house.service_point(POINT).await?["meter_credits"].is_null(), "no meter is asked");
+    let text = std::fs::read_to_string(house.site_file())?
+        .replace("supply = \"prepaid\"\nopening_balance = \"12.34\"", "supply = \"meter-wallet\"");
+    std::fs::write(house.site_file(), text)?;
+    house.gateway.kill();
+    // It starts, dies, and starts again: one credit of all that was there.
+    house.gateway.restart().await?;
+    house.gateway.kill();
+    house.gateway.restart().await?;
+    let credit = eventually("the node has the money", SOON, || async {
+        Ok(credits(&house).await?.into_iter().find(|credit| credit["state"] == "confirmed"))
+    })
+    .await?;
+    assert_eq!((&credit["purchase_count"], &credit["amount"]), (&1.into(), &"42.34".into()), "{credit:#}");
+    read_as(&house, "it says so itself", &[("balance_1", "4234"), ("purchase_count_1", "1")]).await?;
+    assert_eq!(credits(&house).await?.len(), 1);
+    assert_eq!(pay(&house, "after", "1.00").await?, 201);
+    read_as(&house, "later money as ever", &[("balance_1", "4334"), ("purchase_count_1", "2")]).await?;
+    house.gateway.terminate().await?;
+    let store = proved_journal(&house).await?;
+    let wallet = store.wallet(POINT).await?.context("the service point has a wallet")?;
+    assert_eq!((wallet.balance, wallet.in_meter), (Hao(433_400), Hao(433_400)));
+    Ok(())
+}

@@ -379,6 +379,7 @@ const WORDS: &[(&str, T)] = &[
     ("top_up", T("充值", "Top-up")),
     ("usage", T("用量", "Use")),
     ("meter_credit", T("写入表内", "Entered into the meter")),
+    ("carry_over", T("余额转入表内", "Balance carried over into the meter")),
     ("meter_difference_explained", T("说明表账差异", "difference of meter and ledger explained")),
     ("meter_credit_decided", T("人工结清充值", "top-up settled by a person")),
     ("opening", T("期初余额", "Opening balance")),

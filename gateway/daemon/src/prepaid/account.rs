@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use guanjia_core::ledger::{Baseline, Keeper, TransferKind, UsageOutcome};
+use guanjia_core::ledger::{Baseline, Keeper, Receipt, TransferKind, UsageOutcome};
 use guanjia_core::reading::{PointIx, Quality, Reading};
 use guanjia_core::supply::{self, Attempts, Contact, Decision, Ladder, Load, NoticeMark, RegisterTrust, WarningLevel};
 use guanjia_core::supply::{Breaker, Inputs, RelayIntent, SupplyRecord};
@@ -13,7 +13,7 @@ use guanjia_core::tariff::{Metered, rate};
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::{ExactCharge, Hao};
 use guanjia_core::usage::{HoldReason, HoldState, HoldWatch, Step};
-use guanjia_store::StoreError;
+use guanjia_store::{StoreError, Wallet};
 use tracing::{debug, info, warn};
 
 use super::relay::Settled;
@@ -85,6 +85,9 @@ impl Account {
     pub async fn resume(prepaid: &Prepaid, index: usize, now: Timestamp) -> Result<Self, StoreError> {
         let (store, sp) = (&prepaid.store, &prepaid.site.service_points[index]);
         let wallet = store.open_wallet(&sp.id, sp.utility, sp.opening, now).await?;
+        if sp.keeper() == Keeper::Meter {
+            carry_over(prepaid, sp, &wallet, now).await?;
+        }
         let record = store.supplies().await?.into_iter().find(|record| record.service_point == *sp.id);
         let record = record.unwrap_or_else(|| SupplyRecord::initial(&sp.id, now));
         let past = store.intents(&sp.id, INTENTS_READ).await?;
@@ -409,6 +412,18 @@ impl Account {
             register: register.and_then(|r| Some((sp.register.base_units(r.value.as_ref()?)?, r.at))),
         }
     }
+}
+
+/// Money that the wallet held before its meter kept the credit goes into the meter like a top-up.
+async fn carry_over(prepaid: &Prepaid, sp: &ServicePoint, wallet: &Wallet, now: Timestamp) -> Result<(), StoreError> {
+    if let Some(Receipt { number, amount, .. }) = prepaid.store.carry_over(&sp.id, now).await? {
+        info!(service_point = %sp.id, receipt = number, %amount, "what was left in the ledger's wallet goes into the meter");
+        prepaid.forwarder.notify_one();
+    } else if wallet.kept_by(Keeper::Ledger) < Hao(0) {
+        let debt = Hao(-wallet.kept_by(Keeper::Ledger).0);
+        warn!(service_point = %sp.id, %debt, "a debt of before its meter kept the credit stays in the ledger; settle it with the tenant");
+    }
+    Ok(())
 }
 
 /// The notices of a service point with what became of them.
