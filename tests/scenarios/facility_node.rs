@@ -13,7 +13,7 @@ use guanjia_core::profile::{EquipmentClass, Extent, Table, Wallet, WalletParts, 
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::{Fen, Hao};
 use guanjia_node::board::Version;
-use guanjia_node::map::{Id, REGISTERS, rule};
+use guanjia_node::map::{Id, MAP_VERSION, REGISTERS, rule};
 use guanjia_tests::books::proved_journal;
 use guanjia_tests::gateway::{binary, eventually};
 use guanjia_tests::house::{House, TOKEN, quick};
@@ -22,6 +22,8 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::node::fallback::{Wrong, bad};
+
+mod relays;
 
 /// How long a loaded machine may take for something that a node does at once.
 const SOON: Duration = Duration::from_secs(60);
@@ -41,8 +43,7 @@ fn with_node(site: &str, node: &Node) -> String {
     );
     let point = format!(
         "[service_point.{POINT}]\nshop = \"s-101\"\ndevice = \"node-1\"\nutility = \"water\"\nregister = \"volume_total_1\"\n\
-         tariff = \"shop-water\"\npolicy = \"water\"\nflow_max = \"50 m3/h\"\nsupply = \"meter-wallet\"\n\
-         meter_price = \"price_1\"\n\n"
+         tariff = \"shop-water\"\npolicy = \"water\"\nflow_max = \"50 m3/h\"\nsupply = \"meter-wallet\"\n\n"
     );
     format!("{site}\n{line}{point}")
 }
@@ -112,7 +113,8 @@ async fn a_node_is_read_topped_up_and_heard_from_pulse_to_page() -> anyhow::Resu
     let Some(node) = Node::start()? else { return Ok(()) };
     // As a technician puts it in: what is it, what does it charge, which contact has a wire.
     let identity: Value = serde_json::from_str(&guanjia(&node, &["node", "identify"], &["--json"]).await?)?;
-    assert_eq!((&identity["unit_id"], &identity["map_version"]), (&1.into(), &1.into()), "{identity:#}");
+    assert_eq!((&identity["unit_id"], &identity["map_version"]), (&1.into(), &MAP_VERSION.into()), "{identity:#}");
+    assert!(identity["build"].as_str().is_some_and(|build| !build.is_empty()), "{identity:#}");
     let price = guanjia(&node, &["node", "set-price"], &["--channel", "1", "--yes", "0.5"]).await?;
     assert!(price.contains("price of channel 1: 0.5000; it was 0.0000"), "{price}");
     let limits = ["--channel", "1", "--yes", "--hoarding", "20000", "--warning", "100"];

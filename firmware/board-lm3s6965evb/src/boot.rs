@@ -44,7 +44,6 @@ fn main() -> ! {
     Interrupt::Watchdog.enable();
     retained::begin();
     hal::system::start();
-    hal::gpio::give_to_peripherals();
     hal::watchdog::feed();
     if let Some(window) = window::take() {
         let bus = I2c0::the();

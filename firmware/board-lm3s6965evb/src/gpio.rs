@@ -131,14 +131,72 @@ impl OutputPin for Output {
     }
 }
 
-/// Gives PA0 and PA1 to UART0 and PB2 and PB3 to I2C0.
-pub fn give_to_peripherals() {
-    const UART: u32 = 0b0011;
-    const I2C: u32 = 0b1100;
-    const SDA: u32 = 0b1000;
-    Port::A.register(ALTERNATE).modify(0, UART);
-    Port::A.register(DIGITAL).modify(0, UART);
+/// A line that is let go or pulled to ground, and never driven high: it is an output only while it is low.
+pub struct OpenDrain {
+    port: Port,
+    mask: u8,
+}
+
+impl OpenDrain {
+    /// A pin that is to be one, let go.
+    fn start(port: Port, pin: u8) -> Self {
+        let line = Self { port, mask: 1 << (pin & 7) };
+        let bit = u32::from(line.mask);
+        port.register(DIRECTION).modify(bit, 0);
+        port.register(PULL_UP).modify(0, bit);
+        port.register(DIGITAL).modify(0, bit);
+        line.port.data(line.mask).write(0);
+        line
+    }
+}
+
+impl ErrorType for OpenDrain {
+    type Error = Infallible;
+}
+
+impl OutputPin for OpenDrain {
+    fn set_low(&mut self) -> Result<(), Infallible> {
+        self.port.data(self.mask).write(0);
+        self.port.register(DIRECTION).modify(0, u32::from(self.mask));
+        Ok(())
+    }
+
+    fn set_high(&mut self) -> Result<(), Infallible> {
+        self.port.register(DIRECTION).modify(u32::from(self.mask), 0);
+        Ok(())
+    }
+}
+
+impl InputPin for OpenDrain {
+    fn is_high(&mut self) -> Result<bool, Infallible> {
+        Ok(self.port.data(self.mask).read() != 0)
+    }
+
+    fn is_low(&mut self) -> Result<bool, Infallible> {
+        self.is_high().map(|high| !high)
+    }
+}
+
+const I2C: u32 = 0b1100;
+const SDA: u32 = 0b1000;
+
+/// Takes PB2 and PB3 from I2C0: its clock and its data line.
+pub fn take_from_i2c() -> (OpenDrain, OpenDrain) {
+    let lines = (OpenDrain::start(Port::B, 2), OpenDrain::start(Port::B, 3));
+    Port::B.register(ALTERNATE).modify(I2C, 0);
+    lines
+}
+
+/// Gives PB2 and PB3 to I2C0.
+pub fn give_to_i2c() {
     Port::B.register(ALTERNATE).modify(0, I2C);
     Port::B.register(OPEN_DRAIN).modify(0, SDA);
     Port::B.register(DIGITAL).modify(0, I2C);
+}
+
+/// Gives PA0 and PA1 to UART0.
+pub fn give_to_uart() {
+    const UART: u32 = 0b0011;
+    Port::A.register(ALTERNATE).modify(0, UART);
+    Port::A.register(DIGITAL).modify(0, UART);
 }

@@ -4,9 +4,17 @@
 //! QEMU's model of this controller does not deliver one to its devices, so this file ends the write with a STOP and
 //! starts anew. The memories and monitors of this board keep their address pointer over a STOP, and no other master is on
 //! this bus. A board with another controller, or with another master on its bus, must not copy this.
+//!
+//! Before first use, and after an access at which the bus hung, the pins are taken from the controller and
+//! [`guanjia_node::bus::free`] ends what a device was doing. QEMU's controller is not on these pins: there the steps run and
+//! free nothing.
 
+use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{Error, ErrorKind, ErrorType, I2c, NoAcknowledgeSource, Operation, SevenBitAddress};
 
+use guanjia_node::bus;
+
+use super::gpio;
 use super::register::registers;
 use super::system::SYSTEM_HZ;
 
@@ -60,6 +68,15 @@ impl Error for I2cError {
     }
 }
 
+/// Waits by counting cycles, as the boot stage has no timer: at least as long as asked for.
+struct Cycles;
+
+impl DelayNs for Cycles {
+    fn delay_ns(&mut self, ns: u32) {
+        cortex_m::asm::delay(ns / (1_000_000_000 / SYSTEM_HZ) + 1);
+    }
+}
+
 /// The bus. Several may hold it: all of them live in the main loop, and a transaction is not left before its end.
 #[derive(Clone, Copy)]
 pub struct I2c0 {
@@ -73,8 +90,14 @@ impl I2c0 {
         Self { _main_only: core::marker::PhantomData }
     }
 
-    /// Switches it on; the pins must have been given to it.
+    /// Frees the bus, which a reset may have left in the middle of a byte, and switches the controller on. Takes 0.1 ms, or
+    /// 1.2 ms where a line is held; whoever uses it next hears of that.
     pub fn start(self) {
+        MCR.write(0);
+        let (mut clock, mut data) = gpio::take_from_i2c();
+        // What holds a line after this needs hands; the next access fails and tells.
+        let _ = bus::free(&mut clock, &mut data, &mut Cycles);
+        gpio::give_to_i2c();
         MCR.write(MASTER);
         MTPR.write(PERIOD_100_KHZ);
     }
@@ -144,6 +167,17 @@ fn reads(operation: &Operation<'_>) -> bool {
 
 impl I2c<SevenBitAddress> for I2c0 {
     fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), I2cError> {
+        let done = self.run(address, operations);
+        if done == Err(I2cError::Stuck) {
+            // For the next one: this one is told as it went.
+            self.start();
+        }
+        done
+    }
+}
+
+impl I2c0 {
+    fn run(self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), I2cError> {
         let mut before = None;
         let mut rest = operations.iter_mut().peekable();
         while let Some(operation) = rest.next() {

@@ -199,7 +199,7 @@ fn start_pins() {
     COILS.iter().flatten().chain([&DRIVER_ENABLE]).for_each(Output::start);
     let limits = LIMITS.iter().flatten();
     limits.chain(&SWITCHES).chain(&PULSE_INPUTS).chain([&COVER, &BUTTON]).for_each(Input::start);
-    hal::gpio::give_to_peripherals();
+    hal::gpio::give_to_uart();
 }
 
 /// Starts the sampler, before anything that takes time: from here on pulses count.
@@ -279,10 +279,14 @@ fn panic(_info: &PanicInfo<'_>) -> ! {
     unsafe { a_panic_path_survived() }
 }
 
-/// The build's name, as `build.rs` cut and filled it.
+/// The build's name, as `build.rs` cut it, filled with spaces: cargo takes those at the end of what `build.rs` says away.
 const fn build_id() -> [u8; BUILD_ID_BYTES] {
-    match env!("GUANJIA_BUILD_ID").as_bytes().first_chunk() {
-        Some(id) => *id,
-        None => [b' '; BUILD_ID_BYTES],
+    let name = env!("GUANJIA_BUILD_ID").as_bytes();
+    let mut id = [b' '; BUILD_ID_BYTES];
+    let mut at = 0;
+    while at < name.len() && at < BUILD_ID_BYTES {
+        id[at] = name[at];
+        at += 1;
     }
+    id
 }

@@ -103,6 +103,7 @@
 #![forbid(unsafe_code)]
 
 pub mod board;
+pub mod bus;
 pub mod calendar;
 pub mod contact;
 pub mod countdown;

@@ -10,7 +10,7 @@
 //! * Addresses are never given to another meaning; a new meaning takes a new address and raises [`MAP_VERSION`].
 
 /// Version of this map, read at address 0.
-pub const MAP_VERSION: u16 = 1;
+pub const MAP_VERSION: u16 = 2;
 /// What register 1 says: "GN", the Guanjia field node.
 pub const DEVICE_TYPE: u16 = 0x474E;
 /// Pulse inputs, and with each of them one account of credit.
@@ -247,6 +247,7 @@ map! {
     OutputMoves "output_moves" @ 0x0183 x 4 by 8, U16 (read) "" "1", "Drives since the start; wraps.";
 
     OutputLimits "output_limits" @ 0x0184 x 4 by 8, U16 (read) "" "1", "Limit switches of a valve: bit 0 open end, bit 1 closed end.";
+    OutputSupply "output_supply" @ 0x0185 x 4 by 8, U16 (read) "" "1", "The supply behind it, the same for relays and valves: 0 unknown, 1 cut, 2 passing, 3 being cut, 4 being restored, 5 jammed, 6 not used.";
 
     // Orders to the node.
     Clock "clock" @ 0x01C0 x 1 by 0, U32 (cmd 1 to 4294967295) "s" "1", "Local civil time as seconds since 1970-01-01 00:00; 0 = not set since the start.";

@@ -123,6 +123,47 @@ pub enum OutputState {
     Unused = 6,
 }
 
+/// Where the supply behind an output stands: the same words for a relay, which interrupts by opening, and a valve, which
+/// interrupts by closing; the codes of register `output_supply`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum OutputSupply {
+    /// Never moved, or moved by hand.
+    Unknown = 0,
+    /// Interrupted.
+    Cut = 1,
+    /// It passes.
+    Passing = 2,
+    /// On the way to interrupted.
+    Cutting = 3,
+    /// On the way to passing.
+    Restoring = 4,
+    /// Did not arrive.
+    Jammed = 5,
+    /// Nothing hangs on it.
+    Unused = 6,
+}
+
+impl OutputSupply {
+    /// What a state means for what hangs on the output.
+    pub const fn of(kind: OutputKind, state: OutputState) -> Self {
+        let valve = matches!(kind, OutputKind::Valve);
+        match state {
+            OutputState::Unknown => Self::Unknown,
+            OutputState::Jammed => Self::Jammed,
+            OutputState::Unused => Self::Unused,
+            OutputState::Open if valve => Self::Passing,
+            OutputState::Open => Self::Cut,
+            OutputState::Closed if valve => Self::Cut,
+            OutputState::Closed => Self::Passing,
+            OutputState::Opening if valve => Self::Restoring,
+            OutputState::Opening => Self::Cutting,
+            OutputState::Closing if valve => Self::Cutting,
+            OutputState::Closing => Self::Restoring,
+        }
+    }
+}
+
 /// How an output moves: its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Motion {

@@ -21,6 +21,9 @@
 //!   `meter_wallet` what it was proven to have and has not charged. A credit moves from the one to the other when, and only
 //!   when, it is settled as applied ([`crate::credit`]); what is used is taken from the meter's. So `meter_wallet` is the sum
 //!   of the credits proven applied less what was used, and the tenant's balance is the sum of both.
+//! * A wallet that held money before its meter kept the credit (an opening balance, years of mode M1) is carried over: whole
+//!   minor units that no credit stands for get a receipt and a credit like any top-up, and change nobody's balance. A debt
+//!   stays in the wallet, as no meter begins below zero; so does what a person has found not to be in the meter.
 //! * What a power cut may cost is the store's promise: nothing here is acted upon before it is written.
 
 use std::fmt;
@@ -109,6 +112,9 @@ pub enum TransferKind {
     Usage,
     /// A credit was proven to be in the meter: wallet to meter wallet.
     MeterCredit,
+    /// What a wallet held before its meter kept the credit got a receipt of its own, by which it goes into the meter: out of
+    /// the wallet and into it again, so that nobody has more or less.
+    CarryOver,
     /// A balance brought in when the wallet was opened: adjustment to wallet.
     Opening,
     /// The exact opposite of an earlier transfer.
@@ -122,6 +128,7 @@ impl TransferKind {
             TransferKind::TopUp => "top_up",
             TransferKind::Usage => "usage",
             TransferKind::MeterCredit => "meter_credit",
+            TransferKind::CarryOver => "carry_over",
             TransferKind::Opening => "opening",
             TransferKind::Reversal => "reversal",
         }

@@ -39,7 +39,9 @@ pub use limits::{Alignment, ByteCount, Extent, Place, ReadLimits, UnitEcho};
 pub use message::{MessageForm, MessageTime, MessageWords, TimeFormat, WordEncoding};
 pub use wallet::{Verdict, Wallet, WalletParts, WalletSeen};
 pub use wire::{Order, Registers, Table, TimeField, WireType, WordOrder};
-pub use writing::{ReadOnlyEquipment, Relay, RelayAction, Setting, WriteFunction};
+pub use writing::{
+    ReadOnlyEquipment, Relay, RelayAction, RelayPosition, RelayProof, RelayWords, Setting, WriteFunction,
+};
 
 /// The kind of equipment, which decides the system it belongs to and whether it may be commanded at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -317,8 +319,8 @@ pub struct Profile {
     pub points: Vec<PointDef>,
     /// Its standard alarms.
     pub alarms: Vec<AlarmTemplate>,
-    /// Its relay or valve, if it has one that may be commanded.
-    pub relay: Option<Relay>,
+    /// Its relays and valves that may be commanded.
+    pub relays: Vec<Relay>,
     /// What else may be written; empty for most devices.
     pub settings: Vec<Setting>,
     /// Its accounts of credit, if it keeps any itself.
@@ -356,7 +358,7 @@ impl Profile {
             limits: ReadLimits::default(),
             points,
             alarms: Vec::new(),
-            relay: None,
+            relays: Vec::new(),
             settings: Vec::new(),
             wallets: Vec::new(),
             identity: Vec::new(),
@@ -425,15 +427,22 @@ mod tests {
 
     #[test]
     fn nothing_writes_to_a_fire_panel_or_a_lift() {
+        let relay = |class| {
+            let words = RelayWords { function: WriteFunction::Coil, address: 0, cut: vec![1], restore: vec![0] };
+            let none = Vec::new;
+            let (cut, supplied) = (vec![1], vec![0]);
+            let proof =
+                RelayProof { point: "state".into(), cut, supplied, cutting: none(), restoring: none(), jammed: none() };
+            Relay::new(class, Vec::new(), words, proof)
+        };
         for class in [EquipmentClass::FirePanel, EquipmentClass::Lift] {
-            let relay = Relay::new(class, 0, vec![1], vec![0], "state".into(), 1);
-            assert_eq!(relay, Err(ReadOnlyEquipment(class)));
+            assert_eq!(relay(class), Err(ReadOnlyEquipment(class)));
         }
         let zero = Decimal::new(0, 0);
         for class in [EquipmentClass::FirePanel, EquipmentClass::Lift] {
             let setting = Setting::new(class, "silence".into(), WriteFunction::Coil, zero, zero);
             assert_eq!(setting, Err(ReadOnlyEquipment(class)));
         }
-        assert!(Relay::new(EquipmentClass::ElectricityMeter, 0, vec![1], vec![0], "state".into(), 1).is_ok());
+        assert!(relay(EquipmentClass::ElectricityMeter).is_ok());
     }
 }

@@ -13,10 +13,13 @@
 //! * The mark stays for as long as the price does, so small errors do not hide in many comparisons. Where the price changed in
 //!   between, each count cost one of the two.
 //! * A difference stays a difference until a person has explained it; then a new mark begins.
+//! * People are told of one that [`LOOKS_NEEDED`] looks in a row have shown ([`Looks`]); one look that agrees ends it, and one
+//!   that came to nothing says nothing either way.
 //! * The price in the meter is held against the tariff in force, as finely as the meter can hold a price: a drift is told
 //!   before a tenant's balance shows it.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +32,14 @@ use crate::usage::Register;
 pub const PRICE_PARTS: i64 = 10_000;
 /// The same, as decimal digits.
 pub const PRICE_DIGITS: i8 = 4;
+
+/// Looks in a row that must show a difference before people are told.
+pub const LOOKS_NEEDED: u32 = 2;
+/// How often each meter is looked at: a read of some ten registers, so that a line full of nodes spends little on it.
+pub const LOOK_PERIOD: Duration = Duration::from_secs(300);
+/// How soon again after a look that came to nothing, or showed a difference for the first time: time enough for a price that
+/// was changed to be polled.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(120);
 
 /// Two numbers between which the true one lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,6 +186,47 @@ impl MeterMark {
             Ok(())
         } else {
             Err(Difference { since, credited, used, expected, balance, expected_count, count })
+        }
+    }
+}
+
+/// The looks at one meter so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Looks {
+    /// In a row that showed a difference.
+    different: u32,
+}
+
+/// What one more look comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upshot {
+    /// Nothing could be compared: whatever was told before still holds.
+    Nothing,
+    /// Meter and ledger agree: nothing is wrong, or not any more.
+    Agree,
+    /// A difference for the first time: looked at again before anybody is told.
+    Doubt,
+    /// People are told.
+    Differ(Difference),
+}
+
+impl Looks {
+    /// Takes in a look; `None` if it came to nothing. What follows from it, and how soon to look again.
+    pub fn take(&mut self, look: Option<Result<(), Difference>>) -> (Upshot, Duration) {
+        match look {
+            None => (Upshot::Nothing, LOOK_AGAIN),
+            Some(Ok(())) => {
+                self.different = 0;
+                (Upshot::Agree, LOOK_PERIOD)
+            }
+            Some(Err(difference)) => {
+                self.different = self.different.saturating_add(1);
+                if self.different < LOOKS_NEEDED {
+                    (Upshot::Doubt, LOOK_AGAIN)
+                } else {
+                    (Upshot::Differ(difference), LOOK_PERIOD)
+                }
+            }
         }
     }
 }

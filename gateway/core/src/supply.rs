@@ -49,7 +49,7 @@ mod window;
 
 pub use breaker::{Breaker, BreakerLimits, BreakerPass, BreakerState};
 pub use control::{Action, Attempts, Contact, ContactAlarm, Control, ControlInputs, Load, WaitReason, control};
-pub use control::{RETRY_FIRST, RETRY_MAX, STUCK_AFTER, proves};
+pub use control::{MOVING_MAX, RETRY_FIRST, RETRY_MAX, STUCK_AFTER, proves};
 pub use decide::{ClockTrust, CutPermit, Decision, Dispute, Evidence, Inputs, Payment, ReadingMark, RegisterTrust};
 pub use decide::{READING_FUTURE_MAX, RECHECK_AFTER, StoreHealth, decide};
 pub use intent::{INTENT_VALIDITY, SendRefusal};

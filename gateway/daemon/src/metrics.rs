@@ -56,7 +56,8 @@ const PAGE_RESULTS: [&str; 3] = ["delivered", "failed", "expired"];
 const FORWARD_RESULTS: [&str; 3] = ["confirmed", "retried", "rejected"];
 
 /// What became of a command to a relay.
-const SWITCH_RESULTS: [&str; 7] = ["verified", "not_moved", "refused", "unknown", "expired", "superseded", "no_relay"];
+const SWITCH_RESULTS: [&str; 9] =
+    ["verified", "not_moved", "moving", "jammed", "refused", "unknown", "expired", "superseded", "no_relay"];
 
 /// Why a sample was dropped.
 const DROP_REASONS: [&str; 7] = [

@@ -15,7 +15,7 @@ use guanjia_core::incident::Timings;
 use guanjia_core::inhibition::Topology;
 use guanjia_core::ledger::Keeper;
 use guanjia_core::plan::PlanBook;
-use guanjia_core::profile::{PointDef, Profile};
+use guanjia_core::profile::{PointDef, Profile, Relay};
 use guanjia_core::reading::{DeviceIx, PointIx};
 use guanjia_core::roster::Roster;
 use guanjia_core::supply::{BreakerLimits, Policy, ServiceKind};
@@ -379,6 +379,9 @@ pub struct ServicePoint {
     pub load: Option<LoadPoint>,
     /// The balance its wallet is opened with.
     pub opening: Hao,
+    /// Which of the meter's relays or valves interrupts it; `None` if it has none for this register, or moves it itself
+    /// because it keeps the balance.
+    pub relay: Option<usize>,
     /// Which of the meter's own wallets it tops up; `None` if the ledger alone keeps the balance.
     pub wallet: Option<usize>,
     /// Where that meter says what one count of the register costs, in minor units; `None` if its price and balance are not
@@ -433,6 +436,11 @@ impl Site {
     /// The device a point belongs to.
     pub fn device_of(&self, point: PointIx) -> &Device {
         &self.devices[self.points[point.0 as usize].device.0 as usize]
+    }
+
+    /// The relay or valve that interrupts a service point.
+    pub fn relay(&self, point: &ServicePoint) -> Option<&Relay> {
+        self.devices.get(point.device.0 as usize)?.profile.relays.get(point.relay?)
     }
 
     /// The index of a point by device and point id.

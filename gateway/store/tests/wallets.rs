@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use guanjia_core::credit::{CreditState, Finding, MeterCredit, Step};
-use guanjia_core::ledger::{Baseline, TopUpOutcome, TopUpRequest, UsageInterval, UsageQuality};
+use guanjia_core::ledger::{Baseline, Keeper, TopUpOutcome, TopUpRequest, UsageInterval, UsageQuality};
 use guanjia_core::profile::{Verdict, WalletSeen};
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::{ExactCharge, Fen, Hao, Price, Quantity, Utility};
@@ -60,6 +60,16 @@ enum Event {
     },
     /// A person looks at the oldest credit that waits for one.
     Decide,
+    /// For a while the gateway keeps the balance: a payment that is for no meter.
+    PayGateway {
+        fen: i64,
+    },
+    /// The same, and what is used then.
+    UseGateway {
+        wh: i64,
+    },
+    /// The gateway starts and finds that the meter keeps the credit; it may die right after.
+    Start,
     Reopen,
 }
 
@@ -79,6 +89,9 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (1..400i64).prop_map(|fen| Event::Card { fen }),
         2 => (0..5_000i64).prop_map(|wh| Event::Use { wh }),
         2 => Just(Event::Decide),
+        1 => (1..400i64).prop_map(|fen| Event::PayGateway { fen }),
+        1 => (0..5_000i64).prop_map(|wh| Event::UseGateway { wh }),
+        2 => Just(Event::Start),
         1 => Just(Event::Reopen),
     ]
 }
@@ -128,7 +141,9 @@ struct World<'a> {
     store: Store,
     meter: Meter,
     paid: i64,
+    /// From the meter, and from the gateway's own wallet.
     used: i64,
+    used_here: i64,
     clock: i64,
 }
 
@@ -143,7 +158,7 @@ impl World<'_> {
         (self.store, _) = Store::open(self.dir, "site").await.unwrap();
     }
 
-    async fn pay(&mut self, n: i64, fen: i64) -> TopUpOutcome {
+    async fn pay(&mut self, n: i64, fen: i64, keeper: Keeper) -> TopUpOutcome {
         let request = TopUpRequest {
             client: "till".to_owned(),
             key: format!("k{n}"),
@@ -153,7 +168,29 @@ impl World<'_> {
             channel_txn: Some(format!("t{n}")),
             at: self.now(),
         };
-        self.store.top_up_meter(request).await.unwrap()
+        match keeper {
+            Keeper::Meter => self.store.top_up_meter(request).await.unwrap(),
+            Keeper::Ledger => self.store.top_up(request).await.unwrap(),
+        }
+    }
+
+    /// What the wallet holds and no credit stands for becomes one, whole and once.
+    async fn start(&mut self) {
+        let free = self.free().await;
+        let at = self.now();
+        let carried = self.store.carry_over(SHOP, at).await.unwrap();
+        assert_eq!(carried.map(|receipt| receipt.amount.0), (free > 0).then_some(free));
+        self.reopen().await;
+        assert!(self.free().await <= 0);
+        assert_eq!(self.store.carry_over(SHOP, at).await.unwrap(), None, "a second start doubles nothing");
+    }
+
+    /// Whole minor units in the ledger's own wallet that no credit stands for.
+    async fn free(&self) -> i64 {
+        let wallet = self.store.wallet(SHOP).await.unwrap().unwrap();
+        let credits = self.store.credits(SHOP, u32::MAX).await.unwrap();
+        let waiting = credits.iter().filter(|credit| credit.state != CreditState::Confirmed);
+        wallet.kept_by(Keeper::Ledger).0 / Hao::PER_FEN - waiting.map(|credit| credit.amount.0).sum::<i64>()
     }
 
     /// The credit to be carried on: one that has begun before one that has not, the oldest first.
@@ -228,7 +265,7 @@ impl World<'_> {
         }
     }
 
-    async fn consume(&mut self, wh: i64) {
+    async fn consume(&mut self, wh: i64, keeper: Keeper) {
         let from = self.store.baseline(SHOP).await.unwrap().unwrap();
         let exact = ExactCharge(from.exact.0 + ExactCharge::of(Quantity(wh), Price(5_683)).0);
         let to = Baseline {
@@ -247,9 +284,17 @@ impl World<'_> {
             tariff: "shops@1".to_owned(),
             quality: UsageQuality::Measured,
         };
-        self.used += interval.charge().0;
-        self.meter.balance -= interval.charge().0 / Hao::PER_FEN;
-        self.store.post_meter_usage(interval).await.unwrap();
+        match keeper {
+            Keeper::Meter => {
+                self.used += interval.charge().0;
+                self.meter.balance -= interval.charge().0 / Hao::PER_FEN;
+                self.store.post_meter_usage(interval).await.unwrap();
+            }
+            Keeper::Ledger => {
+                self.used_here += interval.charge().0;
+                self.store.post_usage(interval).await.unwrap();
+            }
+        }
     }
 
     /// What must be true at any moment.
@@ -259,7 +304,8 @@ impl World<'_> {
         let proven: i64 = confirmed.iter().map(|credit| credit.amount.0 * Hao::PER_FEN).sum();
         let wallet = self.store.wallet(SHOP).await.unwrap().unwrap();
         assert_eq!(wallet.in_meter.0, proven - self.used, "in the meter is what was proven there, less what was used");
-        assert_eq!(wallet.balance.0, self.paid * Hao::PER_FEN - self.used, "the tenant has what was paid and not used");
+        let left = self.paid * Hao::PER_FEN - self.used - self.used_here;
+        assert_eq!(wallet.balance.0, left, "the tenant has what was paid and not used");
         for credit in &confirmed {
             let there = self.meter.applied.get(&credit.count.unwrap());
             assert_eq!(there, Some(&credit.receipt), "what is booked is in the meter");
@@ -281,25 +327,33 @@ async fn live(events: Vec<Event>) {
     store.open_wallet(SHOP, Utility::Electricity, Hao(0), Timestamp::EPOCH).await.unwrap();
     let start = Baseline { raw: 0, at: Timestamp::EPOCH, exact: ExactCharge(0), posted: Hao(0) };
     store.set_first_baseline(SHOP, start).await.unwrap();
-    let mut world = World { dir: dir.path(), store, meter: Meter::default(), paid: 0, used: 0, clock: 1 };
+    let mut world = World { dir: dir.path(), store, meter: Meter::default(), paid: 0, used: 0, used_here: 0, clock: 1 };
     let mut payments = Vec::new();
     for event in events {
         match event {
             Event::Pay { fen } => {
                 payments.push(fen);
-                let outcome = world.pay(i64::try_from(payments.len()).unwrap(), fen).await;
+                let outcome = world.pay(i64::try_from(payments.len()).unwrap(), fen, Keeper::Meter).await;
+                assert!(matches!(outcome, TopUpOutcome::Applied(_)));
+                world.paid += fen;
+            }
+            Event::PayGateway { fen } => {
+                payments.push(fen);
+                let outcome = world.pay(i64::try_from(payments.len()).unwrap(), fen, Keeper::Ledger).await;
                 assert!(matches!(outcome, TopUpOutcome::Applied(_)));
                 world.paid += fen;
             }
             Event::PayAgain => {
                 if let Some(fen) = payments.last() {
-                    let outcome = world.pay(i64::try_from(payments.len()).unwrap(), *fen).await;
+                    let outcome = world.pay(i64::try_from(payments.len()).unwrap(), *fen, Keeper::Meter).await;
                     assert!(matches!(outcome, TopUpOutcome::Replayed(_)));
                 }
             }
             Event::Carry { loss, death } => world.carry(loss, death).await,
             Event::Card { fen } => world.meter.card(fen),
-            Event::Use { wh } => world.consume(wh).await,
+            Event::Use { wh } => world.consume(wh, Keeper::Meter).await,
+            Event::UseGateway { wh } => world.consume(wh, Keeper::Ledger).await,
+            Event::Start => world.start().await,
             Event::Decide => world.decide().await,
             Event::Reopen => {
                 world.reopen().await;
@@ -307,9 +361,11 @@ async fn live(events: Vec<Event>) {
             }
         }
     }
+    world.start().await;
     world.check().await;
     // The line is good again and people have looked: nothing stays open but what the meter has no room for.
-    for _ in 0..=2 * payments.len() {
+    let credits = world.store.credits(SHOP, u32::MAX).await.unwrap().len();
+    for _ in 0..=2 * credits {
         world.carry(Loss::Nothing, Death::None).await;
         world.decide().await;
     }

@@ -5,7 +5,7 @@ use crate::board::{Board, Staging, System};
 use crate::contact::ContactState;
 use crate::credit::CreditState;
 use crate::map::{self, Access, Id, Kind, Rule};
-use crate::output::OutputState;
+use crate::output::OutputSupply;
 use crate::pdu::Bits;
 use crate::rtu::LineCounters;
 use crate::update::UpdateState;
@@ -98,6 +98,7 @@ impl<B: Board> Core<B> {
             Id::OutputCommand => intent.command.map_or(0, |command| command as u32),
             Id::OutputMoves => driver.moves().into(),
             Id::OutputLimits => driver.limits().iter().rev().fold(0, |bits, reached| bits << 1 | u32::from(*reached)),
+            Id::OutputSupply => self.supply(n) as u32,
             Id::Clock => self.local_s().unwrap_or(0),
             Id::UpdateState => self.update.state() as u32,
             Id::UpdateError => self.update.error() as u32,
@@ -129,19 +130,20 @@ impl<B: Board> Core<B> {
         bits.iter().filter(|(holds, _)| *holds).fold(0, |word, (_, bit)| word | bit)
     }
 
+    /// Where the supply behind an output stands.
+    fn supply(&self, output: usize) -> OutputSupply {
+        let motion = self.motion(output);
+        let state = self.drivers.get(output).zip(self.state.outputs.get(output));
+        state.map_or(OutputSupply::Unused, |(driver, intent)| {
+            OutputSupply::of(motion.kind, driver.state(intent, &motion))
+        })
+    }
+
     /// A coil or discrete input; `None` beyond the last.
     pub(super) fn bit(&self, bits: Bits, address: u16) -> Option<bool> {
         let at = usize::from(address);
         match bits {
-            Bits::Coils => {
-                let (driver, intent) = (self.drivers.get(at)?, self.state.outputs.get(at)?);
-                let motion = self.motion(at);
-                let passing = match motion.kind.position(true) {
-                    crate::state::Position::Open => OutputState::Open,
-                    crate::state::Position::Closed => OutputState::Closed,
-                };
-                Some(driver.state(intent, &motion) == passing)
-            }
+            Bits::Coils => Some(self.supply(at) == OutputSupply::Passing),
             Bits::Discrete => match at {
                 0..8 => Some(self.contacts.get(at)?.state() == ContactState::Alarm),
                 8..16 => Some(matches!(self.contacts.get(at - 8)?.state(), ContactState::Open | ContactState::Short)),

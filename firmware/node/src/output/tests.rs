@@ -128,6 +128,16 @@ fn a_relay_off_and_a_valve_shut_are_not_passing() {
 }
 
 #[test]
+fn a_cut_is_a_relay_that_is_open_and_a_valve_that_is_shut_and_neither_while_it_moves() {
+    use OutputState::{Closed, Closing, Jammed, Open, Opening, Unknown, Unused};
+    let supplies = |kind| {
+        [Unknown, Open, Closed, Opening, Closing, Jammed, Unused].map(|state| OutputSupply::of(kind, state) as u16)
+    };
+    assert_eq!(supplies(OutputKind::Relay), [0, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(supplies(OutputKind::Valve), [0, 2, 1, 4, 3, 5, 6]);
+}
+
+#[test]
 fn who_wins() {
     use Position::{Closed, Open};
     let relay = OutputKind::Relay;

@@ -46,6 +46,13 @@ impl Transfer {
         Self::of(id, TransferKind::MeterCredit, at, cause, legs(from, to, Hao::from(amount)))
     }
 
+    /// What the wallet holds goes the way of a top-up into the meter: out of the wallet and into it again.
+    pub fn carry_over(id: Uuid, service_point: &str, amount: Fen, at: Timestamp) -> Self {
+        let wallet = AccountId::wallet(service_point);
+        let cause = "carried over into the meter".to_owned();
+        Self::of(id, TransferKind::CarryOver, at, cause, legs(wallet.clone(), wallet, Hao::from(amount)))
+    }
+
     /// A tenant used: the wallet, or the one in the meter, to revenue. `None` if the interval charges nothing (less than the smallest unit so
     /// far, kept in the exact charge): such an interval has a row, but no transfer.
     pub fn usage(id: Uuid, interval: &UsageInterval, keeper: Keeper, at: Timestamp) -> Option<Self> {

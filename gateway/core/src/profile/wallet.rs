@@ -31,6 +31,7 @@ pub struct WalletParts {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wallet {
     charged_by: Vec<Arc<str>>,
+    price: Option<Arc<str>>,
     address: u16,
     read: Extent,
     parts: WalletParts,
@@ -107,7 +108,18 @@ impl Wallet {
         if class.is_read_only_for_ever() {
             return Err(ReadOnlyEquipment(class));
         }
-        Ok(Self { charged_by, address, read, parts })
+        Ok(Self { charged_by, price: None, address, read, parts })
+    }
+
+    /// The same wallet, with the point that says what one count of its register costs, in minor units.
+    #[must_use]
+    pub fn with_price(self, price: Arc<str>) -> Self {
+        Self { price: Some(price), ..self }
+    }
+
+    /// The id of the point that says what one count costs; `None` if the meter does not tell.
+    pub fn price(&self) -> Option<&Arc<str>> {
+        self.price.as_ref()
     }
 
     /// Whether it is charged by that point.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::EquipmentClass;
-use crate::reading::Decimal;
+use crate::reading::{Decimal, Value};
 
 /// How a value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -112,15 +112,59 @@ pub enum RelayAction {
     Close,
 }
 
-/// Where the supply relay or valve of a meter is written, and which point proves that it moved.
+/// How a relay or valve is told where to go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RelayWords {
+    /// How it is written. Coils are words of 0 and 1; function 22 takes two words, the AND mask and the OR mask.
+    pub function: WriteFunction,
+    /// The first register or coil.
+    pub address: u16,
+    /// What interrupts the supply.
+    pub cut: Vec<u16>,
+    /// What restores it.
+    pub restore: Vec<u16>,
+}
+
+/// The point that tells where a relay or valve is, and what it reads where; any other reading proves nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RelayProof {
+    /// The id of the point.
+    pub point: Arc<str>,
+    /// The supply is interrupted.
+    pub cut: Vec<i64>,
+    /// The supply is there.
+    pub supplied: Vec<i64>,
+    /// On the way to interrupted.
+    pub cutting: Vec<i64>,
+    /// On the way to supplied.
+    pub restoring: Vec<i64>,
+    /// It was told to move and cannot.
+    pub jammed: Vec<i64>,
+}
+
+/// Where a relay or valve is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayPosition {
+    /// The supply is interrupted.
+    Cut,
+    /// The supply is there.
+    Supplied,
+    /// On the way to interrupted.
+    Cutting,
+    /// On the way to supplied.
+    Restoring,
+    /// It was told to move and cannot.
+    Jammed,
+    /// The device does not know, or says something that its profile does not name.
+    Unknown,
+}
+
+/// A relay or valve: which registers count what it supplies, how it is moved, and which point proves that it moved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Relay {
-    function: WriteFunction,
-    address: u16,
-    open: Vec<u16>,
-    close: Vec<u16>,
-    proof: Arc<str>,
-    proof_open: i64,
+    supplies: Vec<Arc<str>>,
+    words: RelayWords,
+    proof: RelayProof,
 }
 
 /// A class of equipment that this program may look at and must not touch.
@@ -129,59 +173,91 @@ pub struct Relay {
 pub struct ReadOnlyEquipment(pub EquipmentClass);
 
 impl Relay {
-    /// A relay in holding registers from `address` on, written with function 16. `open` interrupts the supply,
-    /// `close` restores it; afterwards the point `proof` reads `proof_open` exactly when the contact is open.
+    /// A relay that supplies what these points count (different names of one counter, or several counters); without any,
+    /// whatever the device counts.
     ///
     /// # Errors
     /// [`ReadOnlyEquipment`] for fire panels and lifts.
     pub fn new(
         class: EquipmentClass,
-        address: u16,
-        open: Vec<u16>,
-        close: Vec<u16>,
-        proof: Arc<str>,
-        proof_open: i64,
+        supplies: Vec<Arc<str>>,
+        words: RelayWords,
+        proof: RelayProof,
     ) -> Result<Self, ReadOnlyEquipment> {
         if class.is_read_only_for_ever() {
             return Err(ReadOnlyEquipment(class));
         }
-        Ok(Self { function: WriteFunction::Registers, address, open, close, proof, proof_open })
+        Ok(Self { supplies, words, proof })
     }
 
-    /// The same relay written with another function. Coils are words of 0 and 1; function 22 takes two words, the AND
-    /// mask and the OR mask.
-    #[must_use]
-    pub fn with_function(self, function: WriteFunction) -> Self {
-        Self { function, ..self }
+    /// Whether it supplies what that point counts.
+    pub fn supplies(&self, point: &str) -> bool {
+        self.supplies.is_empty() || self.supplies.iter().any(|id| **id == *point)
     }
 
-    /// How it is written.
-    pub fn function(&self) -> WriteFunction {
-        self.function
+    /// How it is told where to go.
+    pub fn words(&self) -> &RelayWords {
+        &self.words
     }
 
-    /// The first register or coil of the control word.
-    pub fn address(&self) -> u16 {
-        self.address
+    /// The words of an action.
+    pub fn words_of(&self, action: RelayAction) -> &[u16] {
+        match action {
+            RelayAction::Open => &self.words.cut,
+            RelayAction::Close => &self.words.restore,
+        }
     }
 
-    /// The words that interrupt the supply.
-    pub fn open(&self) -> &[u16] {
-        &self.open
-    }
-
-    /// The words that restore it.
-    pub fn close(&self) -> &[u16] {
-        &self.close
-    }
-
-    /// The id of the point that tells where the contact is.
+    /// The id of the point that tells where it is.
     pub fn proof(&self) -> &Arc<str> {
-        &self.proof
+        &self.proof.point
     }
 
-    /// What that point reads while the contact is open.
-    pub fn proof_open(&self) -> i64 {
-        self.proof_open
+    /// Where it is, by a value of that point.
+    pub fn position(&self, value: &Value) -> RelayPosition {
+        let code = match value {
+            Value::Bool(bit) => Some(i64::from(*bit)),
+            Value::Decimal(number) => number.rescale(0).and_then(|code| i64::try_from(code).ok()),
+            Value::Float(_) | Value::Text(_) => None,
+        };
+        let Some(code) = code else { return RelayPosition::Unknown };
+        [
+            (&self.proof.cut, RelayPosition::Cut),
+            (&self.proof.supplied, RelayPosition::Supplied),
+            (&self.proof.cutting, RelayPosition::Cutting),
+            (&self.proof.restoring, RelayPosition::Restoring),
+            (&self.proof.jammed, RelayPosition::Jammed),
+        ]
+        .into_iter()
+        .find_map(|(codes, position)| codes.contains(&code).then_some(position))
+        .unwrap_or(RelayPosition::Unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_proved_by_its_own_codes_and_by_nothing_else() {
+        let words = RelayWords { function: WriteFunction::Coil, address: 0, cut: vec![0], restore: vec![1] };
+        let proof = RelayProof {
+            point: "supply_1".into(),
+            cut: vec![1],
+            supplied: vec![2],
+            cutting: vec![3],
+            restoring: vec![4],
+            jammed: vec![5],
+        };
+        let relay = Relay::new(EquipmentClass::WaterMeter, vec!["pulses_1".into()], words, proof).unwrap();
+        assert!(relay.supplies("pulses_1") && !relay.supplies("pulses_2"));
+        assert_eq!((relay.words_of(RelayAction::Open), relay.words_of(RelayAction::Close)), (&[0][..], &[1][..]));
+        let said = |code: i128| relay.position(&Value::Decimal(Decimal::new(code, 0)));
+        use RelayPosition::{Cut, Cutting, Jammed, Restoring, Supplied, Unknown};
+        assert_eq!([1, 2, 3, 4, 5].map(said), [Cut, Supplied, Cutting, Restoring, Jammed]);
+        assert_eq!([0, 6, -1].map(said), [Unknown; 3]);
+        assert_eq!(relay.position(&Value::Bool(true)), Cut, "a coil reads 0 or 1");
+        assert_eq!(relay.position(&Value::Decimal(Decimal::new(11, -1))), Unknown, "1.1 is not 1");
+        assert_eq!(relay.position(&Value::Float(1.0)), Unknown);
     }
 }

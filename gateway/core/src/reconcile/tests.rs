@@ -184,3 +184,62 @@ proptest! {
         prop_assert!(mark.compare(&meter.sight(), &booked).is_err());
     }
 }
+
+/// A difference of a card that nobody knows of.
+fn difference() -> Difference {
+    let mut meter = meter();
+    let mark = mark(&meter);
+    meter.credit(2_000);
+    mark.compare(&meter.sight(), &NOTHING).unwrap_err()
+}
+
+#[test]
+fn a_difference_that_is_seen_once_tells_nobody_and_is_looked_at_again_soon() {
+    let mut looks = Looks::default();
+    assert_eq!(looks.take(Some(Err(difference()))), (Upshot::Doubt, LOOK_AGAIN));
+    assert_eq!(looks.take(Some(Ok(()))), (Upshot::Agree, LOOK_PERIOD), "a poll came between");
+    assert_eq!(looks.take(Some(Err(difference()))), (Upshot::Doubt, LOOK_AGAIN), "agreeing began the count anew");
+}
+
+#[test]
+fn a_difference_that_is_seen_twice_is_told_and_stays_told_until_one_look_agrees() {
+    let mut looks = Looks::default();
+    let _ = looks.take(Some(Err(difference())));
+    for _ in 0..3 {
+        assert_eq!(looks.take(Some(Err(difference()))), (Upshot::Differ(difference()), LOOK_PERIOD));
+    }
+    assert_eq!(looks.take(Some(Ok(()))), (Upshot::Agree, LOOK_PERIOD));
+    assert_eq!(looks.take(Some(Err(difference()))), (Upshot::Doubt, LOOK_AGAIN));
+}
+
+#[test]
+fn a_look_that_comes_to_nothing_neither_clears_nor_counts() {
+    let mut looks = Looks::default();
+    assert_eq!(looks.take(None), (Upshot::Nothing, LOOK_AGAIN));
+    let _ = looks.take(Some(Err(difference())));
+    for _ in 0..5 {
+        assert_eq!(looks.take(None), (Upshot::Nothing, LOOK_AGAIN), "nobody is told of what was seen once");
+    }
+    assert_eq!(looks.take(Some(Err(difference()))), (Upshot::Differ(difference()), LOOK_PERIOD));
+    assert_eq!(looks.take(None), (Upshot::Nothing, LOOK_AGAIN), "what was told is not taken back");
+    assert_eq!(looks.take(Some(Err(difference()))), (Upshot::Differ(difference()), LOOK_PERIOD));
+}
+
+proptest! {
+    #[test]
+    fn people_are_told_of_exactly_the_differences_that_the_look_before_has_shown_as_well(
+        looks in prop::collection::vec(prop_oneof![Just(None), Just(Some(true)), Just(Some(false))], 0..40),
+    ) {
+        let mut watch = Looks::default();
+        // Looks that came to nothing leave no trace.
+        let mut before = true;
+        for agrees in looks {
+            let (upshot, pause) = watch.take(agrees.map(|agrees| if agrees { Ok(()) } else { Err(difference()) }));
+            let told = agrees == Some(false) && !before;
+            prop_assert_eq!(matches!(upshot, Upshot::Differ(_)), told);
+            prop_assert_eq!(matches!(upshot, Upshot::Agree), agrees == Some(true));
+            prop_assert_eq!(pause == LOOK_PERIOD, told || agrees == Some(true));
+            before = agrees.unwrap_or(before);
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Decision, Reconnect, RelayIntent, Supply, SupplyRecord};
-use crate::profile::RelayAction;
+use crate::profile::{RelayAction, RelayPosition};
 use crate::time::Timestamp;
 
 /// After so many attempts under one version the relay is reported as stuck. Trying goes on.
@@ -15,6 +15,9 @@ pub const RETRY_FIRST: Duration = Duration::from_secs(10);
 /// The longest wait between attempts.
 pub const RETRY_MAX: Duration = Duration::from_secs(600);
 
+/// A valve that is still on its way so long after its command is reported as stuck: twice the longest travel of a field node.
+pub const MOVING_MAX: Duration = Duration::from_secs(600);
+
 /// Where the contact of a relay is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Contact {
@@ -24,6 +27,33 @@ pub enum Contact {
     Unknown,
     /// The proof point says so, freshly and with good quality.
     Seen(Supply),
+    /// The same, of a valve that is on its way there and proves nothing yet.
+    Moving(Supply),
+    /// It was told to move and cannot: neither here nor there.
+    Jammed,
+}
+
+impl Contact {
+    /// What a relay's position says of its supply.
+    pub fn at(position: RelayPosition) -> Self {
+        match position {
+            RelayPosition::Cut => Contact::Seen(Supply::Off),
+            RelayPosition::Supplied => Contact::Seen(Supply::On),
+            RelayPosition::Cutting => Contact::Moving(Supply::Off),
+            RelayPosition::Restoring => Contact::Moving(Supply::On),
+            RelayPosition::Jammed => Contact::Jammed,
+            RelayPosition::Unknown => Contact::Unknown,
+        }
+    }
+
+    /// Whether it is seen not to be, and not to be on its way, where it is desired.
+    fn is_elsewhere(self, desired: Supply) -> bool {
+        match self {
+            Contact::Seen(there) | Contact::Moving(there) => there != desired,
+            Contact::Jammed => true,
+            Contact::Absent | Contact::Unknown => false,
+        }
+    }
 }
 
 /// Whether something flows through the meter.
@@ -96,6 +126,8 @@ pub enum WaitReason {
     ContactUnknown,
     /// The outcome of a command.
     IntentOpen,
+    /// A valve to arrive.
+    Moving,
     /// The time of the next attempt.
     Retry {
         /// When that is.
@@ -119,6 +151,8 @@ pub enum ContactAlarm {
     FoundClosed,
     /// It does not move, however often it is told to.
     Stuck,
+    /// A valve says that it cannot move.
+    Jammed,
 }
 
 impl ContactAlarm {
@@ -129,6 +163,7 @@ impl ContactAlarm {
             ContactAlarm::FoundOpen => "found_open",
             ContactAlarm::FoundClosed => "found_closed",
             ContactAlarm::Stuck => "stuck",
+            ContactAlarm::Jammed => "jammed",
         }
     }
 }
@@ -166,31 +201,40 @@ pub fn control(inputs: &ControlInputs<'_>, decision: &Decision, now: Timestamp) 
     if inputs.contact == Contact::Seen(Supply::Off) && inputs.load == Load::Flowing {
         alarms.push(ContactAlarm::Bypass);
     }
-    let seen_elsewhere = matches!(inputs.contact, Contact::Seen(seen) if seen != record.desired);
+    let seen_elsewhere = inputs.contact.is_elsewhere(record.desired);
+    if inputs.contact == Contact::Jammed {
+        alarms.push(ContactAlarm::Jammed);
+    }
     // Under version 0 nothing was ever commanded, so the contact is where somebody else put it.
     // And as long as any command is not settled, even one of an older version, it may be that command's doing.
     let not_ours = record.version == 0 || inputs.proved == Some(record.version);
     let moved_by_hand = seen_elsewhere && not_ours && inputs.intents.is_empty();
     if moved_by_hand {
-        alarms.push(match record.desired {
-            Supply::On => ContactAlarm::FoundOpen,
-            Supply::Off => ContactAlarm::FoundClosed,
-        });
+        match (inputs.contact, record.desired) {
+            (Contact::Jammed, _) => {}
+            (_, Supply::On) => alarms.push(ContactAlarm::FoundOpen),
+            (_, Supply::Off) => alarms.push(ContactAlarm::FoundClosed),
+        }
         return Control { action: Action::None, alarms };
     }
-    if seen_elsewhere && inputs.attempts.count >= STUCK_AFTER {
+    let does_not_move = matches!(inputs.contact, Contact::Seen(_)) && inputs.attempts.count >= STUCK_AFTER;
+    let never_arrives = inputs.attempts.count > 0 && now.since(inputs.attempts.last) > MOVING_MAX;
+    if seen_elsewhere && does_not_move || matches!(inputs.contact, Contact::Moving(_)) && never_arrives {
         alarms.push(ContactAlarm::Stuck);
     }
     let action = match (record.desired, inputs.contact) {
         (_, Contact::Absent) => Action::None,
         (desired, Contact::Seen(seen)) if seen == desired => Action::None,
+        (desired, Contact::Moving(to)) if to == desired => Action::Wait(WaitReason::Moving),
         (Supply::Off, Contact::Unknown) => Action::Wait(WaitReason::ContactUnknown),
-        (Supply::Off, Contact::Seen(_)) => cut(inputs, decision, now),
+        (Supply::Off, Contact::Seen(_) | Contact::Moving(_) | Contact::Jammed) => cut(inputs, decision, now),
         (Supply::On, Contact::Unknown) if record.version == 0 || inputs.proved == Some(record.version) => {
             Action::Wait(WaitReason::ContactUnknown)
         }
         // Somebody has paid. Closing a closed contact harms nobody, so it is tried without seeing it.
-        (Supply::On, Contact::Unknown | Contact::Seen(_)) => restore(inputs, now),
+        (Supply::On, Contact::Unknown | Contact::Seen(_) | Contact::Moving(_) | Contact::Jammed) => {
+            restore(inputs, now)
+        }
     };
     Control { action, alarms }
 }

@@ -258,9 +258,11 @@ fn interrupt(
 fn cut_stands(inputs: &Inputs<'_>) -> bool {
     match inputs.contact {
         // If the contact cannot be seen, the cut may have been made, and nothing is commanded either way.
-        Contact::Seen(Supply::Off) | Contact::Unknown => true,
+        Contact::Seen(Supply::Off) | Contact::Moving(Supply::Off) | Contact::Unknown => true,
         // Somebody closed it by hand after it was proved open: an alarm, and no second cut.
-        Contact::Seen(Supply::On) => inputs.proved == Some(inputs.record.version),
+        Contact::Seen(Supply::On) | Contact::Moving(Supply::On) | Contact::Jammed => {
+            inputs.proved == Some(inputs.record.version)
+        }
         Contact::Absent => false,
     }
 }

@@ -1,7 +1,7 @@
 //! Lines that another master owns.
 //!
-//! The gateway only listens there. So nothing on such a line may be what it must be able to move: a prepaid meter whose
-//! relay nobody could open or close would be a promise that cannot be kept.
+//! The gateway only listens there. So nothing on such a line may be what it must be able to move or top up: a prepaid meter
+//! whose relay nobody could open or close would be a promise that cannot be kept.
 
 use std::collections::BTreeSet;
 
@@ -33,13 +33,13 @@ pub fn check_service_points(
         let Some(device) = devices.get(point.device.0 as usize) else { continue };
         let on_passive = matches!(device.attachment, Attachment::Line { line, .. } if passive.contains(&line));
         let Some(entry) = raw.iter().find(|entry| entry.key == point.id).filter(|_| on_passive) else { continue };
-        if device.profile.relay.is_some() {
-            context
-                .error(
-                    entry.device.span(),
-                    format!("the line of `{}` is only listened to, so its relay cannot be moved", device.id),
-                )
-                .help("take `passive` off the line and the other master off the bus, or make the service point exempt");
-        }
+        let what = match (point.relay, point.wallet) {
+            (Some(_), _) => "its relay cannot be moved",
+            (None, Some(_)) => "it cannot be topped up",
+            (None, None) => continue,
+        };
+        context
+            .error(entry.device.span(), format!("the line of `{}` is only listened to, so {what}", device.id))
+            .help("take `passive` off the line and the other master off the bus, or make the service point exempt");
     }
 }

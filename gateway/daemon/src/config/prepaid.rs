@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use guanjia_core::profile::Relay;
 use guanjia_core::reading::PointIx;
 use guanjia_core::supply::ServiceKind;
 use guanjia_core::tariff::{RawTariffPlan, TariffPlan};
@@ -86,7 +87,7 @@ pub fn service_points(
     around: &Surroundings<'_>,
 ) -> Vec<ServicePoint> {
     let mut found = Vec::new();
-    let mut registers: BTreeMap<PointIx, Arc<str>> = BTreeMap::new();
+    let mut payers: Vec<Payer<'_>> = Vec::new();
     for entry in raw {
         let shop = context.position("shop", &entry.shop, around.shops);
         let tariff = tariff(context, entry, around);
@@ -96,25 +97,12 @@ pub fn service_points(
         let opening = opening(context, entry.opening_balance.as_ref());
         let device = device(context, entry, around);
         let register = device.and_then(|device| register(context, entry, device));
-        if let (Some(device), Some(ServiceKind::Prepaid)) = (device, kind)
-            && device.profile.relay.is_none()
-            && device.profile.wallets.is_empty()
-            && !entry.shop_contacts(around)
-        {
-            context
-                .warning(entry.device.span(), format!("`{}` has no relay, and its shop has no contact", entry.key))
-                .help("nobody would learn that the balance is used up: add `contacts` to the shop");
-        }
-        if let Some((point, _)) = &register
-            && let Some(other) = registers.insert(*point, entry.key.clone())
-        {
-            context
-                .error(entry.register.span(), format!("this register is billed to `{other}` already"))
-                .help("one register, one payer");
+        if let (Some(device), Some((point, _))) = (device, &register) {
+            check_alone(context, &payers, (device, *point, entry));
+            payers.push((device, *point, entry));
         }
         let wallet = device.and_then(|device| wallet(context, entry, device));
-        let meter_price = device.and_then(|device| meter_price(context, entry, device));
-        let parts = (shop, tariff, policy, kind, opening, device, register, wallet, meter_price);
+        let parts = (shop, tariff, policy, kind, opening, device, register, wallet);
         let (
             Some(shop),
             Some(tariff),
@@ -124,11 +112,18 @@ pub fn service_points(
             Some(device),
             Some(register),
             Some(wallet),
-            Some(meter_price),
         ) = parts
         else {
             continue;
         };
+        let supplies = |relay: &Relay| relay.supplies(&entry.register);
+        // A meter that keeps the wallet moves its contact itself.
+        let relay = device.profile.relays.iter().position(supplies).filter(|_| wallet.is_none());
+        if kind == ServiceKind::Prepaid && relay.is_none() && wallet.is_none() && !entry.shop_contacts(around) {
+            context
+                .warning(entry.device.span(), format!("`{}` has no relay, and its shop has no contact", entry.key))
+                .help("nobody would learn that the balance is used up: add `contacts` to the shop");
+        }
         found.push(ServicePoint {
             id: entry.key.clone(),
             shop,
@@ -141,8 +136,9 @@ pub fn service_points(
             load: load(device, policy.bypass),
             policy: policy.policy.clone(),
             opening,
+            relay,
             wallet,
-            meter_price,
+            meter_price: meter_price(device, wallet),
         });
     }
     found
@@ -209,22 +205,44 @@ fn wallet(context: &mut Context, entry: &RawServicePoint, device: &Device) -> Op
     Some(found)
 }
 
-/// Where the meter says its price; `None` if one is named and cannot be that.
-#[expect(clippy::option_option, reason = "whether it is right, and whether there is one")]
-fn meter_price(context: &mut Context, entry: &RawServicePoint, device: &Device) -> Option<Option<PointIx>> {
-    let Some(name) = &entry.meter_price else { return Some(None) };
-    if entry.supply.as_ref().is_none_or(|at| **at != RawSupply::MeterWallet) {
-        context
-            .error(name.span(), "only a meter that keeps the balance has a price of its own")
-            .help("remove `meter_price`, or write supply = \"meter-wallet\"");
-        return None;
+/// Where the meter says the price that its wallet charges; `None` if it does not tell.
+fn meter_price(device: &Device, wallet: Option<usize>) -> Option<PointIx> {
+    let price = device.profile.wallets.get(wallet?)?.price()?;
+    let offset = u32::try_from(device.profile.point(price)?).ok()?;
+    Some(PointIx(device.first_point.0 + offset))
+}
+
+/// A counter that has a payer: its meter, its point, and whose it is.
+type Payer<'a> = (&'a Device, PointIx, &'a Entry<RawServicePoint>);
+
+/// One counter has one payer, whatever name it goes by, and a relay that cuts somebody supplies nobody else.
+fn check_alone(context: &mut Context, payers: &[Payer<'_>], (device, point, entry): Payer<'_>) {
+    let source = |point: PointIx| Some(&device.profile.points.get((point.0 - device.first_point.0) as usize)?.source);
+    let relay = |entry: &RawServicePoint| device.profile.relays.iter().position(|r| r.supplies(&entry.register));
+    let supply = |entry: &RawServicePoint| entry.supply.as_ref().map(|at| **at);
+    for (_, other_point, other) in payers.iter().filter(|(other, ..)| other.ix == device.ix) {
+        if source(point) == source(*other_point) {
+            let name = if point == *other_point { "this register" } else { "the counter of this register" };
+            let help = match (supply(entry), supply(other)) {
+                (one, two) if one == two => "one register, one payer",
+                _ => {
+                    "its balance is kept by the gateway (\"prepaid\") or in the meter (\"meter-wallet\"), never in both"
+                }
+            };
+            context.error(entry.register.span(), format!("{name} is billed to `{}` already", other.key)).help(help);
+            return;
+        }
+        let is_cut = [entry, *other].into_iter().any(|entry| supply(entry) == Some(RawSupply::Prepaid));
+        if is_cut && relay(entry).is_some() && relay(entry) == relay(other) {
+            context
+                .error(
+                    entry.register.span(),
+                    format!("the relay behind this register supplies `{}` as well", other.key),
+                )
+                .help("a cut of one would cut the other: make both of them exempt, or give each a relay of its own");
+            return;
+        }
     }
-    let Some(def) = device.profile.point(name) else {
-        context.dangling("point", name, device.profile.points.iter().map(|point| &*point.id));
-        return None;
-    };
-    let offset = u32::try_from(def).ok()?;
-    Some(Some(PointIx(device.first_point.0 + offset)))
 }
 
 fn opening(context: &mut Context, raw: Option<&At<String>>) -> Option<Hao> {

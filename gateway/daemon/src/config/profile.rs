@@ -92,7 +92,7 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
     let message = document.one::<RawMessage>("message", report);
     let mut raw_points = document.list::<RawPoint>("point", report);
     let raw_alarms = document.list::<RawAlarm>("alarm", report);
-    let relay = document.one::<RawRelay>("relay", report);
+    let raw_relays = document.list::<RawRelay>("relay", report);
     let settings = document.list::<RawSetting>("setting", report);
     let wallets = document.list::<RawWallet>("wallet", report);
     let golden = document.list::<RawGolden>("golden", report);
@@ -142,7 +142,9 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
         alarms.extend(alarms::templates(raw, &found, source, report));
     }
     let message = message.as_ref().and_then(|m| message::form(m, &found, source, report));
-    let relay = relay.and_then(|r| writing::relay(&r, head.class, &found, source, report));
+    let relays: Vec<_> =
+        raw_relays.iter().flat_map(|r| writing::relays(r, head.class, &found, source, report)).collect();
+    writing::check_relays(&raw_relays, &relays, &found, source, report);
     let settings = settings.iter().flat_map(|s| writing::settings(s, head.class, &found, source, report)).collect();
     let wallets = wallets.iter().flat_map(|w| writing::wallets(w, head.class, &found, source, report)).collect();
     let mut profile = Profile {
@@ -151,7 +153,7 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
         confidence: head.confidence,
         limits,
         alarms,
-        relay,
+        relays,
         message,
         settings,
         wallets,

@@ -296,9 +296,6 @@ pub struct RawServicePoint {
     pub flow_max: Option<At<Measure>>,
     /// The balance its wallet is opened with, in yuan. Default "0.00".
     pub opening_balance: Option<At<String>>,
-    /// With "meter-wallet": the point with what one count of the register costs in the meter, in minor units. The meter's
-    /// price is then held against the tariff, and its balance against the ledger.
-    pub meter_price: Option<At<String>>,
 }
 
 /// How a service point is paid.

@@ -188,7 +188,7 @@ fn every_built_in_profile_is_right_and_writes_only_to_meters() {
     for (name, source) in files.iter().filter(|(name, _)| !name.starts_with('_')) {
         let loaded = profile::read(name, source, &schema::PROFILE, &mut report);
         let profile = loaded.unwrap_or_else(|| panic!("{report}")).profile;
-        assert_eq!(profile.relay.is_some(), *name == "acrel_dtsy1352", "{name}");
+        assert_eq!(profile.relays.is_empty(), !["acrel_dtsy1352", "facility_node"].contains(&name.as_str()), "{name}");
         let is_node = *name == "facility_node";
         assert_eq!(
             (profile.settings.is_empty(), profile.wallets.is_empty()),

@@ -181,6 +181,8 @@ texts! {
     WHY = "原因", "Why";
     WHY_DARK = "为什么没有供应?", "Why is it off?";
     BLOCKED = "暂不中断,因为", "Not cut, because";
+    MUST_LOOK = "需要人员处理", "Somebody must see to this";
+    CUT_BY_METER = "由表计自行通断", "the meter cuts by itself";
     WARNING = "提醒", "Warning";
     REGISTER = "表底", "Register";
     EXEMPT = "不得中断", "Never cut";
@@ -360,6 +362,33 @@ const WORDS: &[(&str, T)] = &[
     ("meter_credit_held", T("充值超过表内限额,等待用量下降", "a top-up waits: the meter holds no more")),
     ("meter_credit_manual", T("充值需人工核对", "a top-up waits for a person")),
     ("meter_credit_uncertain", T("充值尚未在表内确认", "a top-up is not seen in the meter yet")),
+    // What a person must look at.
+    ("bypass", T("已断供但仍有流量:触点粘连或被跨接", "cut, and something flows: welded, or bridged")),
+    (
+        "found_open",
+        T("供应被他人断开,未自动恢复", "the supply was interrupted by somebody else; it is not restored from here"),
+    ),
+    ("found_closed", T("已断的供应被他人恢复", "a supply that was cut was restored by somebody else")),
+    ("stuck", T("继电器或阀门多次命令后未动作", "the relay or valve does not move, however often it is told to")),
+    ("jammed", T("阀门卡阻,未到位", "the valve is jammed half way")),
+    // Why a top-up waits for a person.
+    (
+        "the meter has this purchase count with another amount",
+        T("表内该购买次数对应另一金额", "the meter has this purchase count with another amount"),
+    ),
+    (
+        "the meter's purchase count moved without this gateway: a card, another program, or another meter",
+        T(
+            "表内购买次数并非由本网关改变:充值卡、其他程序或换表",
+            "the meter's purchase count moved without this gateway: a card, another program, or another meter",
+        ),
+    ),
+    ("the meter's purchase count is used up", T("表内购买次数已用尽", "the meter's purchase count is used up")),
+    (
+        "the amount is more than the meter's register holds",
+        T("金额超过表内寄存器的容量", "the amount is more than the meter's register holds"),
+    ),
+    ("the meter takes no such amount", T("表计不接受该金额", "the meter takes no such amount")),
     ("notice_lead", T("通知期未满", "the notice period is not over")),
     ("outside_window", T("不在允许停供时段", "outside the hours in which supply may be cut")),
     ("breaker_open", T("批量停供保护已动作", "the mass-cut breaker is open")),
@@ -379,6 +408,7 @@ const WORDS: &[(&str, T)] = &[
     ("top_up", T("充值", "Top-up")),
     ("usage", T("用量", "Use")),
     ("meter_credit", T("写入表内", "Entered into the meter")),
+    ("carry_over", T("余额转入表内", "Balance carried over into the meter")),
     ("meter_difference_explained", T("说明表账差异", "difference of meter and ledger explained")),
     ("meter_credit_decided", T("人工结清充值", "top-up settled by a person")),
     ("opening", T("期初余额", "Opening balance")),
@@ -409,6 +439,47 @@ mod tests {
             for hole in ["{n}", "{a}", "{b}", "{who}", "{t}"] {
                 assert_eq!(text.0.contains(hole), text.1.contains(hole), "{text:?}");
             }
+        }
+    }
+
+    #[test]
+    fn why_a_top_up_waits_for_a_person_is_said_in_both_languages() {
+        use guanjia_core::credit::{CreditState, MeterCredit, Step};
+        use guanjia_core::profile::{Verdict, WalletSeen};
+        use guanjia_core::time::Timestamp;
+        use guanjia_core::units::Fen;
+        let credit = MeterCredit {
+            receipt: 1,
+            service_point: "s".to_owned(),
+            amount: Fen(100),
+            count: Some(8),
+            state: CreditState::Sent,
+            attempts: 1,
+            detail: String::new(),
+            at: Timestamp::EPOCH,
+            paid_at: Timestamp::EPOCH,
+            decided_by: None,
+        };
+        let seen = |count, amount| WalletSeen {
+            count,
+            amount,
+            balance: 0,
+            verdict: Verdict::AmountNotAllowed,
+            verdict_count: 8,
+        };
+        let mut whys = vec![credit.judge(8, &seen(7, 0))];
+        let pending = MeterCredit { count: None, ..credit.clone() };
+        let large = MeterCredit { amount: Fen(i64::MAX), ..credit.clone() };
+        for (credit, seen) in
+            [(&credit, seen(8, 5)), (&credit, seen(20, 5)), (&pending, seen(u32::MAX, 5)), (&large, seen(7, 0))]
+        {
+            let Step::Settle(state, why) = credit.next(&seen) else { panic!("{seen:?}") };
+            whys.push((state, why));
+        }
+        for (state, why) in whys {
+            assert_eq!(state, CreditState::Manual, "{why}");
+            assert!(WORDS.iter().any(|(known, _)| *known == why), "{why}");
+            assert_eq!(word(why, Lang::En), why);
         }
     }
 

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use guanjia_core::ledger::{Baseline, Keeper, TransferKind, UsageOutcome};
+use guanjia_core::ledger::{Baseline, Keeper, Receipt, TransferKind, UsageOutcome};
 use guanjia_core::reading::{PointIx, Quality, Reading};
 use guanjia_core::supply::{self, Attempts, Contact, Decision, Ladder, Load, NoticeMark, RegisterTrust, WarningLevel};
-use guanjia_core::supply::{Breaker, Inputs, RelayIntent, Supply, SupplyRecord};
+use guanjia_core::supply::{Breaker, Inputs, RelayIntent, SupplyRecord};
 use guanjia_core::tariff::{Metered, rate};
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::{ExactCharge, Hao};
 use guanjia_core::usage::{HoldReason, HoldState, HoldWatch, Step};
-use guanjia_store::StoreError;
+use guanjia_store::{StoreError, Wallet};
 use tracing::{debug, info, warn};
 
 use super::relay::Settled;
@@ -71,7 +71,7 @@ pub(super) struct Points {
 impl Points {
     pub(super) fn of(site: &Site, sp: &ServicePoint) -> Self {
         let device = &site.devices[sp.device.0 as usize];
-        let proof = device.profile.relay.as_ref().and_then(|relay| site.find_point(&device.id, relay.proof()));
+        let proof = site.relay(sp).and_then(|relay| site.find_point(&device.id, relay.proof()));
         Self { register: sp.register_point, proof, load: sp.load.map(|load| load.point) }
     }
 
@@ -85,6 +85,9 @@ impl Account {
     pub async fn resume(prepaid: &Prepaid, index: usize, now: Timestamp) -> Result<Self, StoreError> {
         let (store, sp) = (&prepaid.store, &prepaid.site.service_points[index]);
         let wallet = store.open_wallet(&sp.id, sp.utility, sp.opening, now).await?;
+        if sp.keeper() == Keeper::Meter {
+            carry_over(prepaid, sp, &wallet, now).await?;
+        }
         let record = store.supplies().await?.into_iter().find(|record| record.service_point == *sp.id);
         let record = record.unwrap_or_else(|| SupplyRecord::initial(&sp.id, now));
         let past = store.intents(&sp.id, INTENTS_READ).await?;
@@ -352,20 +355,12 @@ impl Account {
     /// Where the relay's contact is.
     pub fn contact(&self, site: &Site, now: Timestamp) -> Contact {
         let sp = &site.service_points[self.index];
-        // A meter that keeps the wallet moves its contact itself.
-        if sp.wallet.is_some() {
-            return Contact::Absent;
-        }
-        let Some(relay) = &site.devices[sp.device.0 as usize].profile.relay else { return Contact::Absent };
+        let Some(relay) = site.relay(sp) else { return Contact::Absent };
         match &self.proof {
             Some(Reading { value: Some(value), quality: Quality::Good, at, .. })
                 if now.since(*at) <= sp.policy.reading_max_age && self.is_after_last_command(*at) =>
             {
-                match value.as_f64() {
-                    Some(read) if read == relay.proof_open() as f64 => Contact::Seen(Supply::Off),
-                    Some(_) => Contact::Seen(Supply::On),
-                    None => Contact::Unknown,
-                }
+                Contact::at(relay.position(value))
             }
             _ => Contact::Unknown,
         }
@@ -407,7 +402,7 @@ impl Account {
             desired: self.record.desired,
             reported: match self.contact(site, now) {
                 Contact::Seen(seen) => Some(seen),
-                Contact::Absent | Contact::Unknown => None,
+                Contact::Absent | Contact::Unknown | Contact::Moving(_) | Contact::Jammed => None,
             },
             reasons: self.record.reasons.clone(),
             blocked,
@@ -417,6 +412,18 @@ impl Account {
             register: register.and_then(|r| Some((sp.register.base_units(r.value.as_ref()?)?, r.at))),
         }
     }
+}
+
+/// Money that the wallet held before its meter kept the credit goes into the meter like a top-up.
+async fn carry_over(prepaid: &Prepaid, sp: &ServicePoint, wallet: &Wallet, now: Timestamp) -> Result<(), StoreError> {
+    if let Some(Receipt { number, amount, .. }) = prepaid.store.carry_over(&sp.id, now).await? {
+        info!(service_point = %sp.id, receipt = number, %amount, "what was left in the ledger's wallet goes into the meter");
+        prepaid.forwarder.notify_one();
+    } else if wallet.kept_by(Keeper::Ledger) < Hao(0) {
+        let debt = Hao(-wallet.kept_by(Keeper::Ledger).0);
+        warn!(service_point = %sp.id, %debt, "a debt of before its meter kept the credit stays in the ledger; settle it with the tenant");
+    }
+    Ok(())
 }
 
 /// The notices of a service point with what became of them.

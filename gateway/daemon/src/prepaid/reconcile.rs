@@ -6,10 +6,10 @@
 //!                                        └─ ledger unchanged meanwhile ─► compare with the mark ─► alarm, or none
 //! ```
 //!
-//! * Only service points with `meter_price` are compared: without the price the counts say nothing about money.
+//! * Only wallets whose profile names the point with their price are compared: without it the counts say nothing about money.
 //! * A look is one read of the wallet between two ordinary polls. If a credit moves meanwhile, or the register or the price is
 //!   not read well, nothing is said: the next look comes.
-//! * A difference counts when two looks in a row show it; one agreement clears it.
+//! * A difference counts when two looks in a row show it; one agreement clears it ([`Looks`]).
 //! * A power cut costs nothing: the mark is a row, and everything is declared anew after a start.
 
 use std::sync::Arc;
@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use guanjia_core::profile::WalletSeen;
 use guanjia_core::reading::{PointIx, Quality, Value};
-use guanjia_core::reconcile::{Booked, Difference, MeterMark, PRICE_DIGITS, PRICE_PARTS, Sight, Span, check_price};
+use guanjia_core::reconcile::{
+    Booked, Difference, Looks, MeterMark, PRICE_DIGITS, PRICE_PARTS, Sight, Span, Upshot, check_price,
+};
 use guanjia_core::text::Bilingual;
 use guanjia_core::time::Timestamp;
 use guanjia_field::{LineHandle, WalletCommand, WalletOutcome, now};
@@ -34,17 +36,10 @@ use crate::site::{Attachment, ServicePoint, Site};
 
 /// How often prices are looked at, and whether a meter is due.
 const PASS_PERIOD: Duration = Duration::from_secs(5);
-/// How often each meter is looked at: a read of some ten registers, so that a line full of nodes spends little on it.
-const LOOK_PERIOD: Duration = Duration::from_secs(300);
-/// How soon again after a look that came to nothing, or showed a difference for the first time: time enough for a price that
-/// was changed to be polled.
-const LOOK_AGAIN: Duration = Duration::from_secs(120);
 /// How long a look may wait for a free line.
 const VALID: Duration = Duration::from_secs(30);
 /// How long the poll after a look is waited for.
 const POLL_WITHIN: Duration = Duration::from_secs(180);
-/// Looks in a row that must show a difference.
-const LOOKS_NEEDED: u32 = 2;
 
 /// What the task works with.
 pub struct Reconcile {
@@ -67,8 +62,7 @@ struct Turn {
     due: Instant,
     /// The look that waits for the poll after it.
     begun: Option<Begun>,
-    /// Looks in a row that showed a difference.
-    different: u32,
+    looks: Looks,
 }
 
 /// A look of which the first half is done.
@@ -87,7 +81,13 @@ pub async fn run(works: Reconcile, stop: CancellationToken) {
     let compared = points.filter(|(_, point)| point.wallet.is_some());
     let mut turns: Vec<Turn> = compared
         .filter_map(|(index, point)| {
-            Some(Turn { point: index, price: point.meter_price?, due: Instant::now(), begun: None, different: 0 })
+            Some(Turn {
+                point: index,
+                price: point.meter_price?,
+                due: Instant::now(),
+                begun: None,
+                looks: Looks::default(),
+            })
         })
         .collect();
     let mut desk = Desk::new(Arc::clone(&works.site), works.alarms.clone());
@@ -126,23 +126,18 @@ pub async fn run(works: Reconcile, stop: CancellationToken) {
             if turn.begun.is_some() {
                 continue;
             }
-            turn.due = Instant::now() + LOOK_AGAIN;
-            match compared {
-                Ok(None) => {}
-                Ok(Some(Ok(()))) => {
-                    (turn.different, turn.due) = (0, Instant::now() + LOOK_PERIOD);
-                    desk.declare(point, Trouble::Balance, None).await;
-                }
-                Ok(Some(Err(difference))) => {
-                    turn.different += 1;
-                    if turn.different >= LOOKS_NEEDED {
-                        warn!(service_point = %point.id, %difference, "a meter's balance is not the ledger's");
-                        turn.due = Instant::now() + LOOK_PERIOD;
-                        desk.declare(point, Trouble::Balance, Some(words(&difference))).await;
-                    }
-                }
-                Err(failure) => {
-                    error!(service_point = %point.id, %failure, "a meter cannot be held against the ledger")
+            let look = compared.unwrap_or_else(|failure| {
+                error!(service_point = %point.id, %failure, "a meter cannot be held against the ledger");
+                None
+            });
+            let (upshot, again) = turn.looks.take(look);
+            turn.due = Instant::now() + again;
+            match upshot {
+                Upshot::Nothing | Upshot::Doubt => {}
+                Upshot::Agree => desk.declare(point, Trouble::Balance, None).await,
+                Upshot::Differ(difference) => {
+                    warn!(service_point = %point.id, %difference, "a meter's balance is not the ledger's");
+                    desk.declare(point, Trouble::Balance, Some(words(&difference))).await;
                 }
             }
         }

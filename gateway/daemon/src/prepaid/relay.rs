@@ -98,23 +98,26 @@ pub async fn act(
 fn send(prepaid: &Prepaid, account: &Account, intent: RelayIntent, settled: mpsc::Sender<Settled>) {
     let sp = &prepaid.site.service_points[account.index];
     let device = &prepaid.site.devices[sp.device.0 as usize];
-    let line = match device.attachment {
-        Attachment::Line { line, .. } => Some(prepaid.lines[line].clone()),
-        Attachment::Mqtt { .. } => None,
-    };
-    let command = RelayCommand {
-        device: device.ix,
-        action: intent.action,
-        valid_until: intent.valid_until,
-        version: intent.version,
-        current_version: Arc::clone(&account.version),
+    let way = match (&device.attachment, sp.relay) {
+        (&Attachment::Line { line, .. }, Some(relay)) => {
+            let command = RelayCommand {
+                device: device.ix,
+                relay,
+                action: intent.action,
+                valid_until: intent.valid_until,
+                version: intent.version,
+                current_version: Arc::clone(&account.version),
+            };
+            Some((prepaid.lines[line].clone(), command))
+        }
+        (Attachment::Line { .. } | Attachment::Mqtt { .. }, _) => None,
     };
     debug_assert!(account.version.load(Ordering::SeqCst) >= intent.version);
     let (metrics, utility, index) = (Arc::clone(&prepaid.metrics), sp.utility, account.index);
     tokio::spawn(async move {
         let begin = Instant::now();
-        let outcome = match line {
-            Some(line) => line.relay(command).await,
+        let outcome = match way {
+            Some((line, command)) => line.relay(command).await,
             None => RelayOutcome::NoRelay,
         };
         let (word, detail) = words(&outcome);
@@ -133,6 +136,8 @@ fn words(outcome: &RelayOutcome) -> (&'static str, String) {
     match outcome {
         RelayOutcome::Verified { at } => ("verified", format!("the contact was seen there at {at}")),
         RelayOutcome::NotMoved => ("not_moved", "accepted, and the contact did not move".to_owned()),
+        RelayOutcome::Moving => ("moving", "accepted, and the valve was still on its way".to_owned()),
+        RelayOutcome::Jammed => ("jammed", "accepted, and the valve says that it cannot move".to_owned()),
         RelayOutcome::Refused(code) => ("refused", format!("the meter answered with exception {code:#04x}")),
         RelayOutcome::Unknown(why) => ("unknown", why.clone()),
         RelayOutcome::Expired => {

@@ -20,7 +20,7 @@
 
 use std::time::Duration;
 
-use guanjia_core::profile::{Wallet, WalletSeen};
+use guanjia_core::profile::{Relay, RelayAction, RelayPosition, Wallet, WalletSeen};
 use guanjia_core::reading::{DeviceIx, Reading, Value};
 use guanjia_core::time::Timestamp;
 use tokio::sync::oneshot;
@@ -66,6 +66,10 @@ pub(super) enum Outcome {
     Shown(WalletSeen),
     /// It was sent, and the device still shows something else.
     NotTaken,
+    /// It was sent, and the device shows that it is on its way.
+    Moving,
+    /// It was sent, and the device shows that it cannot get there.
+    Jammed,
     /// The device refused with this exception.
     Refused(u8),
     /// It may have been sent, and the proof could not be read.
@@ -128,15 +132,20 @@ pub(super) struct Proving {
     proof: Proof,
     pub(super) next_try: Instant,
     give_up: Instant,
-    /// Whether the proof was read since, and showed something else.
+    /// What the proof showed since.
     seen: Seen,
     answer: oneshot::Sender<Outcome>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seen {
+    /// It could not be read.
     Nothing,
+    /// What was wanted.
+    Wanted,
     SomethingElse,
+    OnItsWay,
+    Jammed,
 }
 
 /// The read that proves a command, the one point it brings, if it is one, and what it must bring.
@@ -149,10 +158,8 @@ pub(super) struct Proof {
 
 #[derive(Clone, Debug)]
 pub(super) enum Wanted {
-    /// The point equals this.
-    Equal(i64),
-    /// It equals anything else.
-    Other(i64),
+    /// The point shows this relay where the action takes it.
+    Position(Relay, RelayAction),
     /// Its registers hold these words.
     Words(Vec<u16>),
     /// Its coils are these.
@@ -172,16 +179,22 @@ impl Wanted {
         }
     }
 
-    /// Whether the device shows it; `None` if the answer does not say.
-    fn is_met(&self, answer: &Answer, value: Option<&Value>) -> Option<bool> {
-        match (self, answer) {
-            (Wanted::Equal(code), _) => value.and_then(code_of).map(|read| read == *code),
-            (Wanted::Other(code), _) => value.and_then(code_of).map(|read| read != *code),
+    /// What the device shows of it.
+    fn seen(&self, answer: &Answer, value: Option<&Value>) -> Seen {
+        let is_met = match (self, answer) {
+            (Wanted::Position(relay, action), _) => {
+                return value.map_or(Seen::Nothing, |value| arrival(*action, relay.position(value)));
+            }
             (Wanted::Words(words), Answer::Data(read)) => Some(words == read),
             (Wanted::Bits(bits), Answer::Bits(read)) => Some(bits == read),
             (Wanted::Masked { mask, word }, Answer::Data(read)) => read.first().map(|read| (read ^ word) & mask == 0),
             (Wanted::Told(_), _) => self.told(answer).map(|_| true),
             _ => None,
+        };
+        match is_met {
+            Some(true) => Seen::Wanted,
+            Some(false) => Seen::SomethingElse,
+            None => Seen::Nothing,
         }
     }
 }
@@ -301,7 +314,7 @@ impl Line {
         let request = Request::Read { table: read.table, address: read.address, count: read.count };
         let answer = self.ask(i, &request, || Gate::Open).await;
         let now = Instant::now();
-        let shown = match &answer {
+        let seen = match &answer {
             Answer::Data(_) | Answer::Bits(_) => {
                 let shown = proof.point.and_then(|point| value(&self.devices[i].spec, read, point, &answer).ok());
                 if let (Some(point), Some(value), State::Answering) = (proof.point, &shown, &self.devices[i].state) {
@@ -309,28 +322,28 @@ impl Line {
                     let reading = Reading::good(spec.point(point), value.clone(), clock::now());
                     self.reporter.readings(spec.ix, vec![reading]);
                 }
-                proof.wanted.is_met(&answer, shown.as_ref())
+                proof.wanted.seen(&answer, shown.as_ref())
             }
-            _ => None,
+            _ => Seen::Nothing,
         };
         let proving = &mut self.proving[at];
         proving.next_try = now + PROOF_PAUSE;
-        match shown {
-            Some(true) => {
-                let told = proof.wanted.told(&answer);
-                self.proved(at, told.map_or_else(|| Outcome::Verified(clock::now()), Outcome::Shown));
-                return;
-            }
-            Some(false) => proving.seen = Seen::SomethingElse,
-            None => {}
+        if seen != Seen::Nothing {
+            proving.seen = seen;
         }
-        if now >= self.proving[at].give_up {
-            let outcome = match self.proving[at].seen {
-                Seen::SomethingElse => Outcome::NotTaken,
-                Seen::Nothing => Outcome::Unknown("the command was sent and could not be read back".into()),
-            };
-            self.proved(at, outcome);
-        }
+        let outcome = match proving.seen {
+            Seen::Wanted => match proof.wanted.told(&answer) {
+                Some(told) => Outcome::Shown(told),
+                None => Outcome::Verified(clock::now()),
+            },
+            // A valve needs its time, and what it jams at may be the end of the drive before.
+            _ if now < proving.give_up => return,
+            Seen::SomethingElse => Outcome::NotTaken,
+            Seen::OnItsWay => Outcome::Moving,
+            Seen::Jammed => Outcome::Jammed,
+            Seen::Nothing => Outcome::Unknown("the command was sent and could not be read back".into()),
+        };
+        self.proved(at, outcome);
     }
 
     /// The line stops: nobody who waits is left without an answer.
@@ -367,11 +380,14 @@ enum Sent {
     Yes,
 }
 
-/// The position a proof point shows, as a whole number.
-fn code_of(value: &Value) -> Option<i64> {
-    match value {
-        Value::Bool(bit) => Some(i64::from(*bit)),
-        Value::Decimal(number) => number.rescale(0).and_then(|code| i64::try_from(code).ok()),
-        Value::Float(_) | Value::Text(_) => None,
+/// How far a relay is that was told to move.
+fn arrival(action: RelayAction, position: RelayPosition) -> Seen {
+    use RelayPosition::{Cut, Cutting, Jammed, Restoring, Supplied, Unknown};
+    match (action, position) {
+        (RelayAction::Open, Cut) | (RelayAction::Close, Supplied) => Seen::Wanted,
+        (RelayAction::Open, Cutting) | (RelayAction::Close, Restoring) => Seen::OnItsWay,
+        (_, Jammed) => Seen::Jammed,
+        (_, Unknown) => Seen::Nothing,
+        (RelayAction::Open, Supplied | Restoring) | (RelayAction::Close, Cut | Cutting) => Seen::SomethingElse,
     }
 }

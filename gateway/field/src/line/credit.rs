@@ -52,7 +52,7 @@ impl From<Outcome> for WalletOutcome {
     fn from(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Shown(seen) => WalletOutcome::Shown(seen),
-            Outcome::Verified(_) | Outcome::NotTaken => {
+            Outcome::Verified(_) | Outcome::NotTaken | Outcome::Moving | Outcome::Jammed => {
                 WalletOutcome::Unknown("the wallet's registers were not read as its profile says".into())
             }
             Outcome::Refused(code) => WalletOutcome::Unknown(format!("exception {code:#04x}")),

@@ -20,13 +20,15 @@ use crate::plan::read_alone;
 pub struct RelayCommand {
     /// Which device.
     pub device: DeviceIx,
+    /// Which of its profile's relays.
+    pub relay: usize,
     /// Open or close.
     pub action: RelayAction,
     /// After this nothing is sent any more.
     pub valid_until: Timestamp,
     /// The version of the decision this command carries out.
     pub version: u64,
-    /// The version of the newest decision for this device. If it is another one, nothing is sent.
+    /// The version of the newest decision for this relay. If it is another one, nothing is sent.
     pub current_version: Arc<AtomicU64>,
 }
 
@@ -47,6 +49,11 @@ pub enum RelayOutcome {
     /// The command was sent and the proof point still shows the other position after
     /// [`PROOF_MAX`](super::PROOF_MAX).
     NotMoved,
+    /// The command was sent, and after that time the proof point shows that it is on its way: a valve. Where it arrives,
+    /// that point's polls tell.
+    Moving,
+    /// The command was sent, and the proof point shows that it cannot get there.
+    Jammed,
     /// The device refused with this exception; it did not move.
     Refused(u8),
     /// The command may have been sent, and the proof point could not be read. The text says why.
@@ -65,6 +72,8 @@ impl From<Outcome> for RelayOutcome {
             Outcome::Verified(at) => RelayOutcome::Verified { at },
             Outcome::Shown(_) => RelayOutcome::Unknown("the answer was one to another command".into()),
             Outcome::NotTaken => RelayOutcome::NotMoved,
+            Outcome::Moving => RelayOutcome::Moving,
+            Outcome::Jammed => RelayOutcome::Jammed,
             Outcome::Refused(code) => RelayOutcome::Refused(code),
             Outcome::Unknown(why) => RelayOutcome::Unknown(why),
             Outcome::Expired => RelayOutcome::Expired,
@@ -82,14 +91,12 @@ impl Line {
     fn relay_write(&self, command: &RelayCommand) -> Option<Prepared> {
         let device = self.devices.iter().position(|d| d.spec.ix == command.device)?;
         let profile = &self.devices[device].spec.profile;
-        let relay = profile.relay.as_ref()?;
+        let relay = profile.relays.get(command.relay)?;
         let point = profile.point(relay.proof())?;
         let read = read_alone(&profile.points, &profile.limits, point)?;
-        let (words, wanted) = match command.action {
-            RelayAction::Open => (relay.open(), Wanted::Equal(relay.proof_open())),
-            RelayAction::Close => (relay.close(), Wanted::Other(relay.proof_open())),
-        };
-        let write = Write::new(relay.function(), relay.address(), words)?;
+        let words = relay.words();
+        let write = Write::new(words.function, words.address, relay.words_of(command.action))?;
+        let wanted = Wanted::Position(relay.clone(), command.action);
         Some(Prepared { device, write: Some(write), proof: Proof { point: Some(point), read, wanted } })
     }
 }

@@ -54,7 +54,7 @@ impl From<Outcome> for SettingOutcome {
         match outcome {
             Outcome::Verified(at) => SettingOutcome::Verified { at },
             Outcome::Shown(_) => SettingOutcome::Unknown("the answer was one to another command".into()),
-            Outcome::NotTaken => SettingOutcome::NotTaken,
+            Outcome::NotTaken | Outcome::Moving | Outcome::Jammed => SettingOutcome::NotTaken,
             Outcome::Refused(code) => SettingOutcome::Refused(code),
             Outcome::Unknown(why) => SettingOutcome::Unknown(why),
             Outcome::Expired | Outcome::Superseded => SettingOutcome::Expired,

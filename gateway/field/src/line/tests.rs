@@ -4,7 +4,8 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
 use guanjia_core::profile::{
-    EquipmentClass, PointDef, PollClass, ReadLimits, Registers, Relay, RelayAction, Source, Table, WireType,
+    EquipmentClass, PointDef, PollClass, ReadLimits, Registers, Relay, RelayAction, RelayProof, RelayWords, Source,
+    Table, WireType, WriteFunction,
 };
 use guanjia_core::reading::{Decimal, Quality, Value};
 use guanjia_core::time::Timestamp;
@@ -52,9 +53,18 @@ fn profile() -> Arc<Profile> {
         ..PointDef::new(id, Source::Registers(Registers::new(table, address, wire)))
     };
     let class = EquipmentClass::ElectricityMeter;
+    let words = RelayWords { function: WriteFunction::Registers, address: RELAY, cut: vec![1, 1], restore: vec![0, 0] };
+    let proof = RelayProof {
+        point: "relay_state".into(),
+        cut: vec![1],
+        supplied: vec![0],
+        cutting: vec![3],
+        restoring: vec![4],
+        jammed: vec![5],
+    };
     Arc::new(Profile {
         limits: ReadLimits { response_max: RESPONSE_MAX, gap_max: Some(8), ..ReadLimits::default() },
-        relay: Relay::new(class, RELAY, vec![1, 1], vec![0, 0], "relay_state".into(), 1).ok(),
+        relays: vec![Relay::new(class, Vec::new(), words, proof).unwrap()],
         ..Profile::new("test", class, POINTS.iter().map(point).collect())
     })
 }

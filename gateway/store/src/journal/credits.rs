@@ -7,6 +7,8 @@
 //!                                                  the meter knows                       └─ manual ─► decide_credit(person)
 //! ```
 //!
+//! * [`Store::carry_over`] makes credits of money that was in the wallet before its meter kept the credit; from then on they are
+//!   as any other.
 //! * With the step to confirmed the money moves from the tenant's wallet to the meter's, in the same transaction: the row
 //!   names its transfer, and the schema lets one credit have one. No other step moves money.
 //! * A credit whose fate is known is a row of the outbox, written once, with its transfer.

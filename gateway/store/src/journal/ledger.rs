@@ -19,6 +19,8 @@ use crate::sql::{Conn, Value};
 
 /// The longest idempotency key, in characters.
 const MAX_KEY_LENGTH: usize = 128;
+/// The client and the channel of what is carried over: no payment.
+const CARRY_OVER: &str = "carry-over";
 
 impl Store {
     /// Opens a wallet with an opening balance; the second time it changes nothing and returns what is there.
@@ -59,6 +61,21 @@ impl Store {
     /// As [`Store::top_up`].
     pub async fn top_up_meter(&self, request: TopUpRequest) -> Result<TopUpOutcome, StoreError> {
         self.send_top_up(request, Keeper::Meter).await
+    }
+
+    /// Sends what the ledger's own wallet holds, and no credit stands for, the way of a top-up into the meter: an opening
+    /// balance, or what was left when the meter began to keep the credit. The receipt, or `None` if there is nothing of at
+    /// least a minor unit; so a second call does nothing, and neither does one after a crash.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it cannot be written.
+    pub async fn carry_over(&self, service_point: &str, at: Timestamp) -> Result<Option<Receipt>, StoreError> {
+        let service_point = service_point.to_owned();
+        match self.send(Command::CarryOver { service_point, at }).await? {
+            Outcome::CarriedOver(receipt) => Ok(receipt),
+            other => Err(other.unexpected()),
+        }
     }
 
     async fn send_top_up(&self, request: TopUpRequest, keeper: Keeper) -> Result<TopUpOutcome, StoreError> {
@@ -159,6 +176,56 @@ pub(super) async fn top_up(
     };
     outbox::append(conn, origin, &Payload::TopUp(Box::new(payload)), request.at).await?;
     Ok(TopUpOutcome::Applied(receipt))
+}
+
+/// Makes a credit of what the wallet holds and no credit stands for, inside the open transaction. What a person has found
+/// not to be in the meter is for a person: it is not sent again by itself.
+pub(super) async fn carry_over(
+    conn: &mut Conn<'_>,
+    origin: &Origin,
+    service_point: &str,
+    at: Timestamp,
+) -> Result<Option<Receipt>, StoreError> {
+    let Some(wallet) = statement::wallet(conn, service_point).await? else { return Ok(None) };
+    let sql = "SELECT COALESCE(SUM(amount), 0) AS fen FROM meter_credits
+               WHERE service_point = $1 AND state <> 'confirmed'";
+    let row = conn.row(sql, &[service_point.into()]).await?;
+    let spoken_for = row.map_or(Ok(0), |row| row.int("fen"))?;
+    let free = (wallet.kept_by(Keeper::Ledger).0 / Hao::PER_FEN).saturating_sub(spoken_for);
+    let amount = Fen(free.min(Fen::MAX_PAYABLE.0));
+    if amount <= Fen(0) {
+        return Ok(None);
+    }
+    let transfer = Transfer::carry_over(id_at(at), service_point, amount, at);
+    let balance = post(conn, &transfer).await?;
+    let number = next_receipt(conn).await?;
+    let request = TopUpRequest {
+        client: CARRY_OVER.to_owned(),
+        key: format!("{CARRY_OVER}-{number}"),
+        service_point: service_point.to_owned(),
+        amount,
+        channel: CARRY_OVER.to_owned(),
+        channel_txn: None,
+        at,
+    };
+    let (transfer_id, channel) = (transfer.id, request.channel.clone());
+    let receipt = Receipt {
+        number,
+        transfer: transfer_id,
+        service_point: service_point.to_owned(),
+        amount,
+        balance,
+        channel,
+        at,
+    };
+    let fingerprint = fingerprint(&request);
+    write_receipt(conn, &receipt).await?;
+    write_key(conn, &request, &fingerprint, number).await?;
+    credits::add(conn, &receipt).await?;
+    let TopUpRequest { client, key, channel_txn, .. } = request;
+    let payload = TopUp { transfer, receipt: receipt.clone(), client, key, fingerprint, channel_txn };
+    outbox::append(conn, origin, &Payload::TopUp(Box::new(payload)), at).await?;
+    Ok(Some(receipt))
 }
 
 /// What no row may hold.
@@ -339,8 +406,8 @@ pub(super) async fn read_transfer(conn: &mut Conn<'_>, id: uuid::Uuid) -> Result
 #[cfg(test)]
 #[test]
 fn kinds_read_back_as_they_are_written() {
-    use TransferKind::{MeterCredit, Opening, Reversal, TopUp, Usage};
-    for kind in [TopUp, Usage, MeterCredit, Opening, Reversal] {
+    use TransferKind::{CarryOver, MeterCredit, Opening, Reversal, TopUp, Usage};
+    for kind in [TopUp, Usage, MeterCredit, CarryOver, Opening, Reversal] {
         assert_eq!(crate::sql::to_word(&kind).unwrap(), kind.as_str());
     }
 }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use guanjia_core::credit::CreditState;
-use guanjia_core::ledger::{Baseline, Keeper, TopUpOutcome, TopUpRequest, UsageInterval, UsageOutcome};
+use guanjia_core::ledger::{Baseline, Keeper, Receipt, TopUpOutcome, TopUpRequest, UsageInterval, UsageOutcome};
 use guanjia_core::reconcile::MeterMark;
 use guanjia_core::supply::{RelayIntent, SupplyRecord};
 use guanjia_core::time::Timestamp;
@@ -66,6 +66,10 @@ pub(super) enum Command {
         at: Timestamp,
     },
     TopUp(Box<TopUpRequest>, Keeper),
+    CarryOver {
+        service_point: String,
+        at: Timestamp,
+    },
     SendCredit {
         receipt: i64,
         count: u32,
@@ -118,6 +122,7 @@ pub(super) enum Outcome {
     Done,
     Wallet(Wallet),
     TopUp(TopUpOutcome),
+    CarriedOver(Option<Receipt>),
     Usage(UsageOutcome),
     /// Whether the notice is new.
     Noticed(bool),
@@ -270,6 +275,9 @@ async fn apply(conn: &mut Conn<'_>, origin: &Origin, command: &Command) -> Resul
             ledger::open_wallet(conn, origin, service_point, *utility, *opening, *at).await.map(Outcome::Wallet)
         }
         Command::TopUp(request, keeper) => ledger::top_up(conn, origin, request, *keeper).await.map(Outcome::TopUp),
+        Command::CarryOver { service_point, at } => {
+            ledger::carry_over(conn, origin, service_point, *at).await.map(Outcome::CarriedOver)
+        }
         Command::SendCredit { receipt, count, at } => {
             credits::send(conn, *receipt, *count, *at).await.map(|()| Outcome::Done)
         }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use ed25519_compact::PublicKey;
 
 use crate::doubles::bench::{BOARD_ID, CAPACITY, VERSION};
-use crate::map::{Access, Kind, REGISTERS, Register};
+use crate::map::{Access, Kind, MAP_VERSION, REGISTERS, Register};
 
 /// A byte and which of its bits count.
 type Expected = Vec<(u8, u8)>;
@@ -297,7 +297,7 @@ impl Model {
         }
         let account = &self.accounts[usize::from(n).min(3)];
         let known = match register.name {
-            "map_version" => 1,
+            "map_version" => u32::from(MAP_VERSION),
             "device_type" => 0x474E,
             "board_id" => u32::from(BOARD_ID),
             "firmware_version" => VERSION.0,

@@ -139,6 +139,37 @@ fn a_jammed_valve_is_told_counted_and_tried_again_on_command() {
 }
 
 #[test]
+fn the_supply_behind_a_valve_is_cut_only_when_its_limit_says_so() {
+    let mut bench = Bench::new();
+    let supply = |bench: &mut Bench| bench.read(Id::OutputSupply, 1);
+    assert_eq!(supply(&mut bench), 6, "nothing hangs on it");
+    bench.set(Id::OutputKind, 1, 2);
+    bench.set(Id::TravelTime, 1, 2);
+    bench.set(Id::LimitInputs, 1, 1);
+    bench.run_ms(100);
+    assert_eq!(supply(&mut bench), 0, "nobody knows where it stands");
+    bench.world.limits[1][OPENS].set(true);
+    bench.run_ms(100);
+    assert_eq!(supply(&mut bench), 2);
+    // Coil 1 to 0: the supply is to be cut.
+    assert_eq!(bench.ask(&[5, 0, 1, 0, 0]), Some(vec![5, 0, 1, 0, 0]));
+    bench.run_ms(200);
+    assert_eq!(supply(&mut bench), 3, "it has left and not arrived");
+    bench.world.limits[1][OPENS].set(false);
+    bench.run_ms(200);
+    assert_eq!(supply(&mut bench), 3);
+    bench.world.limits[1][CLOSES].set(true);
+    bench.run_ms(200);
+    assert_eq!(supply(&mut bench), 1);
+    assert_eq!(bench.ask(&[1, 0, 1, 0, 1]), Some(vec![1, 1, 0]));
+    assert_eq!(bench.ask(&[5, 0, 1, 0xFF, 0]), Some(vec![5, 0, 1, 0xFF, 0]));
+    bench.run_ms(200);
+    assert_eq!(supply(&mut bench), 4);
+    bench.run_ms(3_000);
+    assert_eq!(supply(&mut bench), 5, "the limit of the closed end is still reached: it does not move");
+}
+
+#[test]
 fn a_relay_is_not_driven_from_a_falling_supply() {
     let mut bench = relay();
     bench.world.levels.0.borrow_mut().1 = Some(8_000);

@@ -232,3 +232,69 @@ proptest! {
         prop_assert_eq!(versions, world.record.version, "versions only grow");
     }
 }
+
+#[test]
+fn a_valve_on_its_way_is_neither_cut_nor_told_again() {
+    let mut world = World::ripe();
+    assert_eq!(world.pass(), Action::Send(RelayAction::Open));
+    (world.attempts, world.contact) = (Attempts { count: 1, last: world.now }, Contact::Moving(Supply::Off));
+    // The hours end and the notice ages while it moves; the cut that was made in time stands.
+    world.notices.clear();
+    for _ in 0..10 {
+        world.now = world.now + MINUTE;
+        assert_eq!(world.pass(), Action::Wait(WaitReason::Moving));
+        assert!(!proves(&world.record, world.contact, world.now, &[], None), "half a way proves nothing");
+    }
+    world.contact = Contact::Seen(Supply::Off);
+    assert_eq!(world.pass(), Action::None);
+    assert!(proves(&world.record, world.contact, world.now + MINUTE, &[], None));
+}
+
+#[test]
+fn a_valve_that_is_on_its_way_for_ever_is_told() {
+    let mut world = World::ripe();
+    assert_eq!(world.pass(), Action::Send(RelayAction::Open));
+    (world.attempts, world.contact) = (Attempts { count: 1, last: world.now }, Contact::Moving(Supply::Off));
+    for (later, alarms) in [(MOVING_MAX, vec![]), (MOVING_MAX + MINUTE, vec![ContactAlarm::Stuck])] {
+        world.now = world.attempts.last + later;
+        let decision = world.decide_and_store();
+        assert_eq!(world.control(&decision), Control { action: Action::Wait(WaitReason::Moving), alarms });
+    }
+}
+
+#[test]
+fn a_tenant_who_pays_while_the_valve_closes_does_not_wait_until_it_is_shut() {
+    let mut world = World::ripe();
+    let _ = world.trip();
+    (world.contact, world.balance) = (Contact::Moving(Supply::Off), yuan(30));
+    assert_eq!(world.pass(), Action::Send(RelayAction::Close));
+    world.contact = Contact::Moving(Supply::On);
+    assert_eq!(world.pass(), Action::Wait(WaitReason::Moving));
+}
+
+#[test]
+fn a_jammed_valve_is_told_at_once_tried_at_its_pace_and_proves_nothing() {
+    let mut world = World::ripe();
+    assert_eq!(world.pass(), Action::Send(RelayAction::Open));
+    (world.attempts, world.contact) = (Attempts { count: 1, last: world.now }, Contact::Jammed);
+    let decision = world.decide_and_store();
+    let control = world.control(&decision);
+    assert_eq!(control.alarms, [ContactAlarm::Jammed]);
+    assert_eq!(control.action, Action::Wait(WaitReason::Retry { at: world.now + RETRY_FIRST }));
+    world.now = world.now + RETRY_FIRST;
+    assert_eq!(world.pass(), Action::Send(RelayAction::Open));
+    assert!(!proves(&world.record, world.contact, world.now + MINUTE, &[], None));
+    // One that was proved and jams later was moved by somebody else: told, and left alone.
+    let mut world = World::cut();
+    world.contact = Contact::Jammed;
+    let decision = world.decide_and_store();
+    assert_eq!(world.control(&decision), Control { action: Action::None, alarms: vec![ContactAlarm::Jammed] });
+}
+
+#[test]
+fn a_valve_that_somebody_turns_back_is_told_while_it_still_moves() {
+    let mut world = World::cut();
+    world.contact = Contact::Moving(Supply::On);
+    let decision = world.decide_and_store();
+    assert_eq!(world.control(&decision), Control { action: Action::None, alarms: vec![ContactAlarm::FoundClosed] });
+}

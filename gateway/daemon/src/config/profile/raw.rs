@@ -61,8 +61,8 @@ pub struct RawProfile {
     point: Vec<RawPoint>,
     /// The alarms every device of the model has.
     alarm: Option<Vec<RawAlarm>>,
-    /// The supply relay or valve, for meters that have one.
-    relay: Option<RawRelay>,
+    /// The supply relays and valves, for meters that have some.
+    relay: Option<Vec<RawRelay>>,
     /// Points that may be set; without any the device is only read.
     setting: Option<Vec<RawSetting>>,
     /// Accounts of credit that the device keeps itself, topped up by purchase count.
@@ -397,22 +397,45 @@ pub struct RawWallet {
     pub result_count: At<String>,
     /// The first of the four holding registers of the frame: purchase count (u32), amount (i32), high words first.
     pub address: At<u16>,
+    /// The point with what one count of the register costs in the meter, in minor units. The meter's price is then held
+    /// against the tariff, and its balance against the ledger; without it neither is.
+    pub price: Option<At<String>>,
 }
 
-/// `[relay]`
+/// `[[relay]]`
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawRelay {
+    /// The same for relays numbered one after the other; `{n}` in the points is the number, `stride` moves `address`.
+    pub repeat: Option<RawRepeat>,
+    /// The counters of what it supplies, by all their points. Left out, it is the only relay and supplies all of them.
+    pub registers: Option<At<Vec<String>>>,
     /// "coil" (05), "register" (06), "coils" (15), "registers" (16) or "mask" (22). Default "registers".
     pub function: Option<WriteFunction>,
     /// The first holding register, or coil, of the control word.
-    pub address: u16,
+    pub address: At<u16>,
     /// The words that interrupt the supply; coils as 0 and 1, for "mask" the AND mask and the OR mask.
-    pub open: At<Vec<u16>>,
+    pub cut: At<Vec<u16>>,
     /// The words that restore it.
-    pub close: At<Vec<u16>>,
-    /// The point that tells where the contact is.
-    pub proof: At<String>,
-    /// What that point reads while the contact is open.
-    pub proof_open: i64,
+    pub restore: At<Vec<u16>>,
+    /// How it is known where the relay or valve is.
+    pub proof: RawRelayProof,
+}
+
+/// `proof` of a `[[relay]]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawRelayProof {
+    /// The point that tells. What it reads besides the following values proves nothing.
+    pub point: At<String>,
+    /// What it reads while the supply is interrupted: a relay that is open, a valve that is shut.
+    pub cut: At<Vec<i64>>,
+    /// What it reads while the supply is there.
+    pub supplied: At<Vec<i64>>,
+    /// What it reads of a valve on its way to interrupted.
+    pub cutting: Option<At<Vec<i64>>>,
+    /// What it reads of a valve on its way to supplied.
+    pub restoring: Option<At<Vec<i64>>>,
+    /// What it reads of a valve that cannot get where it was sent.
+    pub jammed: Option<At<Vec<i64>>>,
 }

@@ -1,28 +1,43 @@
-//! The writable things of a profile: the relay or valve of a meter, settings, and accounts of credit.
+//! The writable things of a profile: the relays and valves of a meter, settings, and accounts of credit.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use guanjia_core::profile::{
-    EquipmentClass, Extent, Order, PointDef, Registers, Relay, Setting, Table, Wallet, WalletParts, WireType,
-    WordOrder, WriteFunction,
+    EquipmentClass, Extent, Order, PointDef, Registers, Relay, RelayProof, RelayWords, Setting, Table, Wallet,
+    WalletParts, WireType, WordOrder, WriteFunction,
 };
 
 use super::REGISTERS_MAX;
-use super::raw::{RawRelay, RawSetting, RawWallet};
+use super::raw::{RawRelay, RawRelayProof, RawSetting, RawWallet};
 use crate::config::alarms::{RawRepeat, in_unit_of, numbered};
 use crate::config::diagnostic::{Report, Source, suggest};
 use crate::config::document::Entry;
 use crate::config::value::At;
 
-pub fn relay(
+/// The relays and valves that one `[[relay]]` defines; none from the first wrong one on.
+pub fn relays(
     raw: &Entry<RawRelay>,
+    class: EquipmentClass,
+    points: &[PointDef],
+    source: &Arc<Source>,
+    report: &mut Report,
+) -> Vec<Relay> {
+    let numbers = RawRepeat::numbers(raw.repeat).into_iter();
+    numbers.map_while(|(n, offset)| relay(raw, n, offset, class, points, source, report)).collect()
+}
+
+fn relay(
+    raw: &Entry<RawRelay>,
+    n: Option<u16>,
+    offset: u16,
     class: EquipmentClass,
     points: &[PointDef],
     source: &Arc<Source>,
     report: &mut Report,
 ) -> Option<Relay> {
     let function = raw.function.unwrap_or(WriteFunction::Registers);
-    for words in [&raw.open, &raw.close] {
+    for words in [&raw.cut, &raw.restore] {
         let most = function.count_max();
         let is_masks = function != WriteFunction::Mask || words.len() == 2;
         if words.is_empty() || words.len() > most || !is_masks {
@@ -38,33 +53,122 @@ pub fn relay(
             return None;
         }
     }
-    if *raw.open == *raw.close {
-        report.error(source, raw.close.span(), "opening and closing are the same words");
+    if *raw.cut == *raw.restore {
+        report.error(source, raw.restore.span(), "cutting and restoring are the same words");
         return None;
     }
-    let Some(proof) = points.iter().find(|p| *p.id == **raw.proof) else {
-        report
-            .error(source, raw.proof.span(), format!("there is no point `{}`", *raw.proof))
-            .help(suggest(&raw.proof, points.iter().map(|p| &*p.id)));
+    let Some(address) = raw.address.checked_add(offset) else {
+        report.error(source, raw.address.span(), "the last of these relays lies beyond address 65535");
         return None;
     };
-    if proof.source.registers().is_none() || !proof.inputs.is_empty() {
-        report
-            .error(source, raw.proof.span(), "a proof is a point in registers that stands for itself")
-            .help("it is read alone, right after the write");
-        return None;
-    }
-    let made =
-        Relay::new(class, raw.address, (*raw.open).clone(), (*raw.close).clone(), proof.id.clone(), raw.proof_open);
-    match made {
-        Ok(relay) => Some(relay.with_function(function)),
+    let supplies = raw.registers.as_ref().map_or(Some(Vec::new()), |ids| all_named(ids, n, points, source, report))?;
+    let words = RelayWords { function, address, cut: (*raw.cut).clone(), restore: (*raw.restore).clone() };
+    let proof = relay_proof(&raw.proof, n, points, source, report)?;
+    match Relay::new(class, supplies, words, proof) {
+        Ok(relay) => Some(relay),
         Err(_) => {
             report
                 .error(source, raw.at.clone(), "this class of equipment is never written to")
-                .help("remove [relay]: fire panels and lifts are looked at, never touched");
+                .help("remove [[relay]]: fire panels and lifts are looked at, never touched");
             None
         }
     }
+}
+
+fn relay_proof(
+    raw: &RawRelayProof,
+    n: Option<u16>,
+    points: &[PointDef],
+    source: &Arc<Source>,
+    report: &mut Report,
+) -> Option<RelayProof> {
+    let point = named(&raw.point, n, points, source, report)?;
+    if point.source.registers().is_none() || !point.inputs.is_empty() {
+        report
+            .error(source, raw.point.span(), "a proof is a point in registers that stands for itself")
+            .help("it is read alone, right after the write");
+        return None;
+    }
+    for (codes, what) in [(&raw.cut, "interrupted"), (&raw.supplied, "there")] {
+        if codes.is_empty() {
+            report
+                .error(source, codes.span(), format!("nothing proves that the supply is {what}"))
+                .help("write every value that the point reads there, and only there");
+            return None;
+        }
+    }
+    let meanings =
+        [&raw.cut, &raw.supplied].into_iter().chain([&raw.cutting, &raw.restoring, &raw.jammed].into_iter().flatten());
+    let mut known = BTreeSet::new();
+    for codes in meanings {
+        if let Some(code) = codes.iter().find(|code| !known.insert(**code)) {
+            report
+                .error(source, codes.span(), format!("{code} means two things"))
+                .help("each value of the point says where the relay is, or nothing");
+            return None;
+        }
+    }
+    let codes = |codes: &Option<At<Vec<i64>>>| codes.as_ref().map(|codes| (**codes).clone()).unwrap_or_default();
+    Some(RelayProof {
+        point: point.id.clone(),
+        cut: (*raw.cut).clone(),
+        supplied: (*raw.supplied).clone(),
+        cutting: codes(&raw.cutting),
+        restoring: codes(&raw.restoring),
+        jammed: codes(&raw.jammed),
+    })
+}
+
+/// Which relay interrupts which register must be clear: where there are several, each says what it supplies, and no two
+/// say the same.
+pub fn check_relays(
+    raw: &[Entry<RawRelay>],
+    found: &[Relay],
+    points: &[PointDef],
+    source: &Arc<Source>,
+    report: &mut Report,
+) {
+    let Some(last) = raw.last().filter(|_| found.len() > 1) else { return };
+    if let Some(entry) = raw.iter().find(|entry| entry.registers.is_none()) {
+        report
+            .error(source, entry.at.clone(), "one of several relays, and it is not said which registers it supplies")
+            .help("write registers = [\"...\"]: the points that count what it supplies");
+        return;
+    }
+    let is_supplied_twice = |point: &&PointDef| found.iter().filter(|relay| relay.supplies(&point.id)).count() > 1;
+    if let Some(point) = points.iter().find(is_supplied_twice) {
+        report
+            .error(source, last.at.clone(), format!("`{}` is supplied by more than one relay", point.id))
+            .help("one register, one relay");
+    }
+}
+
+/// The points of these names, with the number in them.
+fn all_named(
+    names: &At<Vec<String>>,
+    n: Option<u16>,
+    points: &[PointDef],
+    source: &Arc<Source>,
+    report: &mut Report,
+) -> Option<Vec<Arc<str>>> {
+    if names.is_empty() {
+        report
+            .error(source, names.span(), "no register is named")
+            .help("name the points that count, or leave the key out");
+        return None;
+    }
+    let mut found = Vec::new();
+    for name in names.iter() {
+        let id = numbered(name, n);
+        let Some(point) = points.iter().find(|p| *p.id == *id) else {
+            report
+                .error(source, names.span(), format!("there is no point `{id}`"))
+                .help(suggest(&id, points.iter().map(|p| &*p.id)));
+            return None;
+        };
+        found.push(point.id.clone());
+    }
+    Some(found)
 }
 
 /// The settings that one `[[setting]]` defines; none from the first wrong one on.
@@ -166,17 +270,11 @@ fn wallet(
     source: &Arc<Source>,
     report: &mut Report,
 ) -> Option<Wallet> {
-    let mut charged_by = Vec::new();
-    for id in raw.registers.iter() {
-        let id = numbered(id, n);
-        let Some(point) = points.iter().find(|p| *p.id == *id) else {
-            report
-                .error(source, raw.registers.span(), format!("there is no point `{id}`"))
-                .help(suggest(&id, points.iter().map(|p| &*p.id)));
-            return None;
-        };
-        charged_by.push(point.id.clone());
-    }
+    let charged_by = all_named(&raw.registers, n, points, source, report)?;
+    let price = match &raw.price {
+        Some(name) => Some(named(name, n, points, source, report)?.id.clone()),
+        None => None,
+    };
     let mut part = |name: &At<String>, wire: WireType| {
         let point = named(name, n, points, source, report)?;
         let fits = |place: &&Registers| {
@@ -220,7 +318,10 @@ fn wallet(
     };
     let read = Extent { table: Table::Holding, address: first, count: registers };
     match Wallet::new(class, charged_by, frame, read, parts) {
-        Ok(wallet) => Some(wallet),
+        Ok(wallet) => Some(match price {
+            Some(price) => wallet.with_price(price),
+            None => wallet,
+        }),
         Err(_) => {
             report
                 .error(source, raw.at.clone(), "this class of equipment is never written to")

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use guanjia_core::profile::{PointDef, PointKind, Profile, Table, WriteFunction};
-use guanjia_core::reading::Decimal;
+use guanjia_core::profile::{PointDef, PointKind, Profile, RelayPosition, Table, WriteFunction};
+use guanjia_core::reading::{Decimal, Value};
 use guanjia_node::map::{Access, COILS, DEVICE_TYPE, Kind, MAP_VERSION, REGISTERS, Register};
+use guanjia_node::output::OutputSupply;
 
 use super::*;
 
@@ -129,6 +130,7 @@ fn every_account_of_the_node_can_be_topped_up() {
         assert_eq!(wallet.address(), frame.address + n * frame.stride);
         assert!(wallet.is_charged_by(&format!("pulses_{}", n + 1)));
         assert!(wallet.is_charged_by(&format!("volume_total_{}", n + 1)));
+        assert_eq!(wallet.price().map(|price| &**price), Some(&*format!("price_{}", n + 1)));
         let extent = wallet.extent();
         assert_eq!((extent.table, extent.address), (Table::Holding, at("balance").address + n * 0x20));
         let mut words = vec![0; usize::from(extent.count)];
@@ -140,6 +142,34 @@ fn every_account_of_the_node_can_be_topped_up() {
         let seen = wallet.seen(&words).expect("the length of its extent");
         assert_eq!((seen.count, seen.amount, seen.balance, seen.verdict_count), (7, 50, 900, 8));
         assert_eq!(seen.verdict, guanjia_core::profile::Verdict::OverHoardingLimit);
+    }
+}
+
+#[test]
+fn every_output_of_the_node_cuts_its_own_channel_and_is_proved_by_its_supply() {
+    let profile = facility_node();
+    let coil = COILS.iter().find(|coil| coil.name == "output").expect("outputs are coils");
+    assert_eq!(profile.relays.len(), usize::from(coil.repeat));
+    for (relay, n) in profile.relays.iter().zip(0..) {
+        let words = relay.words();
+        assert_eq!((words.function, words.address), (WriteFunction::Coil, coil.address + n));
+        // A coil is 1 while the supply passes, whatever hangs on the output.
+        assert_eq!((words.cut.as_slice(), words.restore.as_slice()), (&[0][..], &[1][..]));
+        let said = |supply: OutputSupply| relay.position(&Value::Decimal(Decimal::new(supply as i128, 0)));
+        assert_eq!(**relay.proof(), *format!("output_supply_{}", n + 1));
+        assert_eq!(said(OutputSupply::Cut), RelayPosition::Cut);
+        assert_eq!(said(OutputSupply::Passing), RelayPosition::Supplied);
+        assert_eq!(said(OutputSupply::Cutting), RelayPosition::Cutting);
+        assert_eq!(said(OutputSupply::Restoring), RelayPosition::Restoring);
+        assert_eq!(said(OutputSupply::Jammed), RelayPosition::Jammed);
+        assert_eq!(said(OutputSupply::Unknown), RelayPosition::Unknown);
+        assert_eq!(said(OutputSupply::Unused), RelayPosition::Unknown);
+        for channel in 0..profile.wallets.len() {
+            for name in ["pulses", "volume_total", "energy_active_import"] {
+                let register = format!("{name}_{}", channel + 1);
+                assert_eq!(relay.supplies(&register), channel == usize::from(n), "{register}");
+            }
+        }
     }
 }
 

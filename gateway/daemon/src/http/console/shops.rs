@@ -17,6 +17,17 @@ use crate::site::{ServicePoint, Shop};
 
 /// The lines of a statement.
 const STATEMENT_MAX: u32 = 200;
+/// Words beside the reasons why nobody is cut: what a person must see to.
+const MUST_LOOK: [&str; 8] = [
+    "bypass",
+    "found_open",
+    "found_closed",
+    "stuck",
+    "jammed",
+    "meter_credit_manual",
+    "meter_credit_uncertain",
+    "meter_credit_held",
+];
 /// The top-ups into the meter that are shown.
 const CREDITS_MAX: u32 = 20;
 
@@ -159,7 +170,7 @@ fn settle(ctx: &Ctx, point: &ServicePoint, credit: &MeterCredit) -> Markup {
         form.order method="post" action={ "/shops/" (point.id) "/credits/" (credit.receipt) "/settle" } {
             h2 { (title) " · ¥ " (credit.amount) }
             p.faint { (ctx.t(text::CREDIT_HINT).replace("{n}", &count)) }
-            p.faint { (credit.detail) }
+            p.faint { (ctx.word(&credit.detail)) }
             label { span { (ctx.t(text::METER_SHOWS)) }
                 select name="finding" required {
                     option value="" { "—" }
@@ -211,6 +222,7 @@ fn credit_state(ctx: &Ctx, state: CreditState) -> (Mark, &str) {
 /// What it has, whether it is on, and why: the answer to a tenant who stands at the counter in the dark.
 fn supply(ctx: &Ctx, point: &ServicePoint, view: &SupplyView) -> Markup {
     let dark = view.desired == Supply::Off || view.reported == Some(Supply::Off);
+    let (looks, blocks): (Vec<_>, Vec<_>) = view.blocked.iter().partition(|word| MUST_LOOK.contains(&word.as_str()));
     html! {
         dl.facts {
             (fact(ctx.t(text::BALANCE), &html! { strong { (money(view.balance)) } }))
@@ -218,6 +230,7 @@ fn supply(ctx: &Ctx, point: &ServicePoint, view: &SupplyView) -> Markup {
             (fact(ctx.t(text::WANTED), &on_off(ctx, view.desired)))
             (fact(ctx.t(text::REPORTED), &match view.reported {
                 Some(reported) => on_off(ctx, reported),
+                None if point.wallet.is_some() => html! { (ctx.t(text::CUT_BY_METER)) },
                 None => html! { (ctx.t(text::NOT_READ)) },
             }))
             @if let Some(warning) = &view.warning { (fact(ctx.t(text::WARNING), &html! { (ctx.word(warning)) })) }
@@ -231,8 +244,10 @@ fn supply(ctx: &Ctx, point: &ServicePoint, view: &SupplyView) -> Markup {
                 ul { @for reason in &view.reasons { li { (ctx.word(reason)) } } }
             }
         }
-        @if !view.blocked.is_empty() {
-            section.why { h2 { (ctx.t(text::BLOCKED)) } ul { @for block in &view.blocked { li { (ctx.word(block)) } } } }
+        @for (title, words) in [(text::MUST_LOOK, &looks), (text::BLOCKED, &blocks)] {
+            @if !words.is_empty() {
+                section.why { h2 { (ctx.t(title)) } ul { @for word in words { li { (ctx.word(word)) } } } }
+            }
         }
     }
 }

@@ -31,7 +31,6 @@ tariff = "shop-water"
 policy = "water"
 flow_max = "50 m3/h"
 supply = "meter-wallet"
-meter_price = "price_1"
 "#;
     let (site, report) = crate::config::text_for_plan("site.toml", &format!("{example}{node}"), &directory);
     site.unwrap_or_else(|| panic!("{report}"))

@@ -130,8 +130,9 @@ pub fn pack(options: &Options) -> Result<ExitCode, Trouble> {
     }
     let output = options.output.display();
     std::fs::write(&options.output, &package).map_err(|error| usage(format!("{output}: {error}")))?;
+    let [_, major, minor, patch] = options.version.0.to_be_bytes();
     println!(
-        "{output}: {} bytes, for {} ({:#06x}), signed by {}",
+        "{output}: firmware {major}.{minor}.{patch}, {} bytes, for {} ({:#06x}), signed by {}",
         package.len(),
         options.board.name,
         options.board.id,

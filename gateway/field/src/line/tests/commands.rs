@@ -5,6 +5,7 @@ use super::*;
 pub(super) fn command(device: u32, action: RelayAction) -> RelayCommand {
     RelayCommand {
         device: DeviceIx(device),
+        relay: 0,
         action,
         valid_until: clock::now() + Duration::from_secs(60),
         version: 3,
@@ -84,6 +85,42 @@ async fn a_stuck_relay_has_not_moved_and_alarms_are_polled_meanwhile() {
     rig.end().await;
 }
 
+/// What a command that cuts comes to at a valve whose proof point goes on showing `code`.
+async fn told_by_a_valve_that_shows(code: u16) -> RelayOutcome {
+    let facts = Facts { stuck: [1].into(), memory: [((1, PROOF), code)].into(), ..Facts::default() };
+    let rig = Rig::start(rtu(), 1, facts);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let outcome = rig.handle.relay(command(0, RelayAction::Open)).await;
+    assert_eq!(writes(&rig).len(), 1);
+    rig.end().await;
+    outcome
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_valve_on_its_way_has_not_arrived_and_one_that_jams_never_will() {
+    assert_eq!(told_by_a_valve_that_shows(3).await, RelayOutcome::Moving);
+    assert_eq!(told_by_a_valve_that_shows(4).await, RelayOutcome::NotMoved, "it goes the other way");
+    assert_eq!(told_by_a_valve_that_shows(5).await, RelayOutcome::Jammed);
+    let unnamed = told_by_a_valve_that_shows(7).await;
+    assert!(matches!(unnamed, RelayOutcome::Unknown(_)), "a code without a meaning proves nothing: {unnamed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_jam_of_the_drive_before_is_not_taken_for_this_ones() {
+    let facts = Facts { stuck: [1].into(), memory: [((1, PROOF), 5)].into(), ..Facts::default() };
+    let rig = Rig::start(rtu(), 1, facts);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let handle = rig.handle.clone();
+    let outcome = tokio::spawn(async move { handle.relay(command(0, RelayAction::Open)).await });
+    for code in [3, 1] {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        rig.facts.lock().unwrap().memory.insert((1, PROOF), code);
+    }
+    let outcome = outcome.await.unwrap();
+    assert!(matches!(outcome, RelayOutcome::Verified { .. }), "{outcome:?}");
+    rig.end().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dead_device_leaves_the_outcome_unknown() {
     let rig = Rig::start(rtu(), 1, Facts { dead: [1].into(), ..Facts::default() });
@@ -111,6 +148,8 @@ async fn what_is_no_longer_wanted_is_not_sent() {
     let superseded = RelayCommand { current_version: Arc::new(AtomicU64::new(4)), ..command(0, RelayAction::Open) };
     assert_eq!(rig.handle.relay(superseded).await, RelayOutcome::Superseded);
     assert_eq!(rig.handle.relay(command(7, RelayAction::Open)).await, RelayOutcome::NoRelay);
+    let second = RelayCommand { relay: 1, ..command(0, RelayAction::Open) };
+    assert_eq!(rig.handle.relay(second).await, RelayOutcome::NoRelay);
     let withdrawn = rig.handle.relay(command(0, RelayAction::Open));
     assert!(tokio::time::timeout(Duration::ZERO, withdrawn).await.is_err());
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -51,6 +51,7 @@ async fn another_device_is_bad_in_all_its_points_and_is_neither_read_nor_written
     assert_eq!(rig.healths(0).last(), Some(&DeviceHealth::Silent(BadReason::WrongDevice)), "somebody must hear of it");
     let command = RelayCommand {
         device: DeviceIx(0),
+        relay: 0,
         action: RelayAction::Open,
         valid_until: Timestamp::from_millis(i64::MAX),
         version: 1,

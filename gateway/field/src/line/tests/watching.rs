@@ -262,6 +262,7 @@ async fn a_line_that_is_listened_to_tells_silence_and_a_pulled_cable_and_sends_n
 
     let command = RelayCommand {
         device: DeviceIx(0),
+        relay: 0,
         action: RelayAction::Open,
         valid_until: Timestamp::MAX,
         version: 1,

@@ -250,3 +250,50 @@ async fn a_difference_is_explained_by_name_and_comparing_begins_anew() {
     assert!(told.1.detail.starts_with("by li (api): a card; compared since") && told.1.detail.contains("50.00 then"));
     journal.assert_proven().await;
 }
+
+#[tokio::test]
+async fn what_a_wallet_held_before_its_meter_kept_the_credit_is_carried_over_once() {
+    // 120.0050 yuan brought in, 50 paid to the gateway's own wallet, and one top-up for the meter already.
+    let journal = Journal::with_wallet(Hao(1_200_050)).await;
+    applied(journal.store.top_up(request("k1", 5_000)).await.unwrap());
+    applied(journal.store.top_up_meter(request("k2", 700)).await.unwrap());
+    let carried = journal.store.carry_over(SHOP, at(1)).await.unwrap().unwrap();
+    assert_eq!((carried.number, carried.amount, carried.channel.as_str()), (3, Fen(17_000), "carry-over"));
+    assert_eq!(carried.balance, Hao(1_770_050), "nobody has more or less by it");
+    assert_eq!(journal.store.carry_over(SHOP, at(2)).await.unwrap(), None);
+    let journal = journal.reopen().await;
+    assert_eq!(journal.store.carry_over(SHOP, at(3)).await.unwrap(), None, "half a minor unit stays");
+    let pending = |receipt| (receipt, None, CreditState::Pending, 0);
+    assert_eq!(open(&journal).await, [pending(2), pending(3)]);
+
+    // One of them is found not to be in the meter: that money waits for a person and is not sent again.
+    journal.store.send_credit(3, 1, at(4)).await.unwrap();
+    journal.store.settle_credit(3, CreditState::Manual, "", at(4)).await.unwrap();
+    let decision = CreditDecision {
+        receipt: 3,
+        finding: Finding::NotApplied,
+        who: "li".to_owned(),
+        via: "api".to_owned(),
+        reason: "read at the meter".to_owned(),
+        at: at(5),
+    };
+    journal.store.decide_credit(decision).await.unwrap();
+    assert_eq!(journal.store.carry_over(SHOP, at(6)).await.unwrap(), None);
+    // The other is in it.
+    journal.store.send_credit(2, 1, at(7)).await.unwrap();
+    journal.store.settle_credit(2, CreditState::Confirmed, "", at(7)).await.unwrap();
+    assert_eq!(journal.store.carry_over(SHOP, at(8)).await.unwrap(), None);
+    let wallet = journal.store.wallet(SHOP).await.unwrap().unwrap();
+    assert_eq!((wallet.balance, wallet.in_meter), (Hao(1_770_050), Hao(70_000)));
+    journal.assert_proven().await;
+}
+
+#[tokio::test]
+async fn a_debt_is_not_carried_into_a_meter() {
+    let journal = Journal::with_wallet(Hao(-50_000)).await;
+    assert_eq!(journal.store.carry_over(SHOP, at(1)).await.unwrap(), None);
+    applied(journal.store.top_up_meter(request("k1", 5_000)).await.unwrap());
+    assert_eq!(journal.store.carry_over(SHOP, at(2)).await.unwrap(), None);
+    assert_eq!(journal.store.carry_over("nobody", at(2)).await.unwrap(), None);
+    journal.assert_proven().await;
+}

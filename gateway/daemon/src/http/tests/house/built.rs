@@ -138,6 +138,7 @@ fn service_points(devices: &[Device], zone: &jiff::tz::TimeZone) -> Vec<ServiceP
                 policy: policy(zone),
                 load: None,
                 opening: Hao(0),
+                relay: None,
                 wallet: (id == "s-2-w").then_some(0),
                 meter_price: None,
             }
