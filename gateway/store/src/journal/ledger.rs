@@ -179,7 +179,8 @@ pub(super) async fn top_up(
 }
 
 /// Makes a credit of what the wallet holds and no credit stands for, inside the open transaction. What a person has found
-/// not to be in the meter is for a person: it is not sent again by itself.
+/// not to be in the meter is for a person: it is not sent again by itself. Neither is a credit that is in the meter and has
+/// not moved its money yet.
 pub(super) async fn carry_over(
     conn: &mut Conn<'_>,
     origin: &Origin,
@@ -188,7 +189,7 @@ pub(super) async fn carry_over(
 ) -> Result<Option<Receipt>, StoreError> {
     let Some(wallet) = statement::wallet(conn, service_point).await? else { return Ok(None) };
     let sql = "SELECT COALESCE(SUM(amount), 0) AS fen FROM meter_credits
-               WHERE service_point = $1 AND state <> 'confirmed'";
+               WHERE service_point = $1 AND (state <> 'confirmed' OR transfer IS NULL)";
     let row = conn.row(sql, &[service_point.into()]).await?;
     let spoken_for = row.map_or(Ok(0), |row| row.int("fen"))?;
     let free = (wallet.kept_by(Keeper::Ledger).0 / Hao::PER_FEN).saturating_sub(spoken_for);
