@@ -63,6 +63,8 @@ use connection::{Client, Heard, Message, SessionKind, Settings, Verdict};
 use inbox::{Admission, Inbox, Keeping};
 use intake::{Delivery, Intake, PAYLOAD_BYTES_MAX, Tally};
 use north::North;
+#[cfg(test)]
+pub(crate) use payload::rehearse;
 use queue::Hub;
 use session::{Flight, Subscriptions};
 

@@ -22,7 +22,7 @@ use serde_json::Value as Schema;
 
 pub use self::golden::Golden;
 #[cfg(test)]
-pub use self::golden::{Exchange, GoldenValue};
+pub use self::golden::{Exchange, GoldenValue, Proof};
 #[cfg(test)]
 pub use self::raw::GoldenKind;
 pub use self::raw::{RawProfile, RawSerial};

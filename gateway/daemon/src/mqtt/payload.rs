@@ -14,7 +14,7 @@
 //!   as it says.
 
 use guanjia_core::decode::decode;
-use guanjia_core::profile::{MessageTime, MessageWords, PointDef, Source, TimeFormat, WordEncoding};
+use guanjia_core::profile::{MessageTime, MessageWords, PointDef, Presence, Source, TimeFormat, WordEncoding};
 use guanjia_core::reading::{BadReason, Decimal, PointIx, Quality, Reading, Value};
 use guanjia_core::time::Timestamp;
 
@@ -29,21 +29,28 @@ const TEXT_CHARS_MAX: usize = 256;
 /// Registers in one message; more than any radio frame carries.
 const WORDS_MAX: usize = 4096;
 
-/// The readings of one payload of one device, received `now`.
-pub(super) fn read(device: &Device, payload: &[u8], delivery: Delivery, now: Timestamp) -> Vec<Reading> {
+/// The readings of one payload of one device, received `now`, of these points of it, which come on its topic.
+pub(super) fn read(
+    device: &Device,
+    points: &[usize],
+    payload: &[u8],
+    delivery: Delivery,
+    now: Timestamp,
+) -> Vec<Reading> {
     let form = device.profile.message.as_ref();
     let message = Message::parse(payload);
     let words = form.and_then(|form| form.words.as_ref());
     let bare = words.is_some_and(|words| words.pointer.is_empty());
     if message.is_none() && !bare {
-        return all_bad(device, BadReason::Undecodable, now);
+        return all_bad(device, points, BadReason::Undecodable, now);
     }
     let (at, trust) = dated(device, form.and_then(|form| form.time.as_ref()), message, delivery, now);
     let registers = words.map(|place| (place, words_of(place, payload, message)));
     let mut readings = Vec::new();
-    for (offset, def) in device.profile.points.iter().enumerate() {
+    for &offset in points {
+        let Some(def) = device.profile.points.get(offset) else { continue };
         let value = match (&def.source, &registers) {
-            (Source::Message { pointer }, _) => message.map_or(Found::Missing, |m| m.find(pointer)).value(def),
+            (Source::Message { pointer, .. }, _) => message.map_or(Found::Missing, |m| m.find(pointer)).value(def),
             (Source::Registers(_), Some((place, words))) => in_words(def, place, words),
             (Source::Registers(_) | Source::Model { .. } | Source::Derived(_) | Source::Absent, _) => None,
         };
@@ -54,13 +61,58 @@ pub(super) fn read(device: &Device, payload: &[u8], delivery: Delivery, now: Tim
             Some(Err(why)) => readings.push(Reading::bad(point, why, at)),
         }
     }
-    if readings.is_empty() { all_bad(device, BadReason::Undecodable, now) } else { readings }
+    if readings.is_empty() { all_bad(device, points, BadReason::Undecodable, now) } else { readings }
 }
 
-/// Every point of a device bad, for one reason.
-pub(super) fn all_bad(device: &Device, why: BadReason, at: Timestamp) -> Vec<Reading> {
-    let points = device.profile.points.len() as u32;
-    (0..points).map(|offset| Reading::bad(PointIx(device.first_point.0 + offset), why, at)).collect()
+/// These points of a device bad, for one reason.
+pub(super) fn all_bad(device: &Device, points: &[usize], why: BadReason, at: Timestamp) -> Vec<Reading> {
+    points.iter().map(|offset| Reading::bad(PointIx(device.first_point.0 + *offset as u32), why, at)).collect()
+}
+
+/// Whether the device says that it is there; `None` if it says neither word of its profile.
+pub(super) fn presence(device: &Device, payload: &[u8]) -> Option<bool> {
+    let usual = Presence::default();
+    let words = device.profile.message.as_ref().map_or(&usual, |form| &form.presence);
+    let bare = std::str::from_utf8(payload.trim_ascii()).ok().filter(|_| words.pointer.is_empty());
+    let in_json = Message::parse(payload).and_then(|message| match message.find(&words.pointer) {
+        Found::Text(text) => Some(text),
+        Found::Bool(bit) => Some(bit.to_string()),
+        Found::Number(number) => Some(number.to_string()),
+        Found::Missing | Found::Null | Found::Unusable => None,
+    });
+    [bare, in_json.as_deref()].into_iter().flatten().find_map(|word| match word {
+        word if word == words.online => Some(true),
+        word if word == words.offline => Some(false),
+        _ => None,
+    })
+}
+
+/// What the points of a model say by one payload that comes on a topic of this template, long after it was sent.
+#[cfg(test)]
+pub(crate) fn rehearse(
+    profile: &std::sync::Arc<guanjia_core::profile::Profile>,
+    topic: Option<&str>,
+    payload: &str,
+) -> Vec<(usize, Result<Value, String>)> {
+    let mut device = super::tests::water_site(1883, None).devices[0].clone();
+    (device.profile, device.max_age) = (std::sync::Arc::clone(profile), std::time::Duration::MAX);
+    let comes_here = |source: &Source| match source {
+        Source::Message { topic: own, .. } => own.as_deref() == topic,
+        _ => topic.is_none(),
+    };
+    let points = profile.points.iter().enumerate().filter(|(_, point)| comes_here(&point.source));
+    let points: Vec<usize> = points.map(|(i, _)| i).collect();
+    let now = Timestamp::from_millis(4_102_444_800_000);
+    let readings = read(&device, &points, payload.as_bytes(), Delivery::Live, now);
+    let told = readings.into_iter().map(|reading| {
+        let value = match (reading.value, reading.quality) {
+            (Some(value), _) => Ok(value),
+            (None, Quality::Bad(why)) => Err(why.as_str().to_owned()),
+            (None, other) => Err(other.as_str().to_owned()),
+        };
+        ((reading.point.0 - device.first_point.0) as usize, value)
+    });
+    told.collect()
 }
 
 /// When the values were measured, and how far they may be trusted.

@@ -200,9 +200,10 @@ pub struct RawMqtt {
     pub version: Option<RawMqttVersion>,
     /// How the connection is protected; without it nothing is.
     pub tls: Option<At<RawMqttTls>>,
-    /// The topic of a device's messages, for devices that name none: "{device}" is its id, "{node}" its `node`.
+    /// The topic of a device's messages, for devices that name none and whose profile has no layout of its own: "{device}"
+    /// is its id, "{node}" its `node`.
     pub topic: Option<At<String>>,
-    /// The topic on which a device says "online" or "offline", for devices that name none; with the same placeholders.
+    /// The topic on which a device says whether it is there, for the same devices and with the same placeholders.
     pub availability: Option<At<String>>,
     /// Prefix under which the gateway publishes readings, availability, alarms and events; nothing without it.
     pub publish: Option<At<String>>,

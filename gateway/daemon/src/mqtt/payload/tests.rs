@@ -25,7 +25,7 @@ fn device(form: MessageForm, sources: &[Source]) -> Device {
 
 fn words(pointer: &str, encoding: WordEncoding) -> MessageForm {
     let words = MessageWords { pointer: pointer.to_owned(), encoding, table: Table::Holding, address: 100 };
-    MessageForm { words: Some(words), time: None }
+    MessageForm { words: Some(words), ..MessageForm::default() }
 }
 
 fn register(address: u16, wire: WireType) -> Source {
@@ -43,6 +43,12 @@ fn register(address: u16, wire: WireType) -> Source {
     })
 }
 
+/// What all points of a device say.
+fn said(device: &Device, payload: &[u8], delivery: Delivery, now: Timestamp) -> Vec<Reading> {
+    let all: Vec<usize> = (0..device.profile.points.len()).collect();
+    read(device, &all, payload, delivery, now)
+}
+
 fn values(readings: &[Reading]) -> Vec<Option<String>> {
     readings.iter().map(|reading| reading.value.as_ref().map(ToString::to_string)).collect()
 }
@@ -53,13 +59,13 @@ fn a_radio_meter_sends_its_registers_as_text() {
     // 0x0001E240 litres, 0x00FA, then nothing: the frame ends there.
     let expected = [Some("123.456".to_owned()), Some("250".to_owned())];
     let base = device(words("/data", WordEncoding::Base64), &sources);
-    let readings = read(&base, br#"{"data":"AAHiQAD6","rssi":-97}"#, Delivery::Live, T0);
+    let readings = said(&base, br#"{"data":"AAHiQAD6","rssi":-97}"#, Delivery::Live, T0);
     assert_eq!(values(&readings), expected);
     let hex = device(words("", WordEncoding::Hex), &sources);
     for payload in [&b"0001E24000fa"[..], b" 00 01 E2 40 00 FA\n", br#""0001e24000fa""#] {
-        assert_eq!(values(&read(&hex, payload, Delivery::Live, T0)), expected, "{payload:?}");
+        assert_eq!(values(&said(&hex, payload, Delivery::Live, T0)), expected, "{payload:?}");
     }
-    let readings = read(&base, br#"{"data":"AAHiQP//"}"#, Delivery::Live, T0);
+    let readings = said(&base, br#"{"data":"AAHiQP//"}"#, Delivery::Live, T0);
     assert_eq!(readings[1].quality, Quality::Bad(BadReason::Sentinel));
 }
 
@@ -68,19 +74,22 @@ fn registers_that_are_cut_or_damaged_are_no_values() {
     let sources = [register(100, WireType::U32), register(102, WireType::U16)];
     let device = device(words("/data", WordEncoding::Base64), &sources);
     for payload in [r#"{"data":"AAHiQAD6A"}"#, r#"{"data":"AAHi QA=="}"#, r#"{"data":7}"#, r#"{"data":"AAHiQAA="}"#] {
-        let readings = read(&device, payload.as_bytes(), Delivery::Live, T0);
+        let readings = said(&device, payload.as_bytes(), Delivery::Live, T0);
         assert!(readings.iter().all(|r| r.quality == Quality::Bad(BadReason::Undecodable)), "{payload}");
     }
-    let readings = read(&device, br#"{"data":"AAHiQA=="}"#, Delivery::Live, T0);
+    let readings = said(&device, br#"{"data":"AAHiQA=="}"#, Delivery::Live, T0);
     assert_eq!(readings.len(), 1, "a shorter frame speaks of fewer registers");
 }
 
 #[test]
 fn a_value_is_as_old_as_its_device_says() {
-    let time = |format| MessageForm { words: None, time: Some(MessageTime { pointer: "/ts".to_owned(), format }) };
-    let source = [Source::Message { pointer: "/v".to_owned() }];
+    let time = |format| MessageForm {
+        time: Some(MessageTime { pointer: "/ts".to_owned(), format }),
+        ..MessageForm::default()
+    };
+    let source = [Source::Message { topic: None, pointer: "/v".to_owned() }];
     let judge = |format, payload: &str, delivery| {
-        let readings = read(&device(time(format), &source), payload.as_bytes(), delivery, T0);
+        let readings = said(&device(time(format), &source), payload.as_bytes(), delivery, T0);
         (readings[0].at.as_millis() - T0.as_millis(), readings[0].quality)
     };
     let (unix, millis, text) = (TimeFormat::UnixSeconds, TimeFormat::UnixMillis, TimeFormat::Rfc3339);
@@ -122,7 +131,7 @@ proptest! {
     fn any_payload_is_survived(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
         let sources = [register(100, WireType::U32), register(102, WireType::U16)];
         for form in [words("", WordEncoding::Base64), words("", WordEncoding::Hex)] {
-            let readings = read(&device(form, &sources), &bytes, Delivery::Live, T0);
+            let readings = said(&device(form, &sources), &bytes, Delivery::Live, T0);
             prop_assert!(!readings.is_empty());
         }
     }
