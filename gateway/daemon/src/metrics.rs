@@ -59,7 +59,7 @@ const FORWARD_RESULTS: [&str; 3] = ["confirmed", "retried", "rejected"];
 const SWITCH_RESULTS: [&str; 7] = ["verified", "not_moved", "refused", "unknown", "expired", "superseded", "no_relay"];
 
 /// Why a sample was dropped.
-const DROP_REASONS: [&str; 7] = [
+const DROP_REASONS: [&str; 10] = [
     "queue_full",
     "prepaid_queue_full",
     "publish_replaced",
@@ -67,6 +67,9 @@ const DROP_REASONS: [&str; 7] = [
     "oversized",
     "unknown_topic",
     "out_of_order",
+    "sample_undated",
+    "sample_repeated",
+    "sample_limit",
 ];
 
 /// Payment channels with a label of their own; the word comes with a request, so any other is `other`.

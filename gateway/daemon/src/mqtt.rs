@@ -479,6 +479,13 @@ async fn changed(changes: &Changes, not_before: Instant) {
 }
 
 fn count(metrics: &Metrics, broker: &str, tally: &Tally) {
+    for (reason, n) in [
+        ("sample_undated", tally.samples.undated),
+        ("sample_repeated", tally.samples.repeated),
+        ("sample_limit", tally.samples.beyond),
+    ] {
+        metrics.ingest_dropped(reason, n);
+    }
     let counts = [("undecodable", tally.undecodable), ("oversized", tally.oversized)];
     for (reason, n) in counts.into_iter().filter(|(_, n)| *n > 0) {
         metrics.ingest_dropped(reason, n);

@@ -20,6 +20,9 @@ pub struct MessageForm {
     pub words: Option<MessageWords>,
     /// Where the device says when it measured; without it a value is as old as its arrival.
     pub time: Option<MessageTime>,
+    /// The RFC 6901 pointer to the samples of a logger: one object, or an array of them in any order, each with its own
+    /// time. All other pointers lead into a sample then. `None` if a message is one sample.
+    pub samples: Option<String>,
 }
 
 /// How a device says on its topic of availability whether it is there.

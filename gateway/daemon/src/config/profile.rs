@@ -163,6 +163,7 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
     };
     if report.diagnostics.len() == before {
         inputs::check_together(&mut profile, &at, source, report);
+        message::check_together(&profile, &at, source, report);
         inputs::check_limits(&profile, &at, source, report);
     }
     if report.diagnostics.len() > before {

@@ -8,6 +8,8 @@
 //!   seen, but raise, clear and bill nothing, until a live message confirms them.
 //! * A retained message that is the last live one once more says nothing new.
 //! * After a restart the last message of each topic that the journal has is looked at again, as of when it came.
+//! * Samples of a logger are told once, in the order of their time. What it says now goes the way of every reading; what
+//!   it counted before goes to the accounts alone.
 //! * A device that said that it is gone (its last will) stays offline until it says that it is there, in the words of its
 //!   profile, or sends a live message; what the broker retained of it means nothing.
 //!
@@ -22,7 +24,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use guanjia_core::decode::Decoder;
 use guanjia_core::profile::PollClass;
 use guanjia_core::reading::{BadReason, DeviceIx, Quality};
 use guanjia_core::time::Timestamp;
@@ -30,7 +34,7 @@ use guanjia_field::{DeviceHealth, FieldReport};
 use tracing::{debug, warn};
 
 use super::inbox::{Keeping, fingerprint};
-use super::payload::{all_bad, presence, read};
+use super::payload::{LeftOut, Said, all_bad, presence, read};
 use crate::site::{Attachment, Device, Site, Topic};
 
 #[cfg(test)]
@@ -64,6 +68,8 @@ pub(super) struct Tally {
     pub unknown_topic: u64,
     /// Retained messages that were read before.
     pub repeated: u64,
+    /// Samples of loggers that were not taken.
+    pub samples: LeftOut,
 }
 
 /// What a topic means to one device.
@@ -84,6 +90,7 @@ struct Known {
     heard: Timestamp,
     keeping: Keeping,
     topics: Vec<Heard>,
+    decoder: Decoder,
 }
 
 /// One topic of a device and what was heard on it.
@@ -92,6 +99,8 @@ struct Heard {
     topic: Topic,
     /// The last live message, by its fingerprint, and when it came.
     last: Option<(u64, Timestamp)>,
+    /// Up to when samples were told.
+    told: Option<Timestamp>,
 }
 
 /// The receiving side of one broker.
@@ -117,8 +126,17 @@ impl Intake {
             for (place, topic) in own.iter().enumerate() {
                 topics.entry(topic.name.clone()).or_default().push(Role::State(index, place));
             }
-            let own = own.iter().map(|topic| Heard { topic: topic.clone(), last: None }).collect();
-            devices.push(Known { ix: device.ix, silent: None, heard: Timestamp::MAX, keeping, topics: own });
+            let heard = |topic: &Topic| Heard { topic: topic.clone(), last: None, told: None };
+            // A ratio or unit counts until the device falls silent, or says another one.
+            let decoder = Decoder::new(Arc::clone(&device.profile), |_| Duration::MAX);
+            devices.push(Known {
+                ix: device.ix,
+                silent: None,
+                heard: Timestamp::MAX,
+                keeping,
+                topics: own.iter().map(heard).collect(),
+                decoder,
+            });
             if let Some(topic) = availability {
                 topics.entry(topic.clone()).or_default().push(Role::Availability(index));
             }
@@ -237,43 +255,51 @@ impl Intake {
         if delivery == Delivery::Retained && offline {
             return;
         }
-        let heard = &self.devices[index].topics[place];
-        let known = heard.last.as_ref();
-        let max_age = self.device(index).max_age;
+        let site = Arc::clone(&self.site);
+        let known = &mut self.devices[index];
+        let device = &site.devices[known.ix.0 as usize];
+        let heard = &mut known.topics[place];
         let print = fingerprint("", payload);
-        let again = known.is_some_and(|(last, at)| *last == print && now.since(*at) <= max_age);
+        let again = heard.last.is_some_and(|(last, at)| last == print && now.since(at) <= device.max_age);
         if delivery == Delivery::Retained && again {
             tally.repeated += 1;
             return;
         }
-        let device = self.device(index);
         let points = &heard.topic.points;
-        let readings = if payload.len() > PAYLOAD_BYTES_MAX {
+        let said = if payload.len() > PAYLOAD_BYTES_MAX {
             warn!(device = %device.id, bytes = payload.len(), "message too large, not looked at");
             tally.oversized += points.len() as u64;
-            all_bad(device, points, BadReason::Undecodable, now)
+            Said { latest: all_bad(device, points, BadReason::Undecodable, now), ..Said::default() }
         } else {
-            let readings = read(device, points, payload, delivery, now);
-            let bad = readings.iter().filter(|r| r.quality == Quality::Bad(BadReason::Undecodable)).count();
-            if bad > 0 {
-                debug!(device = %device.id, points = bad, "message not as the profile promises");
+            let said = read(device, &mut known.decoder, points, payload, delivery, heard.told, now);
+            let bad = said.latest.iter().filter(|r| r.quality == Quality::Bad(BadReason::Undecodable)).count();
+            if bad > 0 || said.left_out.undated > 0 {
+                debug!(device = %device.id, points = bad, undated = said.left_out.undated, "not as the profile promises");
                 tally.undecodable += bad as u64;
             }
-            readings
+            said
         };
+        heard.told = heard.told.max(said.until);
+        tally.samples = said.left_out;
+        match delivery {
+            Delivery::Live => heard.last = Some((print, now)),
+            Delivery::Kept { received } => heard.last = Some((print, received)),
+            Delivery::Retained => {}
+        }
         let ix = device.ix;
+        if !said.past.is_empty() {
+            reports.push(FieldReport::Past { device: ix, readings: said.past });
+        }
+        let readings = said.latest;
         // Only a live message proves that the device is there now; one that says itself that it is old does not.
-        let measured = readings.iter().map(|r| r.at).max().unwrap_or(now);
-        let current = now.since(measured) <= max_age;
+        let Some(measured) = readings.iter().map(|r| r.at).max() else { return };
+        let current = now.since(measured) <= device.max_age;
         match delivery {
             Delivery::Live if current => self.answering(index, now, reports),
-            Delivery::Kept { received } if now.since(received) <= max_age => self.answering(index, received, reports),
+            Delivery::Kept { received } if now.since(received) <= device.max_age => {
+                self.answering(index, received, reports)
+            }
             Delivery::Live | Delivery::Retained | Delivery::Kept { .. } => {}
-        }
-        match delivery {
-            Delivery::Live => self.devices[index].topics[place].last = Some((print, now)),
-            Delivery::Kept { received } => self.devices[index].topics[place].last = Some((print, received)),
-            Delivery::Retained => {}
         }
         reports.push(FieldReport::Readings { device: ix, readings });
     }
@@ -293,6 +319,11 @@ impl Intake {
             return;
         }
         known.silent = Some(Some(why));
+        // It may come back as another one, and what the broker retained of it has to be looked at again.
+        known.decoder.forget();
+        for heard in &mut known.topics {
+            (heard.last, heard.told) = (None, None);
+        }
         let device = known.ix;
         reports.push(FieldReport::Health { device, health: DeviceHealth::Silent(why), at });
         let all: Vec<usize> = (0..self.device(index).profile.points.len()).collect();

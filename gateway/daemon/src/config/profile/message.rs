@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use guanjia_core::profile::{MessageForm, MessageTime, MessageWords, PointDef, Presence, Source as PointSource, Table};
+use guanjia_core::profile::{
+    MessageForm, MessageTime, MessageWords, PointDef, Presence, Profile, Source as PointSource, Table,
+};
 
 use super::points::Found;
 use super::raw::{RawMessage, RawPoint};
@@ -62,9 +64,38 @@ pub fn form(
         }
     };
     let topic = message.topic.as_ref().and_then(&mut template);
-    let availability = message.availability.as_ref().and_then(|raw| raw.topic.as_ref()).and_then(template);
+    let availability = message.availability.as_ref().and_then(|raw| raw.topic.as_ref()).and_then(&mut template);
     let presence = presence(message, source, report);
-    Some(MessageForm { topic, availability, presence, words, time })
+    let samples = message.samples.as_ref().map(|samples| {
+        check_pointer(samples, samples.span(), source, report);
+        if time.is_none() {
+            report
+                .error(source, samples.span(), "samples without a time have no order")
+                .help("write time = { pointer = \"/ts\", format = \"unix-seconds\" }, where each sample has it");
+        }
+        (**samples).clone()
+    });
+    Some(MessageForm { topic, availability, presence, words, time, samples })
+}
+
+/// What needs values of one moment must have them in one message, so their topics must be one.
+pub fn check_together(profile: &Profile, at: &[std::ops::Range<usize>], source: &Arc<Source>, report: &mut Report) {
+    let topic = |i: usize| match profile.points.get(i).map(|point| &point.source) {
+        Some(PointSource::Message { topic, .. }) => topic.as_deref(),
+        _ => None,
+    };
+    for (one, other) in profile.together() {
+        if topic(one) != topic(other) {
+            let names = format!("`{}`, `{}`", profile.points[one].id, profile.points[other].id);
+            report
+                .error(
+                    source,
+                    at.get(one).cloned().unwrap_or(0..0),
+                    format!("{names} must come in one message, and have different topics"),
+                )
+                .help("values of different moments make a wrong one: leave it out, or check the topics");
+        }
+    }
 }
 
 /// How a device says that it is there.

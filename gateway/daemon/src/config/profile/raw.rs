@@ -283,6 +283,9 @@ pub struct RawMessage {
     pub words: Option<At<RawWords>>,
     /// Where the device says when it measured. Default: the time of arrival.
     pub time: Option<At<RawTime>>,
+    /// Pointer to the samples of a logger, an array of objects or a single one; "" if they are the whole payload. The other
+    /// pointers lead into a sample, which has its own `time`.
+    pub samples: Option<At<String>>,
 }
 
 /// `availability` of `[message]`

@@ -1,6 +1,6 @@
 //! What a topic can say, and what may be believed of it.
 
-use guanjia_core::profile::{MessageForm, Presence, Source};
+use guanjia_core::profile::{MessageForm, MessageTime, Presence, Source, TimeFormat};
 use guanjia_core::reading::{Decimal, PointIx, Value};
 
 use super::*;
@@ -33,7 +33,7 @@ fn qualities(reports: &[FieldReport]) -> Vec<Quality> {
         .iter()
         .filter_map(|report| match report {
             FieldReport::Readings { readings, .. } => Some(readings.iter().map(|r| r.quality)),
-            FieldReport::Health { .. } => None,
+            FieldReport::Past { .. } | FieldReport::Health { .. } => None,
         })
         .flatten()
         .collect()
@@ -44,7 +44,7 @@ fn healths(reports: &[FieldReport]) -> Vec<DeviceHealth> {
         .iter()
         .filter_map(|report| match report {
             FieldReport::Health { health, .. } => Some(*health),
-            FieldReport::Readings { .. } => None,
+            FieldReport::Past { .. } | FieldReport::Readings { .. } => None,
         })
         .collect()
 }
@@ -226,4 +226,54 @@ fn a_plain_payload_is_the_value_itself() {
     assert!(
         matches!(&reports[1], FieldReport::Readings { readings, .. } if readings.len() == 1 && readings[0].value == value)
     );
+}
+
+#[test]
+fn a_backlog_goes_to_the_accounts_and_only_its_newest_sample_to_everybody() {
+    let mut site = water_site(1883, None);
+    let mut profile = (*site.devices[0].profile).clone();
+    profile.message = Some(MessageForm {
+        time: Some(MessageTime { pointer: "/ts".to_owned(), format: TimeFormat::UnixMillis }),
+        samples: Some(String::new()),
+        ..MessageForm::default()
+    });
+    site.devices[0].profile = Arc::new(profile);
+    let mut intake = Intake::new(Arc::new(site), 0);
+    intake.connected(T0);
+    let sample = |ago: i64, litres: u32| format!(r#"{{"ts":{},"volume_l":{litres}}}"#, T0.as_millis() - ago * 1_000);
+    let message = format!("[{},{},{}]", sample(5, 30), sample(7_200, 10), sample(3_600, 20));
+    let (reports, _) = intake.message(STATE, message.as_bytes(), Delivery::Live, T0);
+    let past: Vec<Timestamp> = reports
+        .iter()
+        .filter_map(|report| match report {
+            FieldReport::Past { readings, .. } => Some(readings.iter().map(|reading| reading.at)),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    let ago = |seconds: i64| Timestamp::from_millis(T0.as_millis() - seconds * 1_000);
+    assert_eq!(past, [ago(7_200), ago(3_600)]);
+    assert_eq!(healths(&reports), [DeviceHealth::Answering]);
+    assert!(
+        matches!(reports.last(), Some(FieldReport::Readings { readings, .. }) if readings.len() == 1 && readings[0].at == ago(5))
+    );
+    // It got no acknowledgement and sends all of it again.
+    let again = format!("[{},{}]", sample(3_600, 20), sample(5, 30));
+    let (reports, tally) = intake.message(STATE, again.as_bytes(), Delivery::Live, later(30));
+    assert!(reports.is_empty(), "{reports:?}");
+    assert_eq!(tally.samples.repeated, 2);
+    assert_eq!(
+        healths(&intake.overdue(later(61))),
+        [DeviceHealth::Silent(BadReason::NoAnswer)],
+        "old news prove nothing"
+    );
+}
+
+#[test]
+fn a_backlog_that_is_too_large_is_not_looked_at() {
+    let sample = |n: u32| format!(r#"{{"ts":{n},"volume_l":1}}"#);
+    let message = format!("[{}]", (0..10_000).map(sample).collect::<Vec<_>>().join(","));
+    assert!(message.len() > PAYLOAD_BYTES_MAX);
+    let (reports, tally) = intake().message(STATE, message.as_bytes(), Delivery::Live, T0);
+    assert_eq!((qualities(&reports).len(), tally.oversized), (4, 4));
 }
