@@ -288,6 +288,11 @@ impl Bridge {
                     }
                 }
             }
+            if session.state == State::Online && self.north.wants_to_leave() {
+                info!(broker = %self.config.name, "the primary host has gone, the session is ended and begun anew");
+                self.farewell(session, &mut events).await;
+                return End::Failed;
+            }
             if session.state == State::Online {
                 let acknowledged = self.inbox.acknowledge(&session.client);
                 self.works.metrics.mqtt_in(&self.config.name, MqttIn::Acknowledged, acknowledged);

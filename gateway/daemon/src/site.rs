@@ -208,6 +208,8 @@ pub enum Publish {
         group: String,
         /// The edge node id.
         node: String,
+        /// The host without which nothing is told; `None` to tell whoever listens.
+        primary_host: Option<String>,
     },
 }
 

@@ -75,7 +75,7 @@ fn publish(context: &mut Context, entry: &Entry<RawMqtt>, site: &str) -> Option<
 
 fn sparkplug(context: &mut Context, raw: &At<RawSparkplug>, site: &str) -> Option<Publish> {
     let node = raw.node.as_deref().unwrap_or(site);
-    for id in [raw.group.as_str(), node] {
+    for id in [raw.group.as_str(), node].into_iter().chain(raw.primary_host.as_deref()) {
         if !is_topic(id) || id.contains('/') {
             context
                 .error(raw.span(), format!("`{id}` is not a Sparkplug id"))
@@ -83,7 +83,7 @@ fn sparkplug(context: &mut Context, raw: &At<RawSparkplug>, site: &str) -> Optio
             return None;
         }
     }
-    Some(Publish::Sparkplug { group: raw.group.clone(), node: node.to_owned() })
+    Some(Publish::Sparkplug { group: raw.group.clone(), node: node.to_owned(), primary_host: raw.primary_host.clone() })
 }
 
 fn template(context: &mut Context, topic: &At<String>) -> Option<String> {

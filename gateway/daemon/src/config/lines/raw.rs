@@ -244,6 +244,8 @@ pub struct RawSparkplug {
     pub group: String,
     /// The edge node id. Default: the site's id.
     pub node: Option<String>,
+    /// The id of the primary host: while it does not say that it is online, nothing is told. Default: whoever listens is told.
+    pub primary_host: Option<String>,
 }
 
 /// The tables of lines, by kind.
