@@ -87,6 +87,10 @@ fn lint_panel(dashboard: &Dashboard, panel: &Panel) -> Vec<String> {
     if panel.names.as_ref().is_some_and(|label| !dashboard.names.contains_key(label)) {
         fault("names a label that has no names");
     }
+    let nameless = |label: &String| !dashboard.names.contains_key(label);
+    if panel.columns.iter().filter_map(|column| column.names.as_ref()).any(nameless) {
+        fault("has a column of a label that has no names");
+    }
     if panel.kind == Kind::Stat && panel.thresholds.is_empty() {
         fault("a stat needs thresholds");
     }
@@ -218,6 +222,13 @@ async fn every_query_of_every_dashboard_answers_about_a_living_building() -> any
         }
     }
     promtool_accepts(&page)?;
+    let (_, overview) = sources().into_iter().find(|(name, _)| name == "overview").expect("there is an overview");
+    let samples = page.lines().filter_map(|line| line.strip_prefix("guanjia_line_finding{"));
+    let findings: BTreeSet<&str> =
+        samples.filter_map(|labels| labels.split("finding=\"").nth(1)?.split('"').next()).collect();
+    assert!(findings.len() >= 4, "{findings:?}");
+    let nameless: Vec<_> = findings.iter().filter(|word| !overview.names["finding"].contains_key(**word)).collect();
+    assert!(nameless.is_empty(), "findings without a name on the dashboard: {nameless:?}");
 
     let Some(prometheus) = Prometheus::start(house.address).await? else {
         println!("skipped: Prometheus not installed");
@@ -239,7 +250,6 @@ async fn every_query_of_every_dashboard_answers_about_a_living_building() -> any
     })
     .await?;
     // The silent meter is in the table of those that do not answer.
-    let (_, overview) = sources().into_iter().find(|(name, _)| name == "overview").expect("there is an overview");
     let table = overview.panel.iter().find(|panel| panel.kind == Kind::Table).expect("it lists what is silent");
     let silent = prometheus.query(&with_variables(&table.target[0].expr)).await?;
     assert!(silent.iter().any(|s| s.metric.get("device").map(String::as_str) == Some("m-105")), "{silent:?}");

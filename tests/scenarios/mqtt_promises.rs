@@ -231,7 +231,7 @@ async fn a_broker_that_asks_for_a_certificate_is_spoken_to_in_mqtt_5_and_others_
     );
     let more = format!(
         "{tls}publish = \"guanjia\"\nhomeassistant = \"homeassistant\"\n\
-         [mqtt.spark]\naddress = \"{}\"\n{}sparkplug = {{ group = \"mall\" }}\n",
+         [mqtt.spark]\naddress = \"{}\"\n{}sparkplug = {{ group = \"mall\", primary_host = \"scada\" }}\n",
         broker.address(),
         tls.replace("version = \"5\"\n", "")
     );
@@ -252,6 +252,15 @@ async fn a_broker_that_asks_for_a_certificate_is_spoken_to_in_mqtt_5_and_others_
         Ok(peer.has(topic, "\"dev_cla\":\"water\"").then_some(()))
     })
     .await?;
+    // Nothing is told before the primary host is there; then everything is.
+    let (birth, death) = ("spBv1.0/mall/NBIRTH/harbour-plaza", "spBv1.0/mall/NDEATH/harbour-plaza");
+    assert!(!peer.has(birth, "bdSeq"), "the host was not there");
+    let state = |online: bool, at: u64| format!("{{\"online\":{online},\"timestamp\":{at}}}");
+    peer.client.publish("spBv1.0/STATE/scada", QoS::AtLeastOnce, true, state(true, 1)).await?;
+    eventually("the node is born", LIMIT, || async { Ok(peer.has(birth, "bdSeq").then_some(())) }).await?;
+    peer.client.publish("spBv1.0/STATE/scada", QoS::AtLeastOnce, true, state(false, 2)).await?;
+    eventually("the node dies with its host", LIMIT, || async { Ok(peer.has(death, "bdSeq").then_some(())) }).await?;
+    peer.client.publish("spBv1.0/STATE/scada", QoS::AtLeastOnce, true, state(true, 3)).await?;
     // A host that came late asks for a rebirth, as Sparkplug has it.
     let rebirth = b"\x08\x01\x12\x1a\x0a\x14Node Control/Rebirth\x20\x0b\x70\x01";
     peer.client.publish("spBv1.0/mall/NCMD/harbour-plaza", QoS::AtLeastOnce, false, &rebirth[..]).await?;

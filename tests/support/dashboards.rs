@@ -163,6 +163,8 @@ pub struct Column {
     pub name: String,
     /// The heading.
     pub title: Text,
+    /// The label whose values have names and colours in [`Dashboard::names`], if these are its values.
+    pub names: Option<String>,
 }
 
 /// One query.
@@ -317,6 +319,9 @@ fn state_text(state: &Named, lang: Lang) -> &str {
 }
 
 fn overrides(source: &Dashboard, panel: &Panel, lang: Lang) -> Value {
+    if panel.kind == Kind::Table {
+        return panel.columns.iter().filter_map(|column| named_cells(source, column, lang)).collect();
+    }
     let Some(names) = panel.names.as_ref().and_then(|label| source.names.get(label)) else { return json!([]) };
     let overrides = names.iter().map(|(label, named)| {
         json!({
@@ -328,6 +333,19 @@ fn overrides(source: &Dashboard, panel: &Panel, lang: Lang) -> Value {
         })
     });
     Value::Array(overrides.collect())
+}
+
+/// The words of a column of label values; the column has its heading by then.
+fn named_cells(source: &Dashboard, column: &Column, lang: Lang) -> Option<Value> {
+    let names = source.names.get(column.names.as_ref()?)?;
+    let word = |(index, (label, named)): (usize, (&String, &Named))| {
+        (label.clone(), json!({ "text": state_text(named, lang), "color": named.color, "index": index }))
+    };
+    let options: serde_json::Map<String, Value> = names.iter().enumerate().map(word).collect();
+    Some(json!({
+        "matcher": { "id": "byName", "options": column.title.get(lang) },
+        "properties": [{ "id": "mappings", "value": [{ "type": "value", "options": options }] }],
+    }))
 }
 
 fn options(kind: Kind) -> Value {
@@ -353,7 +371,7 @@ fn organize(panel: &Panel, lang: Lang) -> Value {
         panel.columns.iter().enumerate().map(|(index, column)| (column.name.clone(), json!(index))).collect();
     let names: serde_json::Map<String, Value> =
         panel.columns.iter().map(|column| (column.name.clone(), json!(column.title.get(lang)))).collect();
-    let hidden = ["Time", "__name__", "instance", "job", "site", "protocol"];
+    let hidden = ["Time", "__name__", "instance", "job", "site", "protocol", "Value"];
     let excluded: serde_json::Map<String, Value> = hidden
         .iter()
         .filter(|name| !names.contains_key(**name))

@@ -68,6 +68,9 @@ pub enum DecodeError {
     /// A date or time that does not exist.
     #[error("this is no date and time; check the fields and the byte order in the profile")]
     Time,
+    /// What stands in a message is not of the kind the point is.
+    #[error("what the message says of it is no value of this kind; compare the message with the profile")]
+    Message,
     /// Another value it needs is missing, bad or from another time.
     #[error("a value it is calculated from is missing or bad; look at its scale factor, ratios, unit and parts")]
     Input,
@@ -161,8 +164,11 @@ pub fn raw_counter(point: &PointDef, words: &[u16]) -> Option<u64> {
     u64::try_from(integer(place, words).ok()?).ok()
 }
 
-/// The value with its scale, and without offset and inputs.
-fn measure(point: &PointDef, words: &[u16]) -> Result<Value, DecodeError> {
+/// The value with its scale, and without offset and inputs: what a [`Decoder`] goes on with.
+///
+/// # Errors
+/// As of [`decode`].
+pub fn measure(point: &PointDef, words: &[u16]) -> Result<Value, DecodeError> {
     let place = registers(point)?;
     if words.len() != usize::from(place.count) {
         return Err(DecodeError::WordCount { expected: usize::from(place.count), got: words.len() });

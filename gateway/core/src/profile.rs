@@ -36,7 +36,7 @@ mod writing;
 pub use formula::{Formula, FormulaError, Number};
 pub use introduce::{Asked, Expected, Identity, Introduction, Mismatch, Next, SunSpec};
 pub use limits::{Alignment, ByteCount, Extent, Place, ReadLimits, UnitEcho};
-pub use message::{MessageForm, MessageTime, MessageWords, TimeFormat, WordEncoding};
+pub use message::{MessageForm, MessageTime, MessageWords, Presence, TimeFormat, WordEncoding};
 pub use wallet::{Verdict, Wallet, WalletParts, WalletSeen};
 pub use wire::{Order, Registers, Table, TimeField, WireType, WordOrder};
 pub use writing::{
@@ -120,6 +120,8 @@ pub enum Source {
     Absent,
     /// A value inside an MQTT message: the RFC 6901 pointer into its JSON, or the whole payload if it is empty.
     Message {
+        /// The template of the topic it comes on, if not on the device's own: `{topic}/relay/0/power`.
+        topic: Option<String>,
         /// `/volume_l`, or empty for a plain payload.
         pointer: String,
     },

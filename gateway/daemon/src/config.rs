@@ -37,6 +37,7 @@ mod service;
 mod site;
 #[cfg(test)]
 mod tests;
+mod topics;
 mod unit;
 mod value;
 

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::live::{Latest, Live};
-use crate::site::{Attachment, Device};
+use crate::site::{Attachment, Device, Topic};
 
 mod tell;
 
@@ -99,13 +99,17 @@ impl<'a> Explanation<'a> {
             (Source::Registers(place), Attachment::Line { line, unit, .. }) => {
                 on_line(live, device, offset, place, *line, *unit)
             }
-            (Source::Message { pointer }, Attachment::Mqtt { topic, .. }) => Origin::Message { topic, pointer },
+            (Source::Message { pointer, .. }, Attachment::Mqtt { topics, .. }) => in_message(topics, offset, pointer),
+            (Source::Registers(_), Attachment::Mqtt { topics, .. }) => {
+                let words = device.profile.message.as_ref().and_then(|form| form.words.as_ref());
+                in_message(topics, offset, words.map_or("", |words| &words.pointer))
+            }
             (Source::Derived(formula), _) => {
                 let id = |i: usize| device.profile.points.get(i).map(|part| &*part.id);
                 Origin::Derived { formula: formula.text(), parts: formula.points().filter_map(id).collect() }
             }
             (Source::Model { model, .. }, _) => Origin::Model(*model),
-            // The configuration refuses a profile of registers on a broker and of messages on a line.
+            // The configuration refuses a profile of messages on a line.
             _ => Origin::Absent,
         };
         let digest = Sha256::digest(format!("{:?}", device.profile));
@@ -176,6 +180,11 @@ pub fn form(def: &PointDef, place: &Registers) -> Vec<(&'static str, String)> {
         form.push(("offset", def.offset.to_string()));
     }
     form
+}
+
+fn in_message<'a>(topics: &'a [Topic], offset: usize, pointer: &'a str) -> Origin<'a> {
+    let its = topics.iter().find(|topic| topic.points.contains(&offset));
+    Origin::Message { topic: its.map_or("", |topic| &topic.name), pointer }
 }
 
 fn on_line<'a>(

@@ -11,6 +11,8 @@
 //!   point the alarms still learn that the device has answered.
 //! * When alarms are slow the hub waits for them, the report queue fills, and the lines drop and count reports; the
 //!   next poll brings the truth again. Alarms therefore never see readings out of order.
+//! * What a device says of its past goes to the accounts and to nobody else: it moves no latest value, and an alarm would be
+//!   raised for what is over.
 //! * What came by MQTT is waited for everywhere: the broker sends it once, and the receipt behind it goes the same way
 //!   through the same queues, so whoever meets a receipt has taken in all that came before it.
 //! * Once a second the hub looks for good values that have become older than their device may be. Those turn stale:
@@ -206,6 +208,12 @@ impl Hub {
                 self.tell_prepaid(&readings);
                 let answered = readings.iter().any(|r| r.value.is_some()).then_some(device);
                 Observation::Readings { answered, readings: of_interest(&self.watched.by_alarms, &readings) }
+            }
+            FieldReport::Past { device, readings } => {
+                let class = self.site.devices[device.0 as usize].profile.class;
+                self.metrics.ingest(class.system(), readings.len() as u64);
+                self.tell_prepaid(&readings);
+                Observation::Readings { answered: None, readings: Vec::new() }
             }
             FieldReport::Health { device, health, at } => {
                 let silent = match health {

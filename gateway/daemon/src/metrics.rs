@@ -60,7 +60,7 @@ const SWITCH_RESULTS: [&str; 9] =
     ["verified", "not_moved", "moving", "jammed", "refused", "unknown", "expired", "superseded", "no_relay"];
 
 /// Why a sample was dropped.
-const DROP_REASONS: [&str; 7] = [
+const DROP_REASONS: [&str; 10] = [
     "queue_full",
     "prepaid_queue_full",
     "publish_replaced",
@@ -68,6 +68,9 @@ const DROP_REASONS: [&str; 7] = [
     "oversized",
     "unknown_topic",
     "out_of_order",
+    "sample_undated",
+    "sample_repeated",
+    "sample_limit",
 ];
 
 /// Payment channels with a label of their own; the word comes with a request, so any other is `other`.

@@ -63,6 +63,8 @@ use connection::{Client, Heard, Message, SessionKind, Settings, Verdict};
 use inbox::{Admission, Inbox, Keeping};
 use intake::{Delivery, Intake, PAYLOAD_BYTES_MAX, Tally};
 use north::North;
+#[cfg(test)]
+pub(crate) use payload::rehearse;
 use queue::Hub;
 use session::{Flight, Subscriptions};
 
@@ -286,6 +288,11 @@ impl Bridge {
                     }
                 }
             }
+            if session.state == State::Online && self.north.wants_to_leave() {
+                info!(broker = %self.config.name, "the primary host has gone, the session is ended and begun anew");
+                self.farewell(session, &mut events).await;
+                return End::Failed;
+            }
             if session.state == State::Online {
                 let acknowledged = self.inbox.acknowledge(&session.client);
                 self.works.metrics.mqtt_in(&self.config.name, MqttIn::Acknowledged, acknowledged);
@@ -477,6 +484,13 @@ async fn changed(changes: &Changes, not_before: Instant) {
 }
 
 fn count(metrics: &Metrics, broker: &str, tally: &Tally) {
+    for (reason, n) in [
+        ("sample_undated", tally.samples.undated),
+        ("sample_repeated", tally.samples.repeated),
+        ("sample_limit", tally.samples.beyond),
+    ] {
+        metrics.ingest_dropped(reason, n);
+    }
     let counts = [("undecodable", tally.undecodable), ("oversized", tally.oversized)];
     for (reason, n) in counts.into_iter().filter(|(_, n)| *n > 0) {
         metrics.ingest_dropped(reason, n);

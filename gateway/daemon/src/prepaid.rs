@@ -24,6 +24,7 @@ mod account;
 pub mod duty;
 pub mod meter;
 pub mod reconcile;
+mod register;
 pub mod relay;
 mod text;
 

@@ -208,6 +208,8 @@ pub enum Publish {
         group: String,
         /// The edge node id.
         node: String,
+        /// The host without which nothing is told; `None` to tell whoever listens.
+        primary_host: Option<String>,
     },
 }
 
@@ -227,11 +229,20 @@ pub enum Attachment {
     Mqtt {
         /// Index into [`Site::brokers`].
         broker: usize,
-        /// The topic of its messages.
-        topic: String,
-        /// The topic on which it says `online` or `offline`.
+        /// The topics of its messages, each with the points that come on it.
+        topics: Vec<Topic>,
+        /// The topic on which it says whether it is there, in the words of its profile.
         availability: Option<String>,
     },
+}
+
+/// One topic of a device's messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Its whole name.
+    pub name: String,
+    /// Positions in the profile of the points that come on it, ascending.
+    pub points: Vec<usize>,
 }
 
 /// One device of the site.

@@ -14,6 +14,8 @@
 //!   at one level and ends only when a much lower one is not reached for [`CALM_LOOKS`] looks.
 //! * What explains much goes before what explains little: while nothing but noise is heard, no unit is called slow;
 //!   while damage grows along the line, its units are not blamed one by one.
+//! * A line of another master is attended too, by what can be heard of it ([`Doctor::overhear`]): nothing of it is ours to
+//!   set, so there is no word about time-outs, and that somebody else asks is no illness there.
 //! * A line that is well has no finding, whatever its units need to answer and whoever is switched off: silence alone is
 //!   the device's health, not the line's.
 //! * Bounded: 248 units, about 200 bytes each; [`TAIL_MAX`] bytes of what was heard last.
@@ -26,9 +28,11 @@ use std::time::Duration;
 use crate::sniff::{FRAME_MIN, answer_at, request_at};
 use crate::stats::Discard;
 use crate::tap::{Outcome, Question};
+use crate::trace::Role;
 
 mod examine;
 mod finding;
+mod overhear;
 mod tally;
 
 pub use finding::{Finding, Illness};
@@ -61,6 +65,8 @@ const GLITCH_MAX: usize = 2;
 /// How a line is built, as far as the doctor must know.
 #[derive(Clone, Debug)]
 pub struct LineFacts {
+    /// Whose questions are heard on it.
+    pub role: Role,
     /// Whether it carries RTU frames, which are on a wire several devices share.
     pub wire: Wire,
     /// How long one character lasts; zero where no wire is known of.
@@ -131,6 +137,8 @@ pub struct Doctor {
     head: Head,
     /// Whether the transaction `tail` belongs to has ended.
     ended: bool,
+    /// Bytes that were no frame since the last frame of another master's line.
+    muddle: usize,
     turned_at: Duration,
     looked_at: Duration,
     standing: Vec<Standing>,
@@ -176,6 +184,7 @@ impl Doctor {
             tail_at: Duration::ZERO,
             head: Head::After,
             ended: true,
+            muddle: 0,
             turned_at: Duration::ZERO,
             looked_at: Duration::ZERO,
             standing: Vec::new(),
@@ -214,9 +223,24 @@ impl Doctor {
         self.standing.iter().map(|s| (s.finding, s.since))
     }
 
-    /// Whether the line carries Modbus TCP.
-    pub fn is_network(&self) -> bool {
-        self.facts.wire == Wire::Network
+    /// Whose questions are heard on the line.
+    pub fn role(&self) -> Role {
+        self.facts.role
+    }
+
+    /// Whether this can be found on the line at all: Modbus TCP has no wire that two could share, and no check sum; of
+    /// another master's line nothing is known that only its questioner knows.
+    pub fn can_find(&self, illness: Illness) -> bool {
+        use Illness::{AnotherMaster, Echo, Gaps, Refuses, RoundTripDrift, ServerBuffers, SlowUnit, TimeoutTooShort};
+        match (self.facts.role, self.facts.wire) {
+            (Role::Listener, _) => {
+                !matches!(illness, AnotherMaster | Echo | ServerBuffers | SlowUnit | TimeoutTooShort)
+            }
+            (Role::Master, Wire::Network) => {
+                matches!(illness, TimeoutTooShort | SlowUnit | RoundTripDrift | Refuses)
+            }
+            (Role::Master, Wire::Serial | Wire::SerialServer) => illness != Gaps,
+        }
     }
 
     fn append(&mut self, now: Duration, bytes: &[u8]) {

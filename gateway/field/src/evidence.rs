@@ -5,15 +5,19 @@
 //! frames that were thrown away, because "why is there no value" is asked as often.
 //!
 //! ```text
-//!   request (unit, function, address, count) ──► [ answer, the answer before ]     what all its points came from
+//!   request (unit, function, address, count) ──► [ answer, the answer before │ up to ANSWERS_MAX in all ]
+//!                                                  always there                only as far as the line's budget goes
 //!   line ──► ring of the last SCRAPS_MAX frames nobody wanted
 //! ```
 //!
 //! * Kept per *request*, not per point: the points of one answer share its words. An answer of 100 registers costs about
-//!   220 bytes, so the [`ANSWERS_KEPT`] answers and the entry itself cost about 600 bytes for fifty points of two
-//!   registers, 12 bytes a point. A point that is read alone costs about 250.
-//! * Bounded: [`REQUESTS_MAX`] requests and [`SCRAPS_MAX`] frames a line; beyond that the oldest goes. Buffers are used
-//!   again, so a line that runs allocates nothing here.
+//!   260 bytes; the two that are always there and the entry itself about 600, 12 bytes a point for fifty points of two
+//!   registers.
+//! * The older answers of a line share [`PAST_BYTES_MAX`]. Requests take their share as their answers come, so all of a
+//!   small line have [`ANSWERS_MAX`], and on a large one those that are asked most. 500 devices of one such read each
+//!   need 760 kB for it, whatever lines they are on.
+//! * Bounded besides: [`REQUESTS_MAX`] requests and [`SCRAPS_MAX`] frames a line; beyond that the oldest goes. Buffers
+//!   are used again, so a line that runs allocates nothing here. Nothing is decoded before somebody asks.
 //! * Writes are not kept; what a command did is in the journal.
 //!
 //! A power cut costs all of it. Whoever needs more writes a trace (`guanjia capture`).
@@ -28,12 +32,22 @@ use guanjia_core::time::Timestamp;
 use crate::stats::Discard;
 use crate::tap::{Outcome, Question, Settled};
 
+mod ring;
+
+use ring::Ring;
+
 /// Requests of one line whose answers are kept. The largest line known of has 247 units; more than this many different
 /// requests come only from somebody who searches.
 pub const REQUESTS_MAX: usize = 8_192;
 
-/// Answers kept to one request: the newest and the one before, to see what a value was before it jumped.
+/// Answers kept to every request: the newest and the one before, to see what a value was before it jumped.
 pub const ANSWERS_KEPT: usize = 2;
+
+/// Answers kept to a request where there is room for them.
+pub const ANSWERS_MAX: usize = 8;
+
+/// What all answers of a line beyond [`ANSWERS_KEPT`] may take, in bytes with their overhead.
+pub const PAST_BYTES_MAX: usize = 64 * 1024;
 
 /// Frames kept of those a line threw away.
 pub const SCRAPS_MAX: usize = 32;
@@ -43,9 +57,6 @@ const SCRAP_BYTES_MAX: usize = crate::frame::FRAME_MAX;
 
 /// Bytes nobody asked for that follow each other this closely are kept as one piece.
 const SCRAP_APART_MAX: Duration = Duration::from_millis(50);
-
-/// The longest read request: of Modbus ASCII, a colon, six bytes and their check sum as two characters each, a line end.
-const READ_REQUEST_MAX: usize = 17;
 
 /// One answered request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,53 +188,16 @@ pub struct EvidenceFile {
 struct Inner {
     entries: HashMap<Question, Entry>,
     scraps: VecDeque<Scrap>,
+    /// What the answers beyond [`ANSWERS_KEPT`] of all entries take.
+    past_bytes: usize,
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// The newest is at `newest`.
-    answers: [Kept; ANSWERS_KEPT],
-    newest: u8,
+    answers: Ring,
     outcome: Outcome,
     at: Timestamp,
     misses: u32,
-}
-
-/// One answer; no bytes if there is none.
-#[derive(Debug, Default)]
-struct Kept {
-    sent: [u8; READ_REQUEST_MAX],
-    sent_len: u8,
-    received: Vec<u8>,
-    at: Timestamp,
-    took_micros: u32,
-    attempt: u32,
-}
-
-impl Kept {
-    fn take(&mut self, settled: &Settled<'_>, at: Timestamp, attempt: u32) {
-        let len = settled.sent.len().min(READ_REQUEST_MAX);
-        self.sent[..len].copy_from_slice(&settled.sent[..len]);
-        self.sent_len = len as u8;
-        self.received.clear();
-        // Exactly as long as the answer: the next one to the same request has the same length.
-        self.received.reserve_exact(settled.answer.len());
-        self.received.extend_from_slice(settled.answer);
-        let took = settled.ended.saturating_duration_since(settled.started);
-        self.took_micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
-        (self.at, self.attempt) = (at, attempt);
-    }
-
-    fn proof(&self) -> Option<Proof> {
-        let sent = self.sent.get(..usize::from(self.sent_len))?;
-        (!self.received.is_empty()).then(|| Proof {
-            sent: sent.to_vec(),
-            received: self.received.clone(),
-            at: self.at,
-            took: Duration::from_micros(u64::from(self.took_micros)),
-            attempt: self.attempt,
-        })
-    }
 }
 
 impl EvidenceFile {
@@ -232,13 +206,12 @@ impl EvidenceFile {
         if settled.asked.table().is_none() {
             return;
         }
-        let mut inner = self.lock();
+        let inner = &mut *self.lock();
         if !inner.entries.contains_key(&settled.asked) {
             inner.make_room();
         }
         let entry = inner.entries.entry(settled.asked).or_insert_with(|| Entry {
-            answers: Default::default(),
-            newest: 0,
+            answers: Ring::default(),
             outcome: settled.outcome,
             at,
             misses: 0,
@@ -250,10 +223,9 @@ impl EvidenceFile {
         }
         let attempt = entry.misses.saturating_add(1);
         entry.misses = 0;
-        entry.newest = (entry.newest + 1) % ANSWERS_KEPT as u8;
-        if let Some(oldest) = entry.answers.get_mut(usize::from(entry.newest)) {
-            oldest.take(settled, at, attempt);
-        }
+        let others = inner.past_bytes.saturating_sub(entry.answers.past_bytes());
+        entry.answers.take(settled, at, attempt, PAST_BYTES_MAX.saturating_sub(others));
+        inner.past_bytes = others + entry.answers.past_bytes();
     }
 
     /// Takes in a frame that was thrown away.
@@ -286,7 +258,7 @@ impl EvidenceFile {
         let inner = self.lock();
         let fitting = inner.entries.iter().filter(|(asked, _)| covers(asked));
         // One that was answered says more than a newer one that was not.
-        let best = fitting.max_by_key(|(_, entry)| (entry.newest_answer().map(|a| a.at), entry.at));
+        let best = fitting.max_by_key(|(_, entry)| (entry.answers.newest_at(), entry.at));
         best.map(|(asked, entry)| entry.evidence(*asked))
     }
 
@@ -307,128 +279,17 @@ impl Inner {
             return;
         }
         let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.at).map(|(asked, _)| *asked);
-        if let Some(oldest) = oldest {
-            self.entries.remove(&oldest);
+        if let Some(entry) = oldest.and_then(|oldest| self.entries.remove(&oldest)) {
+            self.past_bytes = self.past_bytes.saturating_sub(entry.answers.past_bytes());
         }
     }
 }
 
 impl Entry {
-    fn newest_answer(&self) -> Option<&Kept> {
-        self.answers.get(usize::from(self.newest)).filter(|kept| !kept.received.is_empty())
-    }
-
     fn evidence(&self, asked: Question) -> Evidence {
-        let back = |age: usize| (usize::from(self.newest) + ANSWERS_KEPT - age) % ANSWERS_KEPT;
-        let answers = (0..ANSWERS_KEPT).filter_map(|age| self.answers.get(back(age))?.proof()).collect();
-        Evidence { asked, answers, outcome: self.outcome, at: self.at, misses: self.misses }
+        Evidence { asked, answers: self.answers.proofs(), outcome: self.outcome, at: self.at, misses: self.misses }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::time::Instant;
-
-    use super::*;
-
-    fn question(unit: u8, address: u16, count: u16) -> Question {
-        Question { unit, function: 3, address, count }
-    }
-
-    fn settle(file: &EvidenceFile, asked: Question, outcome: Outcome, answer: &[u8], at: i64) {
-        let started = Instant::now();
-        let ended = started + Duration::from_millis(12);
-        let sent = [asked.unit, asked.function, 0, 0, 0, 0, 0, 0];
-        file.settled(&Settled { asked, outcome, started, ended, sent: &sent, answer }, Timestamp::from_millis(at));
-    }
-
-    #[test]
-    fn the_newest_answer_the_one_before_and_the_attempts_are_kept() {
-        let file = EvidenceFile::default();
-        let asked = question(7, 100, 10);
-        settle(&file, asked, Outcome::Answered, &[1], 1_000);
-        settle(&file, asked, Outcome::Answered, &[2], 2_000);
-        settle(&file, asked, Outcome::Timeout, &[], 3_000);
-        settle(&file, asked, Outcome::Discarded, &[], 3_500);
-        settle(&file, asked, Outcome::Answered, &[3], 4_000);
-        settle(&file, asked, Outcome::Timeout, &[], 5_000);
-
-        let known = file.of(7, Table::Holding, 104, 2).unwrap();
-        let answers: Vec<_> = known.answers.iter().map(|a| (a.received[0], a.at.as_millis(), a.attempt)).collect();
-        assert_eq!(answers, [(3, 4_000, 3), (2, 2_000, 1)]);
-        assert_eq!(known.answers[0].took, Duration::from_millis(12));
-        assert_eq!((known.outcome, known.misses, known.at.as_millis()), (Outcome::Timeout, 1, 5_000));
-    }
-
-    #[test]
-    fn words_and_bits_are_found_in_every_kind_of_frame() {
-        let proof = |sent: &[u8], received: &[u8]| Proof {
-            sent: sent.to_vec(),
-            received: received.to_vec(),
-            at: Timestamp::EPOCH,
-            took: Duration::ZERO,
-            attempt: 1,
-        };
-        let rtu = proof(&[7, 3, 0, 100, 0, 2, 1, 1], &[7, 3, 4, 0, 1, 0, 2, 9, 9]);
-        let tcp = proof(&[0, 5, 0, 0, 0, 6, 7, 3, 0, 100, 0, 2], &[0, 5, 0, 0, 0, 7, 7, 3, 4, 0, 1, 0, 2]);
-        let ascii = proof(b":07030064000290\r\n", b":07030400010002EF\r\n");
-        let known = |function| Evidence {
-            asked: Question { unit: 7, function, address: 100, count: 2 },
-            answers: Vec::new(),
-            outcome: Outcome::Answered,
-            at: Timestamp::EPOCH,
-            misses: 0,
-        };
-        for proof in [&rtu, &tcp, &ascii] {
-            assert_eq!(known(3).words(proof, 100, 2), Some(vec![1, 2]));
-            assert_eq!(known(3).words(proof, 101, 1), Some(vec![2]));
-            assert_eq!(known(3).words(proof, 101, 2), None);
-            assert_eq!(known(3).words(proof, 99, 1), None);
-        }
-        let coils = proof(&[7, 1, 0, 100, 0, 10, 1, 1], &[7, 1, 2, 0b1000_0000, 0b10, 9, 9]);
-        let bits: Vec<_> = [107, 108, 109, 116].map(|address| known(1).bit(&coils, address)).into();
-        assert_eq!(bits, [Some(true), Some(false), Some(true), None]);
-    }
-
-    #[test]
-    fn a_point_is_explained_by_a_request_that_covers_it_whole() {
-        let file = EvidenceFile::default();
-        settle(&file, question(7, 100, 10), Outcome::Answered, &[1], 1_000);
-        settle(&file, question(7, 108, 4), Outcome::Answered, &[2], 2_000);
-        settle(&file, question(8, 100, 10), Outcome::Answered, &[3], 3_000);
-        let answer = |address, count| file.of(7, Table::Holding, address, count).map(|e| e.answers[0].received[0]);
-        assert_eq!(answer(100, 2), Some(1));
-        assert_eq!(answer(108, 2), Some(2), "the newer of two that cover it");
-        assert_eq!(answer(109, 2), Some(2), "the other one ends in the middle of it");
-        assert_eq!(answer(99, 2), None);
-        assert_eq!(file.of(7, Table::Input, 100, 2), None, "another table is another place");
-    }
-
-    #[test]
-    fn what_is_kept_is_bounded() {
-        let file = EvidenceFile::default();
-        for address in 0..=REQUESTS_MAX as u16 {
-            settle(&file, question(1, address, 1), Outcome::Answered, &[1], i64::from(address));
-        }
-        assert_eq!(file.lock().entries.len(), REQUESTS_MAX);
-        assert_eq!(file.of(1, Table::Holding, 0, 1), None, "the oldest made room");
-        for n in 0..=SCRAPS_MAX {
-            let kind = ScrapKind::Discarded(Discard::Foreign);
-            file.discarded(kind, Some(question(1, 0, 1)), &[0; 1_000], Timestamp::from_millis(n as i64));
-        }
-        let scraps = file.scraps();
-        assert_eq!((scraps.len(), scraps[0].frame.len()), (SCRAPS_MAX, SCRAP_BYTES_MAX));
-        assert_eq!(scraps[0].at.as_millis(), SCRAPS_MAX as i64, "newest first");
-    }
-
-    #[test]
-    fn bytes_nobody_asked_for_are_kept_in_one_piece_while_they_come() {
-        let file = EvidenceFile::default();
-        for (millis, byte) in [(0, 12), (5, 3), (10, 2), (500, 9)] {
-            file.discarded(ScrapKind::Unasked, None, &[byte], Timestamp::from_millis(millis));
-        }
-        let frames: Vec<Vec<u8>> = file.scraps().into_iter().map(|s| s.frame).collect();
-        assert_eq!(frames, [vec![9], vec![12, 3, 2]]);
-        assert!(file.scraps()[1].concerns(12));
-    }
-}
+mod tests;

@@ -46,6 +46,7 @@ use crate::link::{Dial, LineConfig, Link};
 use crate::plan::Pace;
 use crate::report::{DeviceHealth, FieldReport, Reporter};
 use crate::stats::LineStats;
+use crate::trace::Role;
 
 mod command;
 mod credit;
@@ -187,6 +188,7 @@ fn start(
     let slots = schedule::slots(&name, &devices, start);
     let window = window::window(&timing, &devices);
     let facts = LineFacts {
+        role: Role::Master,
         wire: wire_of(&dial, timing.framing),
         char_time: timing.char_time,
         units: devices.iter().map(|d| (d.spec.unit, d.response_max)).collect(),

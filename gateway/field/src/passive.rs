@@ -24,16 +24,21 @@
 //! * An exchange is held until the next request or a silence, because a serial server that says everything twice would
 //!   otherwise answer the next question with the last one's answer.
 //! * The same bytes in answer to two different questions of one shape are suspect.
+//! * Some units count the bytes of their answers in two bytes; which do, only a profile says. Their answer to a question
+//!   for one register can be as long as a question for address 2, byte for byte: nobody knows which it is, so it is thrown
+//!   away.
 //!
 //! Frames are found by what their check sums say ([`crate::sniff`]); where the stream of a serial server has been put
 //! together or cut, time says nothing, so a frame is waited for as long as its beginning can become one, and bytes that
 //! cannot begin one are dropped one by one. What is kept is bounded: one frame, one question, [`UNANSWERED_MAX`] old
 //! questions.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::sniff::{Answer, FRAME_MAX, FRAME_MIN, answer_at, request_at};
+use guanjia_core::profile::ByteCount;
+
+use crate::sniff::{Answer, FRAME_MAX, FRAME_MIN, answer_as, request_at};
 use crate::tap::Question;
 
 mod learned;
@@ -74,6 +79,17 @@ pub enum Content {
     Exception(u8),
 }
 
+/// Why an answer is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// An older question of its shape has no answer: it may be that one's.
+    Late,
+    /// The unit answered twice.
+    Twice,
+    /// It may be a question.
+    Ambiguous,
+}
+
 /// A question and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {
@@ -99,7 +115,7 @@ pub enum Heard {
     /// A question nobody answered.
     Unanswered(Question),
     /// An answer that may belong to another question; its frame.
-    Doubtful(Question, Vec<u8>),
+    Doubtful(Question, Vec<u8>, Doubt),
     /// An answer without a question.
     Orphan(Vec<u8>),
     /// Bytes that are no frame; how many.
@@ -124,9 +140,20 @@ pub struct Ear {
     told: Option<(Question, Vec<u8>)>,
     unanswered: VecDeque<(Question, Duration)>,
     noise: usize,
+    /// The units whose answers count their bytes in two bytes.
+    two_byte_counts: BTreeSet<u8>,
 }
 
 impl Ear {
+    /// An ear that knows which units count the bytes of their answers in two bytes ([`ByteCount::TwoBytes`]).
+    pub fn with_two_byte_counts(units: impl IntoIterator<Item = u8>) -> Self {
+        Self { two_byte_counts: units.into_iter().collect(), ..Self::default() }
+    }
+
+    fn byte_count(&self, unit: u8) -> ByteCount {
+        if self.two_byte_counts.contains(&unit) { ByteCount::TwoBytes } else { ByteCount::OneByte }
+    }
+
     /// Takes in bytes that came at `now`.
     pub fn hear(&mut self, now: Duration, bytes: &[u8]) -> Vec<Heard> {
         let mut heard = self.quiet(now);
@@ -163,14 +190,15 @@ impl Ear {
         let is_cut_off = now.saturating_sub(self.last_at) > PIECES_APART_MAX;
         let mut at = 0;
         while let Some(rest) = self.buffer.get(at..).filter(|rest| !rest.is_empty()) {
-            let frame = Frame::at(rest, self.asking.as_ref());
+            let byte_count = self.byte_count(rest.first().copied().unwrap_or(0));
+            let frame = Frame::at(rest, self.asking.as_ref(), byte_count);
             let used = match frame {
-                Frame::None if !is_cut_off && may_become_one(rest) => break,
+                Frame::None if !is_cut_off && may_become_one(rest, byte_count) => break,
                 Frame::None => {
                     self.noise += 1;
                     1
                 }
-                Frame::Request(_, len) | Frame::Answer(len) | Frame::Orphan(_, len) => len,
+                Frame::Request(_, len) | Frame::Answer(len) | Frame::Ambiguous(len) | Frame::Orphan(_, len) => len,
             };
             let bytes = rest[..used].to_vec();
             at += used;
@@ -181,6 +209,10 @@ impl Ear {
                 Frame::None => {}
                 Frame::Request(question, _) => self.asked(now, question, bytes, heard),
                 Frame::Answer(_) => self.answered(now, bytes, heard),
+                Frame::Ambiguous(_) => {
+                    let doubt = |asking: Asking| Heard::Doubtful(asking.question, bytes, Doubt::Ambiguous);
+                    heard.extend(self.asking.take().map(doubt));
+                }
                 Frame::Orphan(unit, _) => self.orphan(unit, bytes, heard),
             }
         }
@@ -209,10 +241,10 @@ impl Ear {
             self.unanswered.pop_front();
         }
         if self.unanswered.iter().any(|(other, _)| *other != question && looks_like(other, &question)) {
-            heard.push(Heard::Doubtful(question, frame));
+            heard.push(Heard::Doubtful(question, frame, Doubt::Late));
             return;
         }
-        let content = match answer_at(&frame) {
+        let content = match answer_as(self.byte_count(question.unit), &frame) {
             Some((_, _, Answer::Data(data), _)) => Content::Data(data.to_vec()),
             Some((_, _, Answer::Exception(code), _)) => Content::Exception(code),
             _ => Content::Written,
@@ -235,7 +267,7 @@ impl Ear {
     /// An answer nobody asked for. If its unit has just answered, one of the two is another question's.
     fn orphan(&mut self, unit: u8, frame: Vec<u8>, heard: &mut Vec<Heard>) {
         match self.held.take_if(|(held, _)| held.asked.unit == unit) {
-            Some((held, _)) => heard.push(Heard::Doubtful(held.asked, held.answer)),
+            Some((held, _)) => heard.push(Heard::Doubtful(held.asked, held.answer, Doubt::Twice)),
             None => heard.push(Heard::Orphan(frame)),
         }
     }
@@ -266,20 +298,25 @@ enum Frame {
     Request(Question, usize),
     /// The answer to the open question.
     Answer(usize),
+    /// The answer to the open question, or another question.
+    Ambiguous(usize),
     /// An answer of this unit to something else.
     Orphan(u8, usize),
     None,
 }
 
 impl Frame {
-    fn at(bytes: &[u8], asking: Option<&Asking>) -> Self {
-        let answer = answer_at(bytes);
+    fn at(bytes: &[u8], asking: Option<&Asking>, byte_count: ByteCount) -> Self {
+        let answer = answer_as(byte_count, bytes);
+        let request = request_at(bytes);
         if let (Some((unit, function, content, len)), Some(asking)) = (&answer, asking)
             && fits(&asking.question, *unit, *function, content)
         {
-            return Frame::Answer(*len);
+            let is_read = matches!(content, Answer::Data(_));
+            let is_ambiguous = byte_count == ByteCount::TwoBytes && is_read && request.is_some();
+            return if is_ambiguous { Frame::Ambiguous(*len) } else { Frame::Answer(*len) };
         }
-        if let Some((question, len)) = request_at(bytes) {
+        if let Some((question, len)) = request {
             return Frame::Request(question, len);
         }
         answer.map_or(Frame::None, |(unit, _, _, len)| Frame::Orphan(unit, len))
@@ -312,9 +349,12 @@ fn data_len(question: &Question) -> Option<usize> {
 }
 
 /// Whether more bytes could make a frame of these.
-fn may_become_one(bytes: &[u8]) -> bool {
+fn may_become_one(bytes: &[u8], byte_count: ByteCount) -> bool {
     let longest = match bytes {
         [] | [_] | [_, _] => return bytes.len() < FRAME_MIN,
+        [_, 1..=4, 0] if byte_count == ByteCount::TwoBytes => return true,
+        [_, 1..=4, 0, low, ..] if byte_count == ByteCount::TwoBytes => (6 + usize::from(*low)).max(8),
+        [_, 1..=4, ..] if byte_count == ByteCount::TwoBytes => 8,
         [_, 1..=4, count, ..] => (5 + usize::from(*count)).max(8),
         [_, 5 | 6, ..] => 8,
         [_, 15 | 16, ..] => 9 + usize::from(bytes.get(6).copied().unwrap_or(u8::MAX)),

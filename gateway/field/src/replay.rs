@@ -103,10 +103,11 @@ impl Replay {
         }
     }
 
-    /// These units count the bytes of their answers in two bytes ([`ByteCount::TwoBytes`]); a trace does not say so. It
-    /// makes no difference to a line that was only listened to, where no answer of theirs can be told from noise.
+    /// These units count the bytes of their answers in two bytes ([`ByteCount::TwoBytes`]); a trace does not say so.
     pub fn with_two_byte_counts(self, units: impl IntoIterator<Item = u8>) -> Self {
-        Self { two_byte_counts: units.into_iter().collect(), ..self }
+        let two_byte_counts: BTreeSet<u8> = units.into_iter().collect();
+        let ear = self.ear.map(|_| Ear::with_two_byte_counts(two_byte_counts.iter().copied()));
+        Self { two_byte_counts, ear, ..self }
     }
 
     /// Takes in the next event and tells what is known by it.
@@ -280,7 +281,7 @@ fn overheard(event: &Event, heard: Heard) -> Option<Told> {
             (Some(asked), exchange.answer, meaning)
         }
         Heard::Unanswered(question) => (Some(question), Vec::new(), Meaning::NoAnswer),
-        Heard::Doubtful(question, frame) => {
+        Heard::Doubtful(question, frame, _) => {
             (Some(question), frame, Meaning::Refused(ScrapKind::Discarded(Discard::Late)))
         }
         Heard::Orphan(frame) => (None, frame, Meaning::Refused(ScrapKind::Discarded(Discard::Foreign))),
@@ -339,5 +340,18 @@ mod tests {
         assert_eq!(meaning(&[8], &short), read);
         assert_ne!(meaning(&[8], &long), read);
         assert_ne!(meaning(&[7], &short), read);
+    }
+
+    #[test]
+    fn a_trace_of_a_line_that_was_listened_to_knows_them_too() {
+        let header = Header { line: "lifts".into(), envelope: Envelope::Rtu, role: Role::Listener };
+        let event = |millis, seen| Event { since: Duration::from_millis(millis), at: Timestamp::EPOCH, seen };
+        let heard = |bytes: &[u8]| Seen::Received(frame(bytes).into());
+        let mut replay = Replay::new(&header).with_two_byte_counts([7]);
+        let mut told = replay.feed(&event(0, heard(&[7, 3, 0x10, 0x00, 0, 2])));
+        told.extend(replay.feed(&event(30, heard(&[7, 3, 0, 4, 0x12, 0x34, 0x56, 0x78]))));
+        told.extend(replay.feed(&event(900, Seen::Opened)));
+        let answer = Meaning::Answer(Content::Words(vec![0x1234, 0x5678]));
+        assert_eq!(told.iter().map(|told| &told.meaning).collect::<Vec<_>>(), [&answer]);
     }
 }

@@ -32,6 +32,13 @@ pub enum FieldReport {
         /// In ascending order of address.
         readings: Vec<Reading>,
     },
+    /// What a device says of its past: it kept it while it was away. None of it holds now.
+    Past {
+        /// Whose points.
+        device: DeviceIx,
+        /// In the order of time, good as of it.
+        readings: Vec<Reading>,
+    },
     /// A device began or ceased to answer.
     Health {
         /// Which device.

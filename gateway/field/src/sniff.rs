@@ -11,10 +11,13 @@
 //! 15 16    unit fn address count bytes ..     9 + bytes unit fn address count crc     8
 //! 22       unit 16h address and or crc        10        the same                      10
 //! other                                                 unit fn+80h code crc          5
+//! 01..04 of a unit that counts in two bytes             unit fn 0 bytes data.. crc    6 + bytes
 //! ```
 //!
 //! Some bytes are both: an answer of three bytes to function 01 is as long as a request, and what a single register is
 //! written with is echoed. Which of the two it is, order and time decide ([`crate::passive`]).
+
+use guanjia_core::profile::ByteCount;
 
 use crate::frame::crc16;
 use crate::tap::Question;
@@ -82,6 +85,22 @@ pub fn answer_at(bytes: &[u8]) -> Option<(u8, u8, Answer<'_>, usize)> {
     }
 }
 
+/// The same for a unit whose answers to reads count their bytes so.
+pub fn answer_as(byte_count: ByteCount, bytes: &[u8]) -> Option<(u8, u8, Answer<'_>, usize)> {
+    match (byte_count, bytes) {
+        (ByteCount::OneByte, _) => answer_at(bytes),
+        // No answer has more than 250 bytes of data, so the first of the two is zero.
+        (ByteCount::TwoBytes, [unit, function @ 1..=4, 0, low, ..]) => {
+            let len = 6 + usize::from(*low);
+            let is_one = *low > 0 && (*function < 3 || low % 2 == 0) && is_whole(bytes, len);
+            let data = bytes.get(4..len - 2).filter(|_| is_one)?;
+            Some((*unit, *function, Answer::Data(data), len))
+        }
+        (ByteCount::TwoBytes, [_, 1..=4, ..]) => None,
+        (ByteCount::TwoBytes, _) => answer_at(bytes),
+    }
+}
+
 /// Whether the first `len` bytes are there and end with the check sum of the others.
 fn is_whole(bytes: &[u8], len: usize) -> bool {
     let frame = if len <= FRAME_MAX { bytes.get(..len) } else { None };
@@ -124,8 +143,10 @@ mod tests {
             if let Some((_, len)) = request_at(&bytes) {
                 prop_assert!(len <= bytes.len());
             }
-            if let Some((.., len)) = answer_at(&bytes) {
-                prop_assert!(len <= bytes.len());
+            for byte_count in [ByteCount::OneByte, ByteCount::TwoBytes] {
+                if let Some((.., len)) = answer_as(byte_count, &bytes) {
+                    prop_assert!(len <= bytes.len());
+                }
             }
         }
 

@@ -10,6 +10,7 @@
 //! * Every run of bytes is told in the order in which it was sent or came in, with the time on the monotonic clock since
 //!   the tap was made and the time of day. A run is what one read of the operating system brought; nothing is put
 //!   together, because when the pieces came is what a listener wants to know.
+//! * A line that is only listened to tells what was overheard; its doctor hears it as a listener's.
 //! * Every transaction ends with exactly one [`Seen::Settled`]. Frames that were thrown away on the way there are told
 //!   before it.
 //! * Nobody is waited for. A listener that does not keep up loses events; [`Listener::lost`] says how many, so that a
@@ -27,10 +28,12 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::doctor::{Doctor, Finding, LineFacts, Sign};
+use crate::doctor::{Doctor, Finding, Illness, LineFacts, Sign};
 use crate::evidence::{EvidenceFile, ScrapKind};
 use crate::frame::Request;
+use crate::passive::Heard;
 use crate::stats::Discard;
+use crate::trace::Role;
 
 /// Listeners one line has at most: a capture or two, and somebody who looks.
 pub const LISTENERS_MAX: usize = 4;
@@ -171,9 +174,19 @@ impl Tap {
         self.doctor.get_or_init(|| Mutex::new(Doctor::new(facts)));
     }
 
-    /// Whether a doctor listens: only to a line that is polled by this program.
-    pub fn is_attended(&self) -> bool {
-        self.doctor.get().is_some()
+    /// Whether the line's doctor can find this; false without a doctor.
+    pub fn can_find(&self, illness: Illness) -> bool {
+        self.ask_doctor(|doctor| doctor.can_find(illness)).unwrap_or(false)
+    }
+
+    /// Whose questions the line's doctor hears; `None` without a doctor.
+    pub fn role(&self) -> Option<Role> {
+        self.ask_doctor(Doctor::role)
+    }
+
+    fn ask_doctor<T>(&self, ask: impl FnOnce(&Doctor) -> T) -> Option<T> {
+        let doctor = self.doctor.get()?.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(ask(&doctor))
     }
 
     /// What is wrong with the line, and for how long it has been known.
@@ -244,6 +257,20 @@ impl Tap {
     /// Keeps what another master's question was answered with.
     pub(crate) fn overheard(&self, settled: &Settled<'_>) {
         self.evidence.settled(settled, clock::now());
+    }
+
+    /// What was heard of another master's line.
+    pub(crate) fn heard(&self, heard: &Heard) {
+        if let Some(doctor) = self.doctor.get() {
+            doctor.lock().unwrap_or_else(PoisonError::into_inner).overhear(self.origin.elapsed(), heard);
+        }
+    }
+
+    /// An answer to another master that is not believed.
+    pub(crate) fn mistrusted(&self, asked: Question, frame: &[u8]) {
+        let why = Discard::Late;
+        self.evidence.discarded(ScrapKind::Discarded(why), Some(asked), frame, clock::now());
+        self.publish(|| Seen::Discarded { why, asked, frame: frame.into() });
     }
 
     fn tell_doctor(&self, sign: Sign<'_>) {

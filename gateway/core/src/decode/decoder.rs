@@ -31,6 +31,14 @@ pub enum Answer<'a> {
     Bits(&'a [bool]),
 }
 
+/// What the device said, as far as a value stands for itself.
+#[derive(Clone, Copy)]
+enum Said<'a> {
+    Registers(Extent, Answer<'a>),
+    /// Gives the measured value of a point of a message: scaled, without offset and inputs.
+    Message(&'a dyn Fn(usize) -> Result<Value, DecodeError>),
+}
+
 /// The decoder of one device.
 #[derive(Clone, Debug)]
 pub struct Decoder {
@@ -114,16 +122,38 @@ impl Decoder {
         answer: Answer<'_>,
         points: &[usize],
         now: Duration,
+        each: impl FnMut(usize, Result<Value, DecodeError>),
+    ) {
+        self.take(Said::Registers(extent, answer), points, now, each);
+    }
+
+    /// The same of a message that speaks of `points`; `measured` gives what it says of each, as [`measure`] does. The message
+    /// is one answer: what is calculated from several of its values needs them all in it.
+    pub fn message(
+        &mut self,
+        measured: &dyn Fn(usize) -> Result<Value, DecodeError>,
+        points: &[usize],
+        now: Duration,
+        each: impl FnMut(usize, Result<Value, DecodeError>),
+    ) {
+        self.take(Said::Message(measured), points, now, each);
+    }
+
+    fn take(
+        &mut self,
+        said: Said<'_>,
+        points: &[usize],
+        now: Duration,
         mut each: impl FnMut(usize, Result<Value, DecodeError>),
     ) {
         if self.parts.is_empty() {
             for &i in points {
-                match self.quick(i, extent, answer) {
+                match self.quick(i, said) {
                     Quick::Float(float) => each(i, Ok(Value::Float(float))),
                     Quick::Decimal { mantissa, exponent } => {
                         each(i, Ok(Value::Decimal(Decimal::new(i128::from(mantissa), exponent))));
                     }
-                    Quick::No => each(i, self.plain(i, extent, answer)),
+                    Quick::No => each(i, self.plain(i, said)),
                 }
             }
             return;
@@ -133,14 +163,14 @@ impl Decoder {
             if !self.parts.get(i).is_some_and(|p| p.is_needed) {
                 continue;
             }
-            let number = self.plain(i, extent, answer).ok().as_ref().and_then(Number::of);
+            let number = self.plain(i, said).ok().as_ref().and_then(Number::of);
             self.beat(i, number, now);
             self.keep(i, number, now);
         }
         let is_frozen = self.is_frozen(now);
         self.pulse = if is_frozen { Pulse::StandsStill } else { Pulse::Moves };
         for &i in points {
-            let value = self.value(i, extent, answer, now);
+            let value = self.value(i, said, now);
             self.tell(i, value, is_frozen, now, &mut each);
         }
         for at in 0..self.derived.len() {
@@ -207,38 +237,38 @@ impl Decoder {
     }
 
     /// The same as [`Self::plain`] for most numbers.
-    fn quick(&self, i: usize, extent: Extent, answer: Answer<'_>) -> Quick {
-        let (Answer::Words(words), Some(point)) = (answer, self.profile.points.get(i)) else { return Quick::No };
-        let Some(place) = point.source.registers() else { return Quick::No };
-        let start = usize::from(place.address.wrapping_sub(extent.address));
-        let words = words.get(start..start + usize::from(place.count));
-        words.map_or(Quick::No, |words| quick(point, words))
+    fn quick(&self, i: usize, said: Said<'_>) -> Quick {
+        let Said::Registers(extent, Answer::Words(words)) = said else { return Quick::No };
+        let Some(point) = self.profile.points.get(i) else { return Quick::No };
+        words_of(point, extent, words).map_or(Quick::No, |words| quick(point, words))
     }
 
     /// The value of a point that needs no other.
-    fn plain(&self, i: usize, extent: Extent, answer: Answer<'_>) -> Result<Value, DecodeError> {
+    fn plain(&self, i: usize, said: Said<'_>) -> Result<Value, DecodeError> {
         let point = self.profile.points.get(i).ok_or(DecodeError::NotRegisters)?;
-        let place = point.source.registers().ok_or(DecodeError::NotRegisters)?;
-        let start = usize::from(place.address.wrapping_sub(extent.address));
-        let count = usize::from(place.count);
-        let missing = DecodeError::WordCount { expected: count, got: 0 };
-        match answer {
-            Answer::Words(words) => decode(point, words.get(start..start + count).ok_or(missing)?),
-            Answer::Bits(bits) => decode_bit(point, *bits.get(start).ok_or(missing)?),
+        match said {
+            Said::Message(_) if !point.inputs.is_empty() => Err(DecodeError::Input),
+            Said::Message(measured) => shifted(measured(i)?, point.offset),
+            Said::Registers(extent, Answer::Words(words)) => decode(point, words_of(point, extent, words)?),
+            Said::Registers(extent, Answer::Bits(bits)) => {
+                let place = point.source.registers().ok_or(DecodeError::NotRegisters)?;
+                let bit = bits.get(usize::from(place.address.wrapping_sub(extent.address)));
+                decode_bit(point, *bit.ok_or(DecodeError::WordCount { expected: usize::from(place.count), got: 0 })?)
+            }
         }
     }
 
-    fn value(&self, i: usize, extent: Extent, answer: Answer<'_>, now: Duration) -> Result<Value, DecodeError> {
+    fn value(&self, i: usize, said: Said<'_>, now: Duration) -> Result<Value, DecodeError> {
         let point = self.profile.points.get(i).ok_or(DecodeError::NotRegisters)?;
-        let Answer::Words(words) = answer else { return self.plain(i, extent, answer) };
         if point.inputs.is_empty() {
-            return self.plain(i, extent, answer);
+            return self.plain(i, said);
         }
-        let place = point.source.registers().ok_or(DecodeError::NotRegisters)?;
-        let start = usize::from(place.address.wrapping_sub(extent.address));
-        let words = words.get(start..start + usize::from(place.count));
-        let words = words.ok_or(DecodeError::WordCount { expected: usize::from(place.count), got: 0 })?;
-        let mut number = Number::of(&measure(point, words)?).ok_or(DecodeError::Text)?;
+        let measured = match said {
+            Said::Message(measured) => measured(i)?,
+            Said::Registers(extent, Answer::Words(words)) => measure(point, words_of(point, extent, words)?)?,
+            Said::Registers(_, Answer::Bits(_)) => return self.plain(i, said),
+        };
+        let mut number = Number::of(&measured).ok_or(DecodeError::Text)?;
         if let Some(exponent) = point.inputs.exponent {
             let Some(Number::Exact(power)) = self.part(exponent, now) else { return Err(DecodeError::Input) };
             let power = power.rescale(0).and_then(|p| i8::try_from(p).ok()).ok_or(DecodeError::Input)?;
@@ -284,6 +314,13 @@ impl Decoder {
         let counts = kept.turn == self.turn || is_setting && now.saturating_sub(kept.at) <= part.age_max;
         counts.then_some(kept.number)
     }
+}
+
+/// The words of a point in an answer.
+fn words_of<'a>(point: &PointDef, extent: Extent, words: &'a [u16]) -> Result<&'a [u16], DecodeError> {
+    let place = point.source.registers().ok_or(DecodeError::NotRegisters)?;
+    let (start, count) = (usize::from(place.address.wrapping_sub(extent.address)), usize::from(place.count));
+    words.get(start..start + count).ok_or(DecodeError::WordCount { expected: count, got: 0 })
 }
 
 #[cfg(test)]

@@ -5,12 +5,41 @@ use serde::{Deserialize, Serialize};
 use super::Table;
 
 /// What the messages of a device on MQTT look like, beyond the pointers of its points.
+///
+/// The topics here are the maker's layout, as templates: `{device}` is the device's id, `{node}` what the device calls
+/// itself, and in the topic of a point `{topic}` the device's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MessageForm {
+    /// On which topic its messages come.
+    pub topic: Option<String>,
+    /// On which topic it says whether it is there.
+    pub availability: Option<String>,
+    /// How it says so.
+    pub presence: Presence,
     /// Registers that come as text, as radio meters send them; points with a [`Source::Registers`](super::Source::Registers) are read from these.
     pub words: Option<MessageWords>,
     /// Where the device says when it measured; without it a value is as old as its arrival.
     pub time: Option<MessageTime>,
+    /// The RFC 6901 pointer to the samples of a logger: one object, or an array of them in any order, each with its own
+    /// time. All other pointers lead into a sample then. `None` if a message is one sample.
+    pub samples: Option<String>,
+}
+
+/// How a device says on its topic of availability whether it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// The RFC 6901 pointer to the word; empty if the whole payload is the word.
+    pub pointer: String,
+    /// The word for being there.
+    pub online: String,
+    /// The word for being gone; mostly a last will.
+    pub offline: String,
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self { pointer: String::new(), online: "online".to_owned(), offline: "offline".to_owned() }
+    }
 }
 
 /// Consecutive registers of one table, written as text inside a message.

@@ -12,6 +12,7 @@ use super::context::Context;
 use super::diagnostic::Severity;
 use super::document::Entry;
 use super::lines::{CRL_HELP, RawMqtt, RawMqttTls, RawMqttVersion, RawSparkplug, is_topic, overdue};
+use super::topics::{self, Holes, Templates};
 use super::value::At;
 use crate::site::{Broker, MqttVersion, Publish};
 
@@ -19,15 +20,6 @@ use crate::site::{Broker, MqttVersion, Publish};
 const PORT: u16 = 1883;
 /// The registered port of MQTT over TLS.
 const TLS_PORT: u16 = 8883;
-
-/// Topics of devices that name none.
-#[derive(Clone, Debug, Default)]
-pub struct Templates {
-    /// Of their messages.
-    pub topic: Option<String>,
-    /// Of their availability.
-    pub availability: Option<String>,
-}
 
 /// Checks every broker. One that is wrong is missing; its name is known to the devices all the same.
 pub fn brokers(context: &mut Context, raw: &[Entry<RawMqtt>], site: &str, now: Timestamp) -> Vec<(Broker, Templates)> {
@@ -86,7 +78,7 @@ fn publish(context: &mut Context, entry: &Entry<RawMqtt>, site: &str) -> Option<
 
 fn sparkplug(context: &mut Context, raw: &At<RawSparkplug>, site: &str) -> Option<Publish> {
     let node = raw.node.as_deref().unwrap_or(site);
-    for id in [raw.group.as_str(), node] {
+    for id in [raw.group.as_str(), node].into_iter().chain(raw.primary_host.as_deref()) {
         if !is_topic(id) || id.contains('/') {
             context
                 .error(raw.span(), format!("`{id}` is not a Sparkplug id"))
@@ -94,25 +86,17 @@ fn sparkplug(context: &mut Context, raw: &At<RawSparkplug>, site: &str) -> Optio
             return None;
         }
     }
-    Some(Publish::Sparkplug { group: raw.group.clone(), node: node.to_owned() })
+    Some(Publish::Sparkplug { group: raw.group.clone(), node: node.to_owned(), primary_host: raw.primary_host.clone() })
 }
 
-/// A template must name the device, or all devices of the broker would be one.
 fn template(context: &mut Context, topic: &At<String>) -> Option<String> {
-    let example = topic.replace("{device}", "d").replace("{node}", "n");
-    if !is_topic(&example) || example.contains(['{', '}']) {
-        context
-            .error(topic.span(), format!("`{}` is not a template of a topic", **topic))
-            .help("write \"site/{device}/state\"; {device} is the device's id, {node} its `node`");
-        return None;
+    match topics::template(topic, Holes::OfDevice) {
+        Ok(template) => Some(template),
+        Err(wrong) => {
+            context.error(topic.span(), wrong.message).help(wrong.help);
+            None
+        }
     }
-    if example == **topic {
-        context
-            .error(topic.span(), "every device would have the same topic")
-            .help("write {device} or {node} where their topics differ");
-        return None;
-    }
-    Some((**topic).clone())
 }
 
 /// The client's side of TLS 1.2 and 1.3, with the roots and the certificate of these files.

@@ -9,12 +9,12 @@ use guanjia_core::reading::{DeviceIx, PointIx};
 use guanjia_core::text::Bilingual;
 use guanjia_field::Periods;
 
-use super::brokers::Templates;
 use super::context::Context;
 use super::document::Entry;
 use super::lines::{self, Line};
 use super::profile::LoadedProfile;
 use super::raw::{RawDevice, RawPolling};
+use super::topics::{self, Templates};
 use super::value::{At, Span};
 use crate::site::{Attachment, Broker, Device, Point};
 
@@ -160,29 +160,15 @@ fn attachment(
         Some(own) => polling(context, own, around.polling),
         None => around.polling,
     };
-    let topic = match &entry.topic {
-        Some(own) => Some(own.clone()),
-        None => from_template(context, entry, around, |templates| &templates.topic)?,
-    };
-    match (&entry.line, &entry.unit, &entry.broker, &topic) {
-        (Some(line), Some(unit), None, None) => {
+    match (&entry.line, &entry.unit, &entry.broker) {
+        (Some(line), Some(unit), None) if entry.topic.is_none() => {
             let (index, unit) = on_line(context, line, unit, loaded, around)?;
             let address = (format!("line `{}`", **line), format!("unit {unit}"));
             claim(context, entry, unit_span(&entry.unit), address, addresses)?;
             check_heartbeat(context, entry, loaded, periods);
             Some(Attachment::Line { line: index, unit, periods })
         }
-        (None, None, Some(broker), Some(topic)) => {
-            let index = on_broker(context, broker, topic, loaded, around)?;
-            let address = (format!("broker `{}`", **broker), format!("topic `{}`", **topic));
-            claim(context, entry, topic.span(), address, addresses)?;
-            let availability = match &entry.availability {
-                Some(own) => Some(own.clone()),
-                None => from_template(context, entry, around, |templates| &templates.availability)?,
-            };
-            let availability = availability.map(|topic| (*topic).clone());
-            Some(Attachment::Mqtt { broker: index, topic: (**topic).clone(), availability })
-        }
+        (None, None, Some(broker)) => on_broker(context, entry, broker, loaded, around, addresses),
         _ => {
             context
                 .error(entry.at.clone(), format!("device `{}` is not on one bus", entry.key))
@@ -269,19 +255,14 @@ fn on_line(
 
 fn on_broker(
     context: &mut Context,
+    entry: &Entry<RawDevice>,
     broker: &At<String>,
-    topic: &At<String>,
     loaded: Option<&LoadedProfile>,
     around: &Surroundings<'_>,
-) -> Option<usize> {
+    addresses: &mut BTreeMap<(String, String), Arc<str>>,
+) -> Option<Attachment> {
     if !around.broker_names.contains(&broker.as_str()) {
         context.dangling("broker", broker, around.broker_names.iter().copied());
-        return None;
-    }
-    if !lines::is_topic(topic) {
-        context
-            .error(topic.span(), format!("`{}` is not the topic of one device", **topic))
-            .help("remove wildcards and slashes at the ends");
         return None;
     }
     if loaded.is_some_and(|l| !l.is_mqtt()) {
@@ -290,29 +271,13 @@ fn on_broker(
             .help("write `line` and `unit`");
         return None;
     }
-    around.brokers.iter().position(|(b, _)| *b.name == ***broker)
-}
-
-/// The device's topic after its broker's template, if it has one; `None` with an error if that needs to know more.
-fn from_template(
-    context: &mut Context,
-    entry: &Entry<RawDevice>,
-    around: &Surroundings<'_>,
-    which: impl Fn(&Templates) -> &Option<String>,
-) -> Option<Option<At<String>>> {
-    let broker = entry.broker.as_ref().and_then(|name| around.brokers.iter().find(|(b, _)| *b.name == ***name));
-    let Some(template) = broker.and_then(|(_, templates)| which(templates).as_ref()) else { return Some(None) };
-    let node = match &entry.node {
-        Some(node) => (**node).clone(),
-        None if template.contains("{node}") => {
-            context
-                .error(entry.at.clone(), format!("`{template}` needs to know the device's node"))
-                .help("add node = \"…\": what the device is called in its topics");
-            return None;
-        }
-        None => String::new(),
-    };
-    let topic = template.replace("{device}", &entry.key).replace("{node}", &node);
-    let at = entry.node.as_ref().map_or(entry.at.clone(), At::span);
-    Some(Some(At::new(topic, at)))
+    let index = around.brokers.iter().position(|(b, _)| *b.name == ***broker)?;
+    let profile = &loaded?.profile;
+    let spoken = topics::of(context, entry, profile, &around.brokers[index].1)?;
+    for (topic, at) in &spoken.topics {
+        let address = (format!("broker `{}`", **broker), format!("topic `{}`", topic.name));
+        claim(context, entry, at.clone(), address, addresses)?;
+    }
+    let topics = spoken.topics.into_iter().map(|(topic, _)| topic).collect();
+    Some(Attachment::Mqtt { broker: index, topics, availability: spoken.availability })
 }

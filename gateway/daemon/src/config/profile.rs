@@ -22,7 +22,7 @@ use serde_json::Value as Schema;
 
 pub use self::golden::Golden;
 #[cfg(test)]
-pub use self::golden::{Exchange, GoldenValue};
+pub use self::golden::{Exchange, GoldenValue, Proof};
 #[cfg(test)]
 pub use self::raw::GoldenKind;
 pub use self::raw::{RawProfile, RawSerial};
@@ -165,6 +165,7 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
     };
     if report.diagnostics.len() == before {
         inputs::check_together(&mut profile, &at, source, report);
+        message::check_together(&profile, &at, source, report);
         inputs::check_limits(&profile, &at, source, report);
     }
     if report.diagnostics.len() > before {

@@ -206,11 +206,11 @@ pub struct RawDevice {
     pub unit: Option<At<u16>>,
     /// The MQTT broker it reports to.
     pub broker: Option<At<String>>,
-    /// The topic of its messages, instead of its broker's template.
+    /// The topic of its messages, instead of what its profile's or its broker's template says.
     pub topic: Option<At<String>>,
-    /// What it is called in its broker's template, such as a radio meter's EUI.
+    /// What it is called in its topics, such as a radio meter's EUI: "{node}" of templates.
     pub node: Option<At<String>>,
-    /// The topic on which it says "online" or "offline", instead of its broker's template.
+    /// The topic on which it says whether it is there, instead of what its profile's or its broker's template says.
     pub availability: Option<At<String>>,
     /// What people call it. Default: its id.
     pub name: Option<Bilingual>,

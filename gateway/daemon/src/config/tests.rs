@@ -13,7 +13,7 @@ use guanjia_core::time::Timestamp;
 use serde_json::Value;
 
 use super::*;
-use crate::site::{Attachment, Site};
+use crate::site::{Attachment, Site, Topic};
 
 mod facility_node;
 mod golden;
@@ -337,8 +337,9 @@ fn devices_on_a_broker_have_their_topics_by_template_and_their_messages_by_profi
     let (site, report) = load_text("site.toml", &format!("{text}{more}"), directory.path(), NOW);
     let site = site.unwrap_or_else(|| panic!("{report}"));
     let device = |id: &str| site.devices.iter().find(|d| &*d.id == id).expect("it is in the file");
-    let Attachment::Mqtt { topic, availability, .. } = &device("r-1").attachment else { panic!("it is on a broker") };
-    assert_eq!((topic.as_str(), availability.as_deref()), ("site/water/r-1/state", Some("site/water/r-1/online")));
+    let Attachment::Mqtt { topics, availability, .. } = &device("r-1").attachment else { panic!("it is on a broker") };
+    assert_eq!(topics.as_slice(), [Topic { name: "site/water/r-1/state".to_owned(), points: vec![0] }]);
+    assert_eq!(availability.as_deref(), Some("site/water/r-1/online"));
     let form = device("r-1").profile.message.clone().expect("it has one");
     let (words, time) = (form.words.expect("registers"), form.time.expect("a time"));
     assert_eq!((words.encoding, words.address, time.format), (WordEncoding::Hex, 10, TimeFormat::UnixMillis));
@@ -346,7 +347,46 @@ fn devices_on_a_broker_have_their_topics_by_template_and_their_messages_by_profi
         .profile
         .points
         .iter()
-        .map(|point| if let PointSource::Message { pointer } = &point.source { pointer.as_str() } else { "" })
+        .map(|point| if let PointSource::Message { pointer, .. } = &point.source { pointer.as_str() } else { "" })
         .collect();
     assert_eq!(pointers, ["/v/0", "/v/1", "/v/2", "/mark", "/v/3", "/p/1/u", "/p/2/u"]);
+}
+
+/// Which layout counts: the device's own keys, then its profile's, then its broker's.
+#[test]
+fn a_makers_layout_goes_before_the_broker_s_and_a_device_s_own_before_both() {
+    let text = std::fs::read_to_string(config_dir().join("site.toml")).expect("the example can be read");
+    let shelly = |id: &str, more: &str| {
+        format!(
+            "\n[device.{id}]\nprofile = \"shelly_3em\"\nbroker = \"local\"\nfloor = \"1F\"\nnode = \"em3-{id}\"\n{more}"
+        )
+    };
+    let more = [
+        shelly("s-1", ""),
+        shelly("s-2", "topic = \"floor-2/meter\"\n"),
+        shelly("s-3", "availability = \"floor-3/there\"\n"),
+        "\n[device.w-9]\nprofile = \"mqtt_water_meter\"\nbroker = \"local\"\nfloor = \"1F\"\n".to_owned(),
+    ];
+    let (site, report) = load_text("site.toml", &(text + &more.concat()), &config_dir(), NOW);
+    let site = site.unwrap_or_else(|| panic!("{report}"));
+    let spoken = |id: &str| {
+        let device = site.devices.iter().find(|d| &*d.id == id).expect("it is in the file");
+        let Attachment::Mqtt { topics, availability, .. } = &device.attachment else { panic!("it is on a broker") };
+        (topics.clone(), availability.clone().unwrap_or_default())
+    };
+    let (topics, availability) = spoken("s-1");
+    assert_eq!((topics.len(), availability.as_str()), (15, "shellies/em3-s-1/online"));
+    assert_eq!(topics[0], Topic { name: "shellies/em3-s-1/emeter/0/voltage".to_owned(), points: vec![0] });
+    assert!(topics.iter().all(|topic| topic.name != "shellies/em3-s-1"), "nothing comes on the device's own topic");
+    let (topics, availability) = spoken("s-2");
+    assert_eq!(topics[14].name, "floor-2/meter/emeter/2/total_returned", "its points move with it");
+    assert_eq!(availability, "shellies/em3-s-2/online");
+    let (topics, availability) = spoken("s-3");
+    assert_eq!(
+        (topics[0].name.as_str(), availability.as_str()),
+        ("shellies/em3-s-3/emeter/0/voltage", "floor-3/there")
+    );
+    let (topics, availability) = spoken("w-9");
+    assert_eq!((topics[0].name.as_str(), topics[0].points.len()), ("site/water/w-9/state", 3));
+    assert_eq!(availability, "site/water/w-9/online", "a profile without a layout takes the broker's");
 }

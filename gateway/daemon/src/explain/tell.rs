@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use guanjia_field::evidence::ANSWERS_KEPT;
 use serde_json::Value;
 
 use crate::ask::{Gateway, GatewayOptions};
@@ -103,8 +104,23 @@ fn request(lines: &mut Vec<String>, request: &Value) {
 }
 
 fn answers(lines: &mut Vec<String>, body: &Value) {
-    for answer in body["answers"].as_array().into_iter().flatten() {
+    for (age, answer) in body["answers"].as_array().into_iter().flatten().enumerate() {
         let round_trip = answer["round_trip_ms"].as_f64().unwrap_or(0.0);
+        let value = match answer["value"].as_str() {
+            Some(value) => value.to_owned(),
+            None => format!("no value: {}", text(&answer["error"])),
+        };
+        // The older ones in a line each, to see when a value jumped; `--json` has their frames.
+        if age >= ANSWERS_KEPT {
+            lines.push(format!(
+                "  before      {}  attempt {}, {round_trip:.1} ms  {}  =  {value} {}",
+                text(&answer["at"]),
+                text(&answer["attempt"]),
+                text(&answer["words"]),
+                text(&body["unit"])
+            ));
+            continue;
+        }
         lines.push(format!(
             "  answer at   {}  attempt {}, {round_trip:.1} ms",
             text(&answer["at"]),
@@ -112,10 +128,6 @@ fn answers(lines: &mut Vec<String>, body: &Value) {
         ));
         lines.push(format!("    sent      {}", text(&answer["sent"])));
         lines.push(format!("    received  {}", text(&answer["received"])));
-        let value = match answer["value"].as_str() {
-            Some(value) => value.to_owned(),
-            None => format!("no value: {}", text(&answer["error"])),
-        };
         lines.push(format!("    words     {}  =  {value} {}", text(&answer["words"]), text(&body["unit"])));
     }
     for scrap in body["discarded"].as_array().into_iter().flatten() {

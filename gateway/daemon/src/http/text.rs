@@ -235,6 +235,7 @@ texts! {
     LAST_ATTEMPT = "最近一次读取:", "Last attempt";
     UNANSWERED_SINCE = "此后 {n} 次未读到", "{n} attempts without an answer since";
     ANSWERS = "应答报文", "Answers";
+    EARLIER = "更早的应答", "Earlier answers";
     NO_ANSWER_KEPT = "启动以来没有收到应答。", "No answer since the start.";
     ROUND_TRIP = "往返时间", "Round trip";
     ATTEMPT = "第几次尝试", "Attempt";

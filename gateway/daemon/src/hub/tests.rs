@@ -67,6 +67,27 @@ async fn each_task_hears_of_its_own_points_and_alarms_that_a_device_has_answered
 }
 
 #[tokio::test]
+async fn what_a_device_says_of_its_past_is_billed_and_neither_shown_nor_alarmed_by() {
+    let mut bench = start();
+    let now = guanjia_field::now();
+    let hour_ago = Timestamp::from_millis(now.as_millis() - 3_600_000);
+    let (energy, power) = (bench.good("energy_active_import", hour_ago), bench.good("active_power_total", hour_ago));
+    let device = bench.site.device_of(energy.point).ix;
+    let past = FieldReport::Past { device, readings: vec![energy.clone(), power.clone()] };
+    bench.reports.send(past).await.expect("the hub runs");
+    assert_eq!(bench.prepaid.recv().await, Some(vec![energy.clone(), power]));
+    let power_now = bench.good("active_power_total", now);
+    bench.report(vec![power_now.clone()]).await;
+    let heard = bench.alarms.recv().await;
+    assert_eq!(
+        heard,
+        Some(Observation::Readings { answered: Some(device), readings: vec![power_now] }),
+        "and nothing before"
+    );
+    assert!(bench.latest.get(energy.point).expect("it has a row").value.is_none());
+}
+
+#[tokio::test]
 async fn bad_news_of_a_watched_point_is_told_and_of_another_is_not() {
     let mut bench = start();
     let now = guanjia_field::now();

@@ -6,7 +6,6 @@ use guanjia_field::Link;
 use guanjia_field::doctor::Illness;
 use guanjia_field::link::dial_in::DialInStats;
 use guanjia_field::stats::{Counter, DURATION_BUCKETS_MS, LineStats};
-use guanjia_field::trace::Envelope;
 
 use crate::live::Live;
 use crate::metrics::page::Page;
@@ -129,11 +128,11 @@ pub fn write(page: &mut Page, live: &Live) {
 fn findings(page: &mut Page, live: &Live) {
     let name = "guanjia_line_finding";
     page.family(name, "gauge", "1 while the line's doctor finds this wrong with it, else 0.");
-    for (line, config) in live.lines.iter().zip(&live.site.lines).filter(|(line, _)| line.tap().is_attended()) {
-        let (protocol, has_wire) = (protocol(&config.link), Envelope::of(&config.link) != Envelope::Tcp);
+    for (line, config) in live.lines.iter().zip(&live.site.lines) {
+        let protocol = protocol(&config.link);
         let standing = line.tap().findings();
         for illness in Illness::ALL {
-            if !has_wire && !illness.is_possible_on_tcp() {
+            if !line.tap().can_find(illness) {
                 continue;
             }
             let stands = standing.iter().any(|(finding, _)| finding.illness == illness);

@@ -1,14 +1,17 @@
 //! What devices say on MQTT, as reports.
 //!
-//! * A message speaks of the points whose pointers lead somewhere in it. Points it does not mention keep their value
-//!   and, if that goes on, turn stale. A message that mentions none of its device's points, or that is no JSON, makes
-//!   all of them bad: something else talks on that topic.
+//! * A device speaks on one topic or on several, each with points of its own. A message speaks of the points of its topic
+//!   whose pointers lead somewhere in it. Points it does not mention keep their value and, if that goes on, turn stale. A
+//!   message that mentions none of its topic's points, or that is no JSON, makes all of them bad: something else talks on
+//!   that topic. The device is there as long as it says anything on any of them.
 //! * What a payload says, and how old and how trustworthy it is, is read in [`super::payload`]. Suspect values can be
 //!   seen, but raise, clear and bill nothing, until a live message confirms them.
 //! * A retained message that is the last live one once more says nothing new.
 //! * After a restart the last message of each topic that the journal has is looked at again, as of when it came.
-//! * A device that said `offline` (its last will) stays offline until it says `online` or sends a live message; what
-//!   the broker retained of it means nothing.
+//! * Samples of a logger are told once, in the order of their time. What it says now goes the way of every reading; what
+//!   it counted before goes to the accounts alone.
+//! * A device that said that it is gone (its last will) stays offline until it says that it is there, in the words of its
+//!   profile, or sends a live message; what the broker retained of it means nothing.
 //!
 //! ```text
 //!             live message, `online`
@@ -21,7 +24,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use guanjia_core::decode::Decoder;
 use guanjia_core::profile::PollClass;
 use guanjia_core::reading::{BadReason, DeviceIx, Quality};
 use guanjia_core::time::Timestamp;
@@ -29,8 +34,8 @@ use guanjia_field::{DeviceHealth, FieldReport};
 use tracing::{debug, warn};
 
 use super::inbox::{Keeping, fingerprint};
-use super::payload::{all_bad, read};
-use crate::site::{Attachment, Device, Site};
+use super::payload::{LeftOut, Said, all_bad, presence, read};
+use crate::site::{Attachment, Device, Site, Topic};
 
 #[cfg(test)]
 mod tests;
@@ -63,12 +68,15 @@ pub(super) struct Tally {
     pub unknown_topic: u64,
     /// Retained messages that were read before.
     pub repeated: u64,
+    /// Samples of loggers that were not taken.
+    pub samples: LeftOut,
 }
 
 /// What a topic means to one device.
 #[derive(Clone, Copy, Debug)]
 enum Role {
-    State(usize),
+    /// Which device, and which of its topics.
+    State(usize, usize),
     Availability(usize),
 }
 
@@ -80,9 +88,19 @@ struct Known {
     silent: Option<Option<BadReason>>,
     /// When it last said anything live, or the session with the broker began.
     heard: Timestamp,
+    keeping: Keeping,
+    topics: Vec<Heard>,
+    decoder: Decoder,
+}
+
+/// One topic of a device and what was heard on it.
+#[derive(Debug)]
+struct Heard {
+    topic: Topic,
     /// The last live message, by its fingerprint, and when it came.
     last: Option<(u64, Timestamp)>,
-    keeping: Keeping,
+    /// Up to when samples were told.
+    told: Option<Timestamp>,
 }
 
 /// The receiving side of one broker.
@@ -99,14 +117,26 @@ impl Intake {
         let mut devices = Vec::new();
         let mut topics: HashMap<String, Vec<Role>> = HashMap::new();
         for device in &site.devices {
-            let Attachment::Mqtt { broker: its, topic, availability } = &device.attachment else { continue };
+            let Attachment::Mqtt { broker: its, topics: own, availability } = &device.attachment else { continue };
             if *its != broker {
                 continue;
             }
             let index = devices.len();
             let keeping = keeping(&site, device);
-            devices.push(Known { ix: device.ix, silent: None, heard: Timestamp::MAX, last: None, keeping });
-            topics.entry(topic.clone()).or_default().push(Role::State(index));
+            for (place, topic) in own.iter().enumerate() {
+                topics.entry(topic.name.clone()).or_default().push(Role::State(index, place));
+            }
+            let heard = |topic: &Topic| Heard { topic: topic.clone(), last: None, told: None };
+            // A ratio or unit counts until the device falls silent, or says another one.
+            let decoder = Decoder::new(Arc::clone(&device.profile), |_| Duration::MAX);
+            devices.push(Known {
+                ix: device.ix,
+                silent: None,
+                heard: Timestamp::MAX,
+                keeping,
+                topics: own.iter().map(heard).collect(),
+                decoder,
+            });
             if let Some(topic) = availability {
                 topics.entry(topic.clone()).or_default().push(Role::Availability(index));
             }
@@ -129,7 +159,7 @@ impl Intake {
     /// Whether a message on that topic has to outlive the program.
     pub(super) fn keeping(&self, topic: &str) -> Keeping {
         let matters = self.topics.get(topic).into_iter().flatten().any(|role| match role {
-            Role::State(index) | Role::Availability(index) => self.devices[*index].keeping == Keeping::Journal,
+            Role::State(index, _) | Role::Availability(index) => self.devices[*index].keeping == Keeping::Journal,
         });
         if matters { Keeping::Journal } else { Keeping::Nowhere }
     }
@@ -154,7 +184,9 @@ impl Intake {
                     let at = if let Delivery::Kept { received } = delivery { received } else { now };
                     self.availability(index, payload, at, &mut reports);
                 }
-                Role::State(index) => self.state(index, payload, delivery, now, &mut reports, &mut tally),
+                Role::State(index, place) => {
+                    self.state(index, place, payload, delivery, now, &mut reports, &mut tally);
+                }
             }
         }
         (reports, tally)
@@ -193,7 +225,7 @@ impl Intake {
     pub(super) fn refused(&mut self, topic: &str, now: Timestamp) -> Vec<FieldReport> {
         let mut reports = Vec::new();
         for role in self.topics.get(topic).cloned().unwrap_or_default() {
-            if let Role::State(index) = role {
+            if let Role::State(index, _) = role {
                 self.silence(index, BadReason::Refused, now, &mut reports);
             }
         }
@@ -201,16 +233,18 @@ impl Intake {
     }
 
     fn availability(&mut self, index: usize, payload: &[u8], now: Timestamp, reports: &mut Vec<FieldReport>) {
-        match payload.trim_ascii() {
-            b"online" => self.answering(index, now, reports),
-            b"offline" => self.silence(index, BadReason::Offline, now, reports),
-            _ => warn!(device = %self.device(index).id, "availability is neither online nor offline, it is ignored"),
+        match presence(self.device(index), payload) {
+            Some(true) => self.answering(index, now, reports),
+            Some(false) => self.silence(index, BadReason::Offline, now, reports),
+            None => warn!(device = %self.device(index).id, "neither there nor gone in its profile's words, ignored"),
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one message with everything that decides about it")]
     fn state(
         &mut self,
         index: usize,
+        place: usize,
         payload: &[u8],
         delivery: Delivery,
         now: Timestamp,
@@ -221,42 +255,51 @@ impl Intake {
         if delivery == Delivery::Retained && offline {
             return;
         }
-        let known = self.devices[index].last.as_ref();
-        let max_age = self.device(index).max_age;
+        let site = Arc::clone(&self.site);
+        let known = &mut self.devices[index];
+        let device = &site.devices[known.ix.0 as usize];
+        let heard = &mut known.topics[place];
         let print = fingerprint("", payload);
-        let again = known.is_some_and(|(last, at)| *last == print && now.since(*at) <= max_age);
+        let again = heard.last.is_some_and(|(last, at)| last == print && now.since(at) <= device.max_age);
         if delivery == Delivery::Retained && again {
             tally.repeated += 1;
             return;
         }
-        let device = self.device(index);
-        let points = device.profile.points.len() as u64;
-        let readings = if payload.len() > PAYLOAD_BYTES_MAX {
+        let points = &heard.topic.points;
+        let said = if payload.len() > PAYLOAD_BYTES_MAX {
             warn!(device = %device.id, bytes = payload.len(), "message too large, not looked at");
-            tally.oversized += points;
-            all_bad(device, BadReason::Undecodable, now)
+            tally.oversized += points.len() as u64;
+            Said { latest: all_bad(device, points, BadReason::Undecodable, now), ..Said::default() }
         } else {
-            let readings = read(device, payload, delivery, now);
-            let bad = readings.iter().filter(|r| r.quality == Quality::Bad(BadReason::Undecodable)).count();
-            if bad > 0 {
-                debug!(device = %device.id, points = bad, "message not as the profile promises");
+            let said = read(device, &mut known.decoder, points, payload, delivery, heard.told, now);
+            let bad = said.latest.iter().filter(|r| r.quality == Quality::Bad(BadReason::Undecodable)).count();
+            if bad > 0 || said.left_out.undated > 0 {
+                debug!(device = %device.id, points = bad, undated = said.left_out.undated, "not as the profile promises");
                 tally.undecodable += bad as u64;
             }
-            readings
+            said
         };
+        heard.told = heard.told.max(said.until);
+        tally.samples = said.left_out;
+        match delivery {
+            Delivery::Live => heard.last = Some((print, now)),
+            Delivery::Kept { received } => heard.last = Some((print, received)),
+            Delivery::Retained => {}
+        }
         let ix = device.ix;
+        if !said.past.is_empty() {
+            reports.push(FieldReport::Past { device: ix, readings: said.past });
+        }
+        let readings = said.latest;
         // Only a live message proves that the device is there now; one that says itself that it is old does not.
-        let measured = readings.iter().map(|r| r.at).max().unwrap_or(now);
-        let current = now.since(measured) <= max_age;
+        let Some(measured) = readings.iter().map(|r| r.at).max() else { return };
+        let current = now.since(measured) <= device.max_age;
         match delivery {
             Delivery::Live if current => self.answering(index, now, reports),
-            Delivery::Kept { received } if now.since(received) <= max_age => self.answering(index, received, reports),
+            Delivery::Kept { received } if now.since(received) <= device.max_age => {
+                self.answering(index, received, reports)
+            }
             Delivery::Live | Delivery::Retained | Delivery::Kept { .. } => {}
-        }
-        match delivery {
-            Delivery::Live => self.devices[index].last = Some((print, now)),
-            Delivery::Kept { received } => self.devices[index].last = Some((print, received)),
-            Delivery::Retained => {}
         }
         reports.push(FieldReport::Readings { device: ix, readings });
     }
@@ -276,9 +319,15 @@ impl Intake {
             return;
         }
         known.silent = Some(Some(why));
+        // It may come back as another one, and what the broker retained of it has to be looked at again.
+        known.decoder.forget();
+        for heard in &mut known.topics {
+            (heard.last, heard.told) = (None, None);
+        }
         let device = known.ix;
         reports.push(FieldReport::Health { device, health: DeviceHealth::Silent(why), at });
-        reports.push(FieldReport::Readings { device, readings: all_bad(self.device(index), why, at) });
+        let all: Vec<usize> = (0..self.device(index).profile.points.len()).collect();
+        reports.push(FieldReport::Readings { device, readings: all_bad(self.device(index), &all, why, at) });
     }
 
     fn device(&self, index: usize) -> &Device {

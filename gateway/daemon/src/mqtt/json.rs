@@ -57,6 +57,42 @@ impl<'a> Message<'a> {
         cursor.skip_value();
         value(&self.text[start..cursor.at])
     }
+
+    /// The elements of the array a pointer leads to, or the object there as the only one; none of anything else.
+    pub(super) fn elements(self, pointer: &str) -> Vec<Message<'a>> {
+        let mut cursor = Cursor { bytes: self.text.as_bytes(), at: 0 };
+        let tokens = pointer.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~"));
+        for token in tokens {
+            if !matches!(cursor.descend(&token), Step::Into) {
+                return Vec::new();
+            }
+        }
+        cursor.skip_space();
+        let mut elements = Vec::new();
+        match cursor.peek() {
+            b'{' => elements.push(self.piece(&mut cursor)),
+            b'[' => {
+                cursor.at += 1;
+                loop {
+                    cursor.skip_space();
+                    match cursor.peek() {
+                        b',' => cursor.at += 1,
+                        b']' | 0 => break,
+                        _ => elements.push(self.piece(&mut cursor)),
+                    }
+                }
+            }
+            _ => {}
+        }
+        elements
+    }
+
+    /// The value the cursor is at, which it moves behind.
+    fn piece(self, cursor: &mut Cursor<'_>) -> Message<'a> {
+        let start = cursor.value_start();
+        cursor.skip_value();
+        Message { text: &self.text[start..cursor.at] }
+    }
 }
 
 fn value(text: &str) -> Found {
@@ -277,6 +313,20 @@ mod tests {
         assert_eq!(find(r#"{"v":1,"v":2}"#, "/v"), Found::Unusable);
         assert_eq!(find(r#"{"v":1,"\u0076":2}"#, "/v"), Found::Unusable);
         assert_eq!(find(r#"{"v":1,"w":{"v":2}}"#, "/v"), number(1, 0));
+    }
+
+    #[test]
+    fn elements_are_those_of_an_array_or_one_object() {
+        let texts = |text: &str, pointer: &str| -> Vec<String> {
+            let message = Message::parse(text.as_bytes()).expect("valid JSON");
+            message.elements(pointer).iter().map(|element| element.text.to_owned()).collect()
+        };
+        assert_eq!(texts(r#" [ {"a":[1,2]} , 7,"x,]" ,[] ] "#, ""), [r#"{"a":[1,2]}"#, "7", r#""x,]""#, "[]"]);
+        assert_eq!(texts(r#"{"d":{"s":[ {"t":1},{"t":2}]}}"#, "/d/s"), [r#"{"t":1}"#, r#"{"t":2}"#]);
+        assert_eq!(texts(r#"{"d":{"t":1}}"#, "/d"), [r#"{"t":1}"#]);
+        for none in [r#"{"d":7}"#, r#"{"d":[]}"#, r#"{"e":[1]}"#, r#"{"d":[1],"d":[2]}"#] {
+            assert!(texts(none, "/d").is_empty(), "{none}");
+        }
     }
 
     #[test]

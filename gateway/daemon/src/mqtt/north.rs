@@ -15,7 +15,7 @@ use rumqttc::QoS;
 use super::events::Outbox;
 use super::homeassistant;
 use super::outgoing::{Northbound, Outgoing, Token, status_topic};
-use super::sparkplug::EdgeNode;
+use super::sparkplug::{EdgeNode, Host};
 use crate::live::{AlarmBoard, DeviceStatus, Latest};
 use crate::site::{Broker, Publish, Site};
 
@@ -56,8 +56,9 @@ impl North {
                     strays: ha.map(homeassistant::everything),
                 }
             }
-            Some(Publish::Sparkplug { group, node }) => {
-                North::Sparkplug(Box::new(EdgeNode::new(Arc::clone(site), group, node, now)))
+            Some(Publish::Sparkplug { group, node, primary_host }) => {
+                let host = primary_host.as_deref().map(Host::new);
+                North::Sparkplug(Box::new(EdgeNode::new(Arc::clone(site), group, node, host, now)))
             }
         }
     }
@@ -80,7 +81,7 @@ impl North {
         match self {
             North::Nothing => Vec::new(),
             North::Topics { strays, .. } => strays.iter().cloned().collect(),
-            North::Sparkplug(node) => vec![node.commands()],
+            North::Sparkplug(node) => node.topics(),
         }
     }
 
@@ -96,13 +97,7 @@ impl North {
                 }
                 config
             }
-            North::Sparkplug(node) => {
-                let command = topic == node.commands();
-                if command {
-                    node.command(payload);
-                }
-                command
-            }
+            North::Sparkplug(node) => node.hear(topic, payload),
         }
     }
 
@@ -121,9 +116,13 @@ impl North {
     }
 
     pub(super) fn lost(&mut self) {
-        if let North::Topics { outbox, event, .. } = self {
-            *event = None;
-            outbox.lost();
+        match self {
+            North::Nothing => {}
+            North::Topics { outbox, event, .. } => {
+                *event = None;
+                outbox.lost();
+            }
+            North::Sparkplug(node) => node.lost(),
         }
     }
 
@@ -164,6 +163,11 @@ impl North {
     /// Whether a host waits for everything anew.
     pub(super) fn wants_rebirth(&self, now: Timestamp) -> bool {
         matches!(self, North::Sparkplug(node) if node.wants_rebirth(now))
+    }
+
+    /// Whether the session has to be ended, because the one it is for has gone.
+    pub(super) fn wants_to_leave(&self) -> bool {
+        matches!(self, North::Sparkplug(node) if node.wants_to_leave())
     }
 
     /// Waits for the next row of the timeline, while none is waiting to be sent.

@@ -1,9 +1,12 @@
 //! What one payload says: values by pointer, values in registers sent as text, and when they were measured.
 //!
 //! ```text
-//!  payload ──► JSON? ──► pointer ──► number, bit, text ──► x scale ───────────────► reading
-//!                 └────► pointer ──► base64 | hex ──► words ──► core::decode ───────► reading
-//!                 └────► pointer ──► RFC 3339 | Unix ──► when all of them were measured
+//!  payload ─► samples, in the order of their time ─┬─► the newest ─► readings
+//!             (most messages are one)              └─► the others ─► what was counted in the past, for accounts only
+//!
+//!  sample ──► pointer ──► number, bit, text ──► x scale ─┐
+//!        └──► pointer ──► base64 | hex ──► words ────────┴─► core's decoder: powers of ten, ratios, units, formulas ─► reading
+//!        └──► pointer ──► RFC 3339 | Unix ──► when all of them were measured
 //! ```
 //!
 //! * A value without a time of its own is as old as its arrival. A message the broker had queued for a gateway that was
@@ -12,9 +15,16 @@
 //!   the time of arrival. A time that is past the device's `max_age` stays, and the values are suspect.
 //! * A retained message may be from last year. Without a time of its own its values are suspect; with one it is as old
 //!   as it says.
+//! * What a logger kept while it was away comes as many samples at once, see [`samples`]. Only the newest is what the
+//!   device says now; older ones raise and clear no alarm, because what they show is over. Its counters are good as of
+//!   their time, which puts consumption into the hours in which it was consumed.
+//! * A ratio or unit may stand in the same message, or come on another topic: it is remembered until the device falls
+//!   silent. What must be of one moment (a power of ten, the parts of a formula) must be of one sample.
 
-use guanjia_core::decode::decode;
-use guanjia_core::profile::{MessageTime, MessageWords, PointDef, Source, TimeFormat, WordEncoding};
+use std::time::Duration;
+
+use guanjia_core::decode::{DecodeError, Decoder, measure};
+use guanjia_core::profile::{MessageTime, PointDef, PollClass, Presence, Source, TimeFormat};
 use guanjia_core::reading::{BadReason, Decimal, PointIx, Quality, Reading, Value};
 use guanjia_core::time::Timestamp;
 
@@ -22,71 +32,224 @@ use super::intake::Delivery;
 use super::json::{Found, Message};
 use crate::site::Device;
 
+mod samples;
+mod words;
+
+pub(super) use samples::LeftOut;
+use samples::{Sample, Samples};
+use words::Words;
+
 /// How far a device's clock may be ahead of this one.
-const SKEW_MAX: std::time::Duration = std::time::Duration::from_secs(60);
+const SKEW_MAX: Duration = Duration::from_secs(60);
 /// Characters of a text value.
 const TEXT_CHARS_MAX: usize = 256;
-/// Registers in one message; more than any radio frame carries.
-const WORDS_MAX: usize = 4096;
 
-/// The readings of one payload of one device, received `now`.
-pub(super) fn read(device: &Device, payload: &[u8], delivery: Delivery, now: Timestamp) -> Vec<Reading> {
+/// What a payload is worth.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Said {
+    /// What the device says now; empty if it says nothing new.
+    pub latest: Vec<Reading>,
+    /// What it counted before, in the order of time: readings of the points somebody pays by, good as of their time.
+    pub past: Vec<Reading>,
+    /// Up to when it has told its samples; `None` if they have no time.
+    pub until: Option<Timestamp>,
+    /// Samples that were not taken.
+    pub left_out: LeftOut,
+}
+
+/// One payload of one device, received `now`, as far as it is about these points of it, which come on its topic. Samples up
+/// to `known` have been told before.
+pub(super) fn read(
+    device: &Device,
+    decoder: &mut Decoder,
+    points: &[usize],
+    payload: &[u8],
+    delivery: Delivery,
+    known: Option<Timestamp>,
+    now: Timestamp,
+) -> Said {
     let form = device.profile.message.as_ref();
     let message = Message::parse(payload);
-    let words = form.and_then(|form| form.words.as_ref());
-    let bare = words.is_some_and(|words| words.pointer.is_empty());
-    if message.is_none() && !bare {
-        return all_bad(device, BadReason::Undecodable, now);
-    }
-    let (at, trust) = dated(device, form.and_then(|form| form.time.as_ref()), message, delivery, now);
-    let registers = words.map(|place| (place, words_of(place, payload, message)));
-    let mut readings = Vec::new();
-    for (offset, def) in device.profile.points.iter().enumerate() {
-        let value = match (&def.source, &registers) {
-            (Source::Message { pointer }, _) => message.map_or(Found::Missing, |m| m.find(pointer)).value(def),
-            (Source::Registers(_), Some((place, words))) => in_words(def, place, words),
-            (Source::Registers(_) | Source::Model { .. } | Source::Derived(_) | Source::Absent, _) => None,
-        };
-        let point = PointIx(device.first_point.0 + offset as u32);
-        match value {
-            None => {}
-            Some(Ok(value)) => readings.push(Reading { point, value: Some(value), quality: trust, at }),
-            Some(Err(why)) => readings.push(Reading::bad(point, why, at)),
+    let place = form.and_then(|form| form.time.as_ref());
+    let received = if let Delivery::Kept { received } = delivery { received } else { now };
+    let bad =
+        |left_out| Said { latest: all_bad(device, points, BadReason::Undecodable, now), left_out, ..Said::default() };
+    let Samples { mut samples, left_out } = match (form.and_then(|form| form.samples.as_ref()), message, place) {
+        (Some(pointer), Some(message), Some(place)) => samples::split(message, pointer, place, received, known),
+        (None, Some(message), _) => Samples::one(Sample::of(message)),
+        // The whole payload is the registers, and no JSON.
+        (None, None, _) if form.and_then(|form| form.words.as_ref()).is_some_and(|words| words.pointer.is_empty()) => {
+            Samples::one(Sample::default())
         }
+        _ => return bad(LeftOut::default()),
+    };
+    let Some(newest) = samples.pop() else {
+        // All of it was told before, or nothing in it can be believed.
+        return if left_out.repeated > 0 { Said { left_out, ..Said::default() } } else { bad(left_out) };
+    };
+    let mut past = Vec::new();
+    for sample in &samples {
+        past.extend(counted(device, decoder, points, sample, received));
     }
-    if readings.is_empty() { all_bad(device, BadReason::Undecodable, now) } else { readings }
+    let (at, trust) = match newest.at {
+        Some(at) => (at.min(received), fresh(device, at.min(received), now)),
+        None => dated(device, place, &newest, delivery, now),
+    };
+    let latest = decoded(device, decoder, points, &newest, payload, at, trust);
+    if newest.at.is_some() && trust == Quality::Suspect {
+        past.extend(latest.iter().filter(|reading| is_billed(device, reading)).filter_map(as_of_its_time));
+    }
+    let until = newest.at;
+    if latest.is_empty() { bad(left_out) } else { Said { latest, past, until, left_out } }
 }
 
-/// Every point of a device bad, for one reason.
-pub(super) fn all_bad(device: &Device, why: BadReason, at: Timestamp) -> Vec<Reading> {
-    let points = device.profile.points.len() as u32;
-    (0..points).map(|offset| Reading::bad(PointIx(device.first_point.0 + offset), why, at)).collect()
+/// What the counters of an older sample said.
+fn counted(
+    device: &Device,
+    decoder: &mut Decoder,
+    points: &[usize],
+    sample: &Sample<'_>,
+    received: Timestamp,
+) -> Vec<Reading> {
+    let Some(at) = sample.at.map(|at| at.min(received)) else { return Vec::new() };
+    let readings = decoded(device, decoder, points, sample, &[], at, Quality::Good);
+    readings.into_iter().filter(|reading| reading.quality.is_good() && is_billed(device, reading)).collect()
 }
 
-/// When the values were measured, and how far they may be trusted.
+fn is_billed(device: &Device, reading: &Reading) -> bool {
+    let offset = reading.point.0.checked_sub(device.first_point.0).map(|offset| offset as usize);
+    let def = offset.and_then(|offset| device.profile.points.get(offset));
+    def.is_some_and(|def| def.poll == PollClass::Billing)
+}
+
+/// An old value that is dated by its device is nothing that holds now, and yet true of its time.
+fn as_of_its_time(reading: &Reading) -> Option<Reading> {
+    Some(Reading::good(reading.point, reading.value.clone()?, reading.at))
+}
+
+/// The readings of one sample.
+fn decoded(
+    device: &Device,
+    decoder: &mut Decoder,
+    points: &[usize],
+    sample: &Sample<'_>,
+    payload: &[u8],
+    at: Timestamp,
+    trust: Quality,
+) -> Vec<Reading> {
+    let words = device.profile.message.as_ref().and_then(|form| form.words.as_ref());
+    let registers = words.map(|place| Words::of(place, payload, sample));
+    let measured = |offset: usize| {
+        let def = device.profile.points.get(offset)?;
+        match &def.source {
+            Source::Message { pointer, .. } => sample.find(pointer).measured(def),
+            Source::Registers(place) => match registers.as_ref()?.own(place)? {
+                Ok(own) => Some(measure(def, own)),
+                Err(damaged) => Some(Err(damaged)),
+            },
+            Source::Model { .. } | Source::Derived(_) | Source::Absent => None,
+        }
+    };
+    let values: Vec<(usize, Result<Value, DecodeError>)> =
+        points.iter().filter_map(|&offset| Some((offset, measured(offset)?))).collect();
+    let spoken: Vec<usize> = values.iter().map(|(offset, _)| *offset).collect();
+    let mut readings = Vec::with_capacity(spoken.len());
+    // Ratios are remembered by the time of the device, as its samples are.
+    let moment = Duration::from_millis(u64::try_from(at.as_millis()).unwrap_or(0));
+    let said = |offset: usize| match values.binary_search_by_key(&offset, |(offset, _)| *offset) {
+        Ok(place) => values[place].1.clone(),
+        Err(_) => Err(DecodeError::Message),
+    };
+    decoder.message(&said, &spoken, moment, |offset, value| {
+        let point = PointIx(device.first_point.0 + offset as u32);
+        readings.push(match value {
+            Ok(value) => Reading { point, value: Some(value), quality: trust, at },
+            Err(error) => Reading::bad(point, error.reason(), at),
+        });
+    });
+    readings
+}
+
+/// These points of a device bad, for one reason.
+pub(super) fn all_bad(device: &Device, points: &[usize], why: BadReason, at: Timestamp) -> Vec<Reading> {
+    points.iter().map(|offset| Reading::bad(PointIx(device.first_point.0 + *offset as u32), why, at)).collect()
+}
+
+/// Whether the device says that it is there; `None` if it says neither word of its profile.
+pub(super) fn presence(device: &Device, payload: &[u8]) -> Option<bool> {
+    let usual = Presence::default();
+    let words = device.profile.message.as_ref().map_or(&usual, |form| &form.presence);
+    let bare = std::str::from_utf8(payload.trim_ascii()).ok().filter(|_| words.pointer.is_empty());
+    let in_json = Message::parse(payload).and_then(|message| match message.find(&words.pointer) {
+        Found::Text(text) => Some(text),
+        Found::Bool(bit) => Some(bit.to_string()),
+        Found::Number(number) => Some(number.to_string()),
+        Found::Missing | Found::Null | Found::Unusable => None,
+    });
+    [bare, in_json.as_deref()].into_iter().flatten().find_map(|word| match word {
+        word if word == words.online => Some(true),
+        word if word == words.offline => Some(false),
+        _ => None,
+    })
+}
+
+/// What the points of a model say by one payload that comes on a topic of this template, long after it was sent.
+#[cfg(test)]
+pub(crate) fn rehearse(
+    profile: &std::sync::Arc<guanjia_core::profile::Profile>,
+    topic: Option<&str>,
+    payload: &str,
+) -> Vec<(usize, Result<Value, String>)> {
+    let mut device = super::tests::water_site(1883, None).devices[0].clone();
+    (device.profile, device.max_age) = (std::sync::Arc::clone(profile), Duration::MAX);
+    let comes_here = |source: &Source| match source {
+        Source::Message { topic: own, .. } => own.as_deref() == topic,
+        _ => topic.is_none(),
+    };
+    let points = profile.points.iter().enumerate().filter(|(_, point)| comes_here(&point.source));
+    let points: Vec<usize> = points.map(|(i, _)| i).collect();
+    let now = Timestamp::from_millis(4_102_444_800_000);
+    let mut decoder = Decoder::new(std::sync::Arc::clone(profile), |_| Duration::MAX);
+    let said = read(&device, &mut decoder, &points, payload.as_bytes(), Delivery::Live, None, now);
+    let told = said.latest.into_iter().map(|reading| {
+        let value = match (reading.value, reading.quality) {
+            (Some(value), _) => Ok(value),
+            (None, Quality::Bad(why)) => Err(why.as_str().to_owned()),
+            (None, other) => Err(other.as_str().to_owned()),
+        };
+        ((reading.point.0 - device.first_point.0) as usize, value)
+    });
+    told.collect()
+}
+
+fn fresh(device: &Device, at: Timestamp, now: Timestamp) -> Quality {
+    if now.since(at) > device.max_age { Quality::Suspect } else { Quality::Good }
+}
+
+/// When the values of a message that is one sample were measured, and how far they may be trusted.
 fn dated(
     device: &Device,
     place: Option<&MessageTime>,
-    message: Option<Message<'_>>,
+    sample: &Sample<'_>,
     delivery: Delivery,
     now: Timestamp,
 ) -> (Timestamp, Quality) {
-    let fresh = |at: Timestamp, age_from: Timestamp| match age_from.since(at) > device.max_age {
-        true => Quality::Suspect,
-        false => Quality::Good,
-    };
     let Some(place) = place else {
         return match delivery {
             Delivery::Live => (now, Quality::Good),
             Delivery::Retained => (now, Quality::Suspect),
-            Delivery::Kept { received } => (received, fresh(received, now)),
+            Delivery::Kept { received } => (received, fresh(device, received, now)),
         };
     };
     let received = if let Delivery::Kept { received } = delivery { received } else { now };
-    match message.and_then(|message| time_of(message.find(&place.pointer), place.format)) {
-        Some(own) if own <= received + SKEW_MAX => (own.min(received), fresh(own.min(received), now)),
-        Some(_) | None => (received, Quality::Suspect),
+    match time_of(sample.find(&place.pointer), place.format).filter(|own| is_believed(*own, received)) {
+        Some(own) => (own.min(received), fresh(device, own.min(received), now)),
+        None => (received, Quality::Suspect),
     }
+}
+
+fn is_believed(own: Timestamp, received: Timestamp) -> bool {
+    own <= received + SKEW_MAX
 }
 
 fn time_of(found: Found, format: TimeFormat) -> Option<Timestamp> {
@@ -107,65 +270,20 @@ fn time_of(found: Found, format: TimeFormat) -> Option<Timestamp> {
     }
 }
 
-/// The words of a message; `None` if there are none, or they are no words.
-fn words_of(place: &MessageWords, payload: &[u8], message: Option<Message<'_>>) -> Result<Vec<u16>, Absence> {
-    let text = match message.map(|message| message.find(&place.pointer)) {
-        Some(Found::Text(text)) => text,
-        // The whole payload, not in quotes.
-        None | Some(Found::Number(_)) if place.pointer.is_empty() => {
-            String::from_utf8(payload.trim_ascii().to_vec()).map_err(|_| Absence::Damaged)?
-        }
-        Some(Found::Missing) => return Err(Absence::Missing),
-        _ => return Err(Absence::Damaged),
-    };
-    let bytes = match place.encoding {
-        WordEncoding::Base64 => base64(&text),
-        WordEncoding::Hex => hex(&text),
-    };
-    let bytes = bytes.filter(|bytes| bytes.len() % 2 == 0 && bytes.len() <= 2 * WORDS_MAX).ok_or(Absence::Damaged)?;
-    Ok(bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect())
-}
-
-/// Why there are no words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Absence {
-    /// The message does not speak of them.
-    Missing,
-    /// What stands there is no text of whole registers.
-    Damaged,
-}
-
-/// The value of a point among the words; `None` if the message ends before it.
-fn in_words(
-    def: &PointDef,
-    place: &MessageWords,
-    words: &Result<Vec<u16>, Absence>,
-) -> Option<Result<Value, BadReason>> {
-    let Source::Registers(registers) = &def.source else { return None };
-    let words = match words {
-        Ok(words) => words,
-        Err(Absence::Missing) => return None,
-        Err(Absence::Damaged) => return Some(Err(BadReason::Undecodable)),
-    };
-    let start = usize::from(registers.address.checked_sub(place.address)?);
-    let own = words.get(start..start.checked_add(usize::from(registers.count))?)?;
-    Some(decode(def, own).map_err(guanjia_core::decode::DecodeError::reason))
-}
-
 impl Found {
-    /// The value of a point, scaled; `None` if the message does not speak of it.
-    fn value(self, def: &PointDef) -> Option<Result<Value, BadReason>> {
+    /// What it says of a point, scaled and without offset and inputs; `None` if the message does not speak of it.
+    fn measured(self, def: &PointDef) -> Option<Result<Value, DecodeError>> {
         Some(match self {
             Found::Missing => return None,
-            Found::Null => Err(BadReason::Sentinel),
-            Found::Number(number) => scaled(number, def).map(Value::Decimal).ok_or(BadReason::Undecodable),
+            Found::Null => Err(DecodeError::Sentinel),
+            Found::Number(number) => scaled(number, def).map(Value::Decimal).ok_or(DecodeError::Overflow),
             Found::Bool(bit) if !is_measurement(def) => Ok(Value::Bool(bit)),
             Found::Text(text)
                 if !is_measurement(def) && def.codes.is_empty() && text.chars().count() <= TEXT_CHARS_MAX =>
             {
                 Ok(Value::Text(text.into()))
             }
-            Found::Bool(_) | Found::Text(_) | Found::Unusable => Err(BadReason::Undecodable),
+            Found::Bool(_) | Found::Text(_) | Found::Unusable => Err(DecodeError::Message),
         })
     }
 }
@@ -175,52 +293,10 @@ fn is_measurement(def: &PointDef) -> bool {
     !def.unit.is_empty() || def.counter_digits.is_some()
 }
 
-/// Exactly `number x scale + offset`; `None` on overflow.
+/// Exactly `number x scale`; `None` on overflow.
 fn scaled(number: Decimal, def: &PointDef) -> Option<Decimal> {
     let mantissa = number.mantissa.checked_mul(def.scale.mantissa)?;
-    let product = Decimal::new(mantissa, number.exponent.checked_add(def.scale.exponent)?);
-    if def.offset.mantissa == 0 {
-        return Some(product);
-    }
-    let exponent = product.exponent.min(def.offset.exponent);
-    let sum = product.rescale(exponent)?.checked_add(def.offset.rescale(exponent)?)?;
-    Some(Decimal::new(sum, exponent))
-}
-
-/// RFC 4648, sections 4 and 5, padded or not. Bits behind the last whole byte must be zero, so that a text that was cut
-/// is not taken for a shorter one.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let digits = text.trim_end_matches('=');
-    if text.len() - digits.len() > 2 || digits.len() % 4 == 1 {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);
-    let (mut held, mut bits) = (0u32, 0u32);
-    for digit in digits.bytes() {
-        let value = match digit {
-            b'A'..=b'Z' => digit - b'A',
-            b'a'..=b'z' => digit - b'a' + 26,
-            b'0'..=b'9' => digit - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        held = held << 6 | u32::from(value);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push((held >> bits) as u8);
-            held &= (1 << bits) - 1;
-        }
-    }
-    (held == 0).then_some(bytes)
-}
-
-fn hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> =
-        text.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_digit(16).map(|d| d as u8)).collect::<Option<_>>()?;
-    let pairs = digits.chunks_exact(2);
-    pairs.remainder().is_empty().then(|| pairs.map(|pair| pair[0] << 4 | pair[1]).collect())
+    Some(Decimal::new(mantissa, number.exponent.checked_add(def.scale.exponent)?))
 }
 
 #[cfg(test)]

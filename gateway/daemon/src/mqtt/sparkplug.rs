@@ -7,6 +7,7 @@
 //!  spBv1.0/<group>/DDEATH/<node>/<device>                                           when a device is silent
 //!  spBv1.0/<group>/NDEATH/<node>            bdSeq (last will, and before a farewell)
 //!  spBv1.0/<group>/NCMD/<node>              Node Control/Rebirth is obeyed, nothing else is
+//!  spBv1.0/STATE/<host>                     whether the primary host is there, if the site names one: see [`host`]
 //! ```
 //!
 //! ```text
@@ -20,6 +21,8 @@
 //! * One message a device at a time: what changes while it waits goes out with it. Only the latest value is told.
 //! * A whole counter is Int64, what is scaled to a fraction is Double and loses digits beyond 15; bills are not made
 //!   from this.
+//! * While the broker or the primary host is away nothing is kept for it, so nothing is ever told as historical: a birth says
+//!   what holds now, and counters are cumulative. Who must not miss what happened has the events of the project's own topics.
 //! * Nothing is commanded: DCMD is not subscribed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,6 +40,9 @@ use crate::live::{DeviceStatus, Latest};
 use crate::site::Site;
 
 pub(super) mod encode;
+mod host;
+
+pub(super) use host::Host;
 
 /// The metric by which a host asks for everything anew.
 const REBIRTH: &str = "Node Control/Rebirth";
@@ -51,6 +57,8 @@ pub(super) struct EdgeNode {
     site: Arc<Site>,
     group: String,
     node: String,
+    /// The host it waits for, if there is one.
+    host: Option<Host>,
     seq: u8,
     bd_seq: u8,
     born: Life,
@@ -72,7 +80,7 @@ enum Life {
 }
 
 impl EdgeNode {
-    pub(super) fn new(site: Arc<Site>, group: &str, node: &str, now: Timestamp) -> Self {
+    pub(super) fn new(site: Arc<Site>, group: &str, node: &str, host: Option<Host>, now: Timestamp) -> Self {
         let (devices, latest) = (vec![Life::Unborn; site.devices.len()], vec![None; site.points.len()]);
         // Another number than the last life of the program used, whose will may still be on its way.
         let bd_seq = (now.as_millis() / 1000) as u8;
@@ -80,6 +88,7 @@ impl EdgeNode {
             site,
             group: group.to_owned(),
             node: node.to_owned(),
+            host,
             seq: 0,
             bd_seq,
             born: Life::Unborn,
@@ -109,24 +118,48 @@ impl EdgeNode {
         }
     }
 
-    /// The topic of commands to the node.
-    pub(super) fn commands(&self) -> String {
-        self.topic("NCMD", None)
+    /// What has to be heard: commands to the node, and whether its host is there.
+    pub(super) fn topics(&self) -> Vec<String> {
+        let host = self.host.as_ref().map(|host| host.topic().to_owned());
+        [self.topic("NCMD", None)].into_iter().chain(host).collect()
     }
 
-    /// A command of a host; only a rebirth is obeyed.
-    pub(super) fn command(&mut self, payload: &[u8]) {
-        if encode::asks_for_rebirth(payload) {
-            self.rebirth = true;
+    /// A message on one of those topics; false if it is none. Of commands only a rebirth is obeyed.
+    pub(super) fn hear(&mut self, topic: &str, payload: &[u8]) -> bool {
+        if let Some(host) = self.host.as_mut().filter(|host| host.topic() == topic) {
+            host.hear(payload);
+            // It came while this session waited for it.
+            self.rebirth |= host.is_there() && self.born == Life::Unborn;
+            return true;
+        }
+        let command = topic == self.topic("NCMD", None);
+        self.rebirth |= command && encode::asks_for_rebirth(payload);
+        command
+    }
+
+    /// Whether the host has gone: this session has to say goodbye and end, and the next one waits.
+    pub(super) fn wants_to_leave(&self) -> bool {
+        self.host.as_ref().is_some_and(Host::is_gone)
+    }
+
+    /// The session is gone, and what the host said in it.
+    pub(super) fn lost(&mut self) {
+        self.born = Life::Unborn;
+        if let Some(host) = &mut self.host {
+            host.forget();
         }
     }
 
-    /// A new session, once commands can be heard: everything is born again.
+    /// A new session, once commands can be heard: everything is born again, as soon as the host is there.
     pub(super) fn connected(&mut self, now: Timestamp) {
         self.ready.clear();
         self.due.clear();
         self.devices.fill(Life::Unborn);
         self.rebirth = false;
+        if self.host.as_ref().is_some_and(|host| !host.is_there()) {
+            (self.born, self.last_birth) = (Life::Unborn, None);
+            return;
+        }
         self.last_birth = Some(now);
         self.seq = 0;
         let rebirth = Metric {
@@ -206,7 +239,9 @@ impl EdgeNode {
     pub(super) fn farewell(&mut self, now: Timestamp) {
         self.due.clear();
         self.ready.clear();
-        self.ready.push_back(self.death(now));
+        if self.born == Life::Born {
+            self.ready.push_back(self.death(now));
+        }
         self.born = Life::Dead;
     }
 

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::notify::tests::bare_site;
-use crate::site::{Attachment, Device, MqttVersion, Point, Publish};
+use crate::site::{Attachment, Device, MqttVersion, Point, Publish, Topic};
 
 mod promises;
 
@@ -30,7 +30,7 @@ pub(super) fn water_site(port: u16, publish: Option<&str>) -> Site {
         scale: Decimal::new(1, exponent),
         unit: unit.to_owned(),
         poll: PollClass::Billing,
-        ..PointDef::new(id, Source::Message { pointer: pointer.to_owned() })
+        ..PointDef::new(id, Source::Message { topic: None, pointer: pointer.to_owned() })
     };
     let points = vec![
         point("volume_total", "/volume_l", "m3", -3),
@@ -57,7 +57,7 @@ pub(super) fn water_site(port: u16, publish: Option<&str>) -> Site {
         profile: Arc::new(profile),
         attachment: Attachment::Mqtt {
             broker: 0,
-            topic: "water/w-1/state".to_owned(),
+            topics: vec![Topic { name: "water/w-1/state".to_owned(), points: (0..4).collect() }],
             availability: Some("water/w-1/online".to_owned()),
         },
         first_point: PointIx(0),

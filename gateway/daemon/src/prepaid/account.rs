@@ -12,10 +12,11 @@ use guanjia_core::supply::{Breaker, Inputs, RelayIntent, SupplyRecord};
 use guanjia_core::tariff::{Metered, rate};
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::{ExactCharge, Hao};
-use guanjia_core::usage::{HoldReason, HoldState, HoldWatch, Step};
+use guanjia_core::usage::{Forward, HoldReason, HoldState, HoldWatch, Step};
 use guanjia_store::{StoreError, Wallet};
 use tracing::{debug, info, warn};
 
+use super::register::{Heard, slot};
 use super::relay::Settled;
 use super::{Prepaid, text};
 use crate::live::SupplyView;
@@ -47,7 +48,7 @@ pub struct Account {
     trust: RegisterTrust,
     ladder: Ladder,
     spent: VecDeque<(Timestamp, Hao)>,
-    register: Option<Reading>,
+    register: Heard,
     proof: Option<Reading>,
     load: Option<Reading>,
     points: Points,
@@ -120,7 +121,7 @@ impl Account {
             trust: RegisterTrust::Counted,
             ladder: Ladder::resume(&notices),
             spent,
-            register: None,
+            register: Heard::default(),
             proof: None,
             load: None,
             points: Points::of(&prepaid.site, sp),
@@ -143,7 +144,7 @@ impl Account {
     pub fn take_in(&mut self, site: &Site, readings: &[Reading]) {
         for reading in readings {
             if reading.point == self.points.register {
-                self.register = Some(reading.clone());
+                self.register.take(reading.clone(), site.billing.interval);
             }
             if Some(reading.point) == self.points.proof {
                 self.proof = Some(reading.clone());
@@ -170,9 +171,21 @@ impl Account {
     /// Posts what was used, once per interval.
     pub async fn post_usage(&mut self, prepaid: &Prepaid, now: Timestamp) -> Result<(), StoreError> {
         let sp = &prepaid.site.service_points[self.index];
-        let Some(reading) = self.register.clone() else { return Ok(()) };
+        // What was counted in the past is billed to its hours. It begins no metering and holds nothing: what it says of
+        // the register the newest reading says better.
+        while let Some(reading) = self.register.overtaken().cloned() {
+            let step = sp.register.step(self.baseline.as_ref(), &reading, now);
+            if let Step::Forward(forward) = &step
+                && self.is_due(&step, &reading, prepaid.site.billing.interval)
+            {
+                self.bill(prepaid, forward, now).await?;
+            }
+            self.register.pass();
+        }
+        let Some(reading) = self.register.newest().cloned() else { return Ok(()) };
         let step = sp.register.step(self.baseline.as_ref(), &reading, now);
         if !self.is_due(&step, &reading, prepaid.site.billing.interval) {
+            self.register.looked_at();
             return Ok(());
         }
         let held = self.hold.observe(&sp.register, &step);
@@ -184,18 +197,22 @@ impl Account {
                 debug!(service_point = %sp.id, raw, "metering begins");
                 self.baseline = Some(baseline);
             }
-            Step::Forward(forward) => {
-                let Some(from) = &self.baseline else { return Ok(()) };
-                let device = &prepaid.site.devices[sp.device.0 as usize];
-                let metered = Metered { service_point: &sp.id, device: &device.id, register: &sp.register };
-                match rate(metered, from, &forward, &sp.tariff) {
-                    Ok(intervals) => self.post(prepaid, intervals, now).await?,
-                    Err(failure) => {
-                        warn!(service_point = %sp.id, %failure, "usage cannot be priced; nothing is billed")
-                    }
-                }
-            }
+            Step::Forward(forward) => self.bill(prepaid, &forward, now).await?,
             Step::Same | Step::Hold { .. } => {}
+        }
+        self.register.looked_at();
+        Ok(())
+    }
+
+    /// Prices what was used and posts it.
+    async fn bill(&mut self, prepaid: &Prepaid, forward: &Forward, now: Timestamp) -> Result<(), StoreError> {
+        let sp = &prepaid.site.service_points[self.index];
+        let Some(from) = &self.baseline else { return Ok(()) };
+        let device = &prepaid.site.devices[sp.device.0 as usize];
+        let metered = Metered { service_point: &sp.id, device: &device.id, register: &sp.register };
+        match rate(metered, from, forward, &sp.tariff) {
+            Ok(intervals) => self.post(prepaid, intervals, now).await?,
+            Err(failure) => warn!(service_point = %sp.id, %failure, "usage cannot be priced; nothing is billed"),
         }
         Ok(())
     }
@@ -234,10 +251,8 @@ impl Account {
 
     /// Whether this reading ends an interval. Held ones are looked at as they come, so that a hold shows at once.
     fn is_due(&self, step: &Step, reading: &Reading, interval: Duration) -> bool {
-        let length = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
-        let slot = |at: Timestamp| at.as_millis().div_euclid(length);
         match (step, &self.baseline) {
-            (Step::Forward(_), Some(baseline)) => slot(reading.at) > slot(baseline.at),
+            (Step::Forward(_), Some(baseline)) => slot(reading.at, interval) > slot(baseline.at, interval),
             _ => true,
         }
     }
@@ -285,7 +300,7 @@ impl Account {
                 balance: self.balance,
                 emergency_credit: sp.policy.emergency_credit,
                 cover: self.cover(now),
-                reading: self.register.as_ref().map(|r| supply::ReadingMark { quality: r.quality, at: r.at }),
+                reading: self.register.newest().map(|r| supply::ReadingMark { quality: r.quality, at: r.at }),
                 register: self.trust,
                 clock: match prepaid.clock.is_trusted() {
                     true => supply::ClockTrust::Trusted,
@@ -393,7 +408,7 @@ impl Account {
     /// What people see of it.
     pub fn view(&self, site: &Site) -> SupplyView {
         let (sp, now) = (&site.service_points[self.index], guanjia_field::now());
-        let register = self.register.as_ref().filter(|r| r.value.is_some());
+        let register = self.register.newest().filter(|r| r.value.is_some());
         let mut blocked: Vec<String> = self.blocked.iter().map(|word| (*word).to_owned()).collect();
         blocked.extend(self.alerts.iter().copied().chain(self.credit).map(str::to_owned));
         SupplyView {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::tally::Tally;
 use super::{ASKED_MIN, Doctor, EVENTS_MIN, EVENTS_STAY, Finding, Illness, Patient, Wire};
+use crate::trace::Role;
 
 /// A finding of the kind "this share of the transactions": begins at the first, ends below the second, in percent.
 #[derive(Clone, Copy)]
@@ -20,7 +21,7 @@ const WELL_PERCENT: u32 = 1;
 const DOUBLED: Level = Level { begins: 10, ends: 3 };
 /// Requests whose answer came after the time-out.
 const LATE: Level = Level { begins: 5, ends: 2 };
-/// Unanswered requests of a unit that also answers close to its time-out.
+/// Unanswered requests of a unit that also answers: close to its time-out, or another master.
 const UNANSWERED: Level = Level { begins: 10, ends: 4 };
 /// Refused requests.
 const REFUSED: Level = Level { begins: 50, ends: 25 };
@@ -66,6 +67,9 @@ impl Doctor {
         let sums: Vec<(u8, Tally)> =
             self.facts.units.iter().filter_map(|(unit, _)| Some((*unit, self.units.get(unit)?.sum()))).collect();
         let mut found = Vec::new();
+        if self.facts.role == Role::Listener {
+            return self.examine_overheard(&sums);
+        }
         if self.facts.wire != Wire::Network {
             if let Some(finding) = self.wrong_format(&sums) {
                 return vec![finding];
@@ -85,6 +89,24 @@ impl Doctor {
         found
     }
 
+    /// The same of a line that is only listened to.
+    fn examine_overheard(&self, sums: &[(u8, Tally)]) -> Vec<Finding> {
+        if let Some(finding) = self.wrong_format(sums) {
+            return vec![finding];
+        }
+        let mut found = self.doubles(sums);
+        let damage = self.damage(sums, &found);
+        let is_damaged = !damage.is_empty();
+        found.extend(damage);
+        // While frames are damaged, that is why answers are missing.
+        if !is_damaged {
+            found.extend(self.gaps(sums));
+        }
+        found.extend(self.drift());
+        found.extend(self.refusals(sums));
+        found
+    }
+
     /// Whether `count` of `of` reaches the level; a lower one while the finding stands.
     fn reaches(&self, level: Level, illness: Illness, unit: Option<u8>, count: u32, of: u32) -> bool {
         let stands = self.stands(illness, unit);
@@ -98,8 +120,10 @@ impl Doctor {
 
     fn wrong_format(&self, sums: &[(u8, Tally)]) -> Option<Finding> {
         let line = self.line.current.plus(&self.line.previous);
-        let heard: u32 = sums.iter().map(|(_, t)| t.answered + t.refused + t.late).sum::<u32>() + line.foreign;
-        let of = sums.iter().map(|(_, t)| t.asked).sum();
+        let of: u32 = sums.iter().map(|(_, t)| t.asked).sum();
+        let answered: u32 = sums.iter().map(|(_, t)| t.answered + t.refused + t.late).sum();
+        // The questions of another master are heard as well; our own prove nothing.
+        let heard = line.foreign + if self.facts.role == Role::Listener { of } else { answered };
         (heard == 0 && line.noise >= EVENTS_MIN).then(|| finding(Illness::WrongFormat, None, None, line.noise, of))
     }
 
@@ -211,6 +235,15 @@ impl Doctor {
             is_slow.then(|| finding(Illness::RoundTripDrift, Some(*unit), Some(now), t.answered, t.asked))
         };
         self.units.iter().map(|(unit, patient)| (unit, &**patient)).filter_map(drifted).collect()
+    }
+
+    /// Units that are there and leave questions unanswered. One that never answers is silent, and that is its health.
+    fn gaps(&self, sums: &[(u8, Tally)]) -> Vec<Finding> {
+        let has_gaps = |(unit, t): &(u8, Tally)| {
+            let often = t.answered > 0 && self.reaches(UNANSWERED, Illness::Gaps, Some(*unit), t.timeouts, t.asked);
+            often.then(|| finding(Illness::Gaps, Some(*unit), None, t.timeouts, t.asked))
+        };
+        sums.iter().filter_map(has_gaps).collect()
     }
 
     fn refusals(&self, sums: &[(u8, Tally)]) -> Vec<Finding> {

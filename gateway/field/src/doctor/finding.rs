@@ -27,13 +27,15 @@ pub enum Illness {
     SlowUnit,
     /// A unit takes much longer than it used to.
     RoundTripDrift,
+    /// A unit leaves some of another master's questions unanswered.
+    Gaps,
     /// A unit refuses much of what it is asked.
     Refuses,
 }
 
 impl Illness {
     /// All of them, the ones that explain the others first.
-    pub const ALL: [Illness; 12] = [
+    pub const ALL: [Illness; 13] = [
         Illness::WrongFormat,
         Illness::AnotherMaster,
         Illness::Echo,
@@ -45,6 +47,7 @@ impl Illness {
         Illness::TimeoutTooShort,
         Illness::SlowUnit,
         Illness::RoundTripDrift,
+        Illness::Gaps,
         Illness::Refuses,
     ];
 
@@ -62,13 +65,9 @@ impl Illness {
             Illness::TimeoutTooShort => "timeout_too_short",
             Illness::SlowUnit => "slow_unit",
             Illness::RoundTripDrift => "round_trip_drift",
+            Illness::Gaps => "missing_answers",
             Illness::Refuses => "refuses",
         }
-    }
-
-    /// Whether a line of Modbus TCP can have it. It has no wire that two could share, and no check sum.
-    pub fn is_possible_on_tcp(self) -> bool {
-        matches!(self, Illness::TimeoutTooShort | Illness::SlowUnit | Illness::RoundTripDrift | Illness::Refuses)
     }
 }
 
@@ -126,6 +125,10 @@ impl Finding {
                 format!("地址 {unit} 的应答变慢,现约 {ms} 毫秒"),
                 format!("Unit {unit} has become slow: about {ms} ms now"),
             ),
+            Illness::Gaps => Bilingual::new(
+                format!("地址 {unit} 对另一主站的部分请求没有应答"),
+                format!("Unit {unit} leaves some of the other master's questions unanswered"),
+            ),
             Illness::Refuses => Bilingual::new(
                 format!("地址 {unit} 拒绝大部分请求"),
                 format!("Unit {unit} refuses much of what it is asked"),
@@ -179,6 +182,10 @@ impl Finding {
             Illness::RoundTripDrift => (
                 "检查设备、网关或无线链路是否过载。",
                 "Look what keeps the device, its gateway or its radio link busy.",
+            ),
+            Illness::Gaps => (
+                "检查该设备的接线和电源,并核对另一主站的超时和轮询间隔是否过短。",
+                "Check its terminals and its supply, and whether the other master asks again before it can answer.",
             ),
             Illness::Refuses => (
                 "核对设备型号与固件是否与所用型号文件一致。",

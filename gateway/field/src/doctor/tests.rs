@@ -39,6 +39,7 @@ impl Bench {
     fn new(wire: Wire, units: std::ops::RangeInclusive<u8>) -> Self {
         let units: Vec<u8> = units.collect();
         let facts = LineFacts {
+            role: Role::Master,
             wire,
             char_time: Duration::from_micros(1042),
             units: units.iter().map(|u| (*u, PATIENCE)).collect(),
@@ -339,6 +340,7 @@ proptest! {
     ) {
         let mut rng = fastrand::Rng::with_seed(seed);
         let facts = LineFacts {
+            role: Role::Master,
             wire,
             char_time: Duration::from_micros(1042),
             units: units.keys().map(|u| (*u, PATIENCE)).collect(),

@@ -9,11 +9,12 @@
 //! Readings have the same quality as those of a line of our own: good when the answer can be no other question's,
 //! suspect while it could be, bad when the other master asks and the device does not answer, stale when nobody asks any
 //! more (the hub sees to that, by the age a device allows). A command is refused: there is nothing here to send
-//! it with.
+//! it with. The line's doctor listens too, and finds what somebody who does not ask can find.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use guanjia_core::profile::ByteCount;
 use guanjia_core::reading::{BadReason, Quality};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -25,14 +26,17 @@ use super::command::Waiting;
 use super::device::{Company, Device, State};
 use super::poll::Answer;
 use super::{COMMANDS_MAX, FieldDevice, LineHandle};
+use crate::bus::Timing;
 use crate::clock;
+use crate::doctor::LineFacts;
 use crate::link::{Dial, LineConfig};
-use crate::passive::{Content, Exchange, Heard, Listening, Trust};
-use crate::plan::{Pace, ReadRequest};
+use crate::passive::{Content, Ear, Exchange, Heard, Listening, Trust};
+use crate::plan::ReadRequest;
 use crate::replay::points_in;
 use crate::report::{DeviceHealth, FieldReport, Reporter};
 use crate::stats::{Discard, LineStats};
 use crate::tap::{Outcome, Settled, Tap};
+use crate::trace::Role;
 
 /// The pause before a port or socket is tried again: the first one, and the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
@@ -48,20 +52,29 @@ pub fn listen_line(
     reports: mpsc::Sender<FieldReport>,
     stop: CancellationToken,
 ) -> (LineHandle, JoinHandle<()>) {
-    let (dial, pace) = (Dial::Link(config.link.clone()), Pace::of(&config));
-    start(config.name, dial, pace, devices, reports, stop)
+    let (dial, timing) = (Dial::Link(config.link.clone()), super::timing(&config));
+    start(config.name, dial, timing, devices, reports, stop)
 }
 
 pub(super) fn start(
     name: Arc<str>,
     dial: Dial,
-    pace: Pace,
+    timing: Timing,
     devices: Vec<FieldDevice>,
     reports: mpsc::Sender<FieldReport>,
     stop: CancellationToken,
 ) -> (LineHandle, JoinHandle<()>) {
     let stats = Arc::new(LineStats::new(devices.iter().map(|d| (d.ix, &d.id))));
     let tap = Arc::new(Tap::new());
+    tap.attend(LineFacts {
+        role: Role::Listener,
+        wire: super::wire_of(&dial, timing.framing),
+        char_time: timing.char_time,
+        units: devices.iter().map(|d| (d.unit, d.profile.limits.response_max)).collect(),
+    });
+    let counts_long = |d: &&FieldDevice| d.profile.limits.byte_count == ByteCount::TwoBytes;
+    let two_byte_counts = devices.iter().filter(counts_long).map(|d| d.unit).collect();
+    let pace = timing.pace();
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let company = if devices.len() == 1 { Company::Alone } else { Company::Shared };
     let listener = Listener {
@@ -73,6 +86,7 @@ pub(super) fn start(
         stats: Arc::clone(&stats),
         tap: Arc::clone(&tap),
         started: Instant::now(),
+        two_byte_counts,
         inbox,
     };
     (LineHandle { name, stats, tap, commands }, tokio::spawn(listener.run(stop)))
@@ -88,6 +102,8 @@ struct Listener {
     stats: Arc<LineStats>,
     tap: Arc<Tap>,
     started: Instant,
+    /// The units whose answers count their bytes in two bytes.
+    two_byte_counts: Vec<u8>,
     inbox: mpsc::Receiver<Box<Waiting>>,
 }
 
@@ -95,7 +111,8 @@ impl Listener {
     async fn run(mut self, stop: CancellationToken) {
         let mut failures = 0;
         while !stop.is_cancelled() {
-            match Listening::open(&mut self.dial, &self.stats, self.started).await {
+            let ear = Ear::with_two_byte_counts(self.two_byte_counts.iter().copied());
+            match Listening::open(&mut self.dial, &self.stats, self.started, ear).await {
                 Ok(mut line) => {
                     info!(line = %self.name, "listening to another master's line");
                     self.stats.connects.add(1);
@@ -175,6 +192,7 @@ impl Listener {
     }
 
     fn take(&mut self, heard: Heard) {
+        self.tap.heard(&heard);
         match heard {
             Heard::Exchange(exchange) => self.exchange(&exchange),
             Heard::Unanswered(question) => {
@@ -185,12 +203,12 @@ impl Listener {
                     self.silence(i, BadReason::NoAnswer);
                 }
             }
-            Heard::Doubtful(question, frame) => {
+            Heard::Doubtful(question, frame, _) => {
                 self.stats.discarded(Discard::Late);
                 if let Some(i) = self.device(question.unit) {
                     self.stats.devices[i].crc_error.add(1);
                 }
-                self.tap.discarded(Discard::Late, question, &frame);
+                self.tap.mistrusted(question, &frame);
             }
             Heard::Orphan(_) => self.stats.discarded(Discard::Foreign),
             Heard::Noise(bytes) => self.stats.stale_bytes.add(bytes as u64),

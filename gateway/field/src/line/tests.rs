@@ -213,7 +213,7 @@ impl Rig {
     fn readings(&self) -> impl Iterator<Item = &Reading> {
         self.seen.iter().flat_map(|r| match r {
             FieldReport::Readings { readings, .. } => readings.as_slice(),
-            FieldReport::Health { .. } => &[],
+            FieldReport::Past { .. } | FieldReport::Health { .. } => &[],
         })
     }
 
@@ -368,7 +368,7 @@ async fn a_whole_floor_falls_silent_and_comes_back_confirmed() {
             .iter()
             .flat_map(|r| match r {
                 FieldReport::Readings { readings, .. } => readings.as_slice(),
-                FieldReport::Health { .. } => &[],
+                FieldReport::Past { .. } | FieldReport::Health { .. } => &[],
             })
             .filter(|r| r.point == PointIx(device * 100) && r.value.is_some())
             .map(|r| r.quality)

@@ -61,7 +61,7 @@ impl Learned {
             Heard::Unanswered(question) => {
                 self.asked(now, question);
             }
-            Heard::Doubtful(question, _) => {
+            Heard::Doubtful(question, ..) => {
                 if let Some(seen) = self.asked(now, question) {
                     seen.doubtful += 1;
                 }

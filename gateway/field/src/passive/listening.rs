@@ -25,11 +25,16 @@ impl Listening {
     /// When the port or socket cannot be opened.
     pub async fn on(link: &Link) -> Result<Self, LinkError> {
         let stats = Arc::new(LineStats::default());
-        Self::open(&mut Dial::Link(link.clone()), &stats, Instant::now()).await
+        Self::open(&mut Dial::Link(link.clone()), &stats, Instant::now(), Ear::default()).await
     }
 
-    pub(crate) async fn open(dial: &mut Dial, stats: &Arc<LineStats>, origin: Instant) -> Result<Self, LinkError> {
-        Ok(Self { stream: dial.open(stats).await?, ear: Ear::default(), origin })
+    pub(crate) async fn open(
+        dial: &mut Dial,
+        stats: &Arc<LineStats>,
+        origin: Instant,
+        ear: Ear,
+    ) -> Result<Self, LinkError> {
+        Ok(Self { stream: dial.open(stats).await?, ear, origin })
     }
 
     /// Waits for what comes next, at most a fifth of a second. Gives the time since the start of the listening, the raw

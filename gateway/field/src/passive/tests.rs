@@ -205,3 +205,78 @@ proptest! {
         }
     }
 }
+
+/// The answer of a unit that counts in two bytes.
+fn tell_long(unit: u8, words: &[u16]) -> Vec<u8> {
+    let data: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+    sealed(&[&[unit, 3, 0, data.len() as u8], data.as_slice()].concat())
+}
+
+fn listen_knowing(units: &[u8], pieces: &[(u64, Vec<u8>)]) -> Vec<Heard> {
+    let mut ear = Ear::with_two_byte_counts(units.iter().copied());
+    let (mut now, mut heard) = (Duration::ZERO, Vec::new());
+    for (after, piece) in pieces {
+        now += ms(*after);
+        heard.extend(ear.hear(now, piece));
+    }
+    heard.extend(ear.quiet(now + CONFIRM_MAX));
+    heard
+}
+
+#[test]
+fn answers_with_a_byte_count_of_two_bytes_are_followed_where_the_unit_is_known_to_count_so() {
+    let frames = [ask(7, 0x100, 3), tell_long(7, &[1, 2, 3]), ask(1, 0, 4), tell(1, 0, 4)];
+    for size in [1, 2, 3, 5, 8, 64] {
+        let pieces: Vec<_> = frames.concat().chunks(size).map(|piece| (1, piece.to_vec())).collect();
+        let heard = listen_knowing(&[7], &pieces);
+        assert_eq!(exchanges(&heard), [(7, 0x100, Trust::Sure), (1, 0, Trust::Sure)], "pieces of {size}: {heard:?}");
+        assert!(
+            matches!(&heard[0], Heard::Exchange(e) if e.content == Content::Data(vec![0, 1, 0, 2, 0, 3])),
+            "{heard:?}"
+        );
+    }
+    let pieces: Vec<_> = frames.iter().map(|frame| (100, frame.clone())).collect();
+    let heard = listen(&pieces);
+    assert_eq!(exchanges(&heard), [(1, 0, Trust::Sure)], "without the profile it is noise, and spoils no neighbour");
+    let refused = listen_knowing(&[7], &[(0, ask(7, 0x100, 3)), (30, sealed(&[7, 0x83, 2]))]);
+    assert!(matches!(&refused[0], Heard::Exchange(e) if e.content == Content::Exception(2)), "{refused:?}");
+}
+
+#[test]
+fn an_answer_that_could_be_the_next_question_is_no_answer() {
+    // One register that holds 5 is, byte for byte, the question for five registers from address 2 on.
+    let answer = tell_long(7, &[5]);
+    assert_eq!(answer, ask(7, 2, 5));
+    let heard = listen_knowing(&[7], &[(0, ask(7, 0x10, 1)), (500, answer), (30, tell_long(7, &[1, 2, 3, 4, 5]))]);
+    assert_eq!(exchanges(&heard), [], "{heard:?}");
+    let heard = listen_knowing(&[7], &[(0, ask(7, 0x10, 1)), (30, tell_long(7, &[0x1234]))]);
+    assert_eq!(exchanges(&heard), [(7, 0x10, Trust::Sure)], "no question asks for 4660 registers");
+}
+
+proptest! {
+    /// Whatever values the registers hold, none is told that was not in an answer to that very question.
+    #[test]
+    fn no_value_of_a_unit_that_counts_in_two_bytes_comes_under_a_wrong_name(
+        polls in prop::collection::vec((0u16..12, 1u16..4, 0u8..4), 1..40),
+    ) {
+        let mut ear = Ear::with_two_byte_counts([7]);
+        let (mut now, mut heard) = (Duration::ZERO, Vec::new());
+        let word = |address: u16| 40 + address;
+        for (address, count, fate) in polls {
+            now += ms(400);
+            heard.extend(ear.hear(now, &ask(7, address, count)));
+            let words: Vec<u16> = (address..address + count).map(word).collect();
+            if fate > 0 {
+                now += ms(30);
+                heard.extend(ear.hear(now, &tell_long(7, &words)));
+            }
+        }
+        heard.extend(ear.quiet(now + CONFIRM_MAX));
+        for heard in heard {
+            let Heard::Exchange(Exchange { asked, content: Content::Data(data), .. }) = heard else { continue };
+            let said: Vec<u16> = data.chunks_exact(2).map(|w| u16::from_be_bytes([w[0], w[1]])).collect();
+            let true_words: Vec<u16> = (asked.address..asked.address + asked.count).map(word).collect();
+            prop_assert_eq!(said, true_words);
+        }
+    }
+}

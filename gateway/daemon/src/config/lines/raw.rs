@@ -203,9 +203,10 @@ pub struct RawMqtt {
     pub version: Option<RawMqttVersion>,
     /// How the connection is protected; without it nothing is.
     pub tls: Option<At<RawMqttTls>>,
-    /// The topic of a device's messages, for devices that name none: "{device}" is its id, "{node}" its `node`.
+    /// The topic of a device's messages, for devices that name none and whose profile has no layout of its own: "{device}"
+    /// is its id, "{node}" its `node`.
     pub topic: Option<At<String>>,
-    /// The topic on which a device says "online" or "offline", for devices that name none; with the same placeholders.
+    /// The topic on which a device says whether it is there, for the same devices and with the same placeholders.
     pub availability: Option<At<String>>,
     /// Prefix under which the gateway publishes readings, availability, alarms and events; nothing without it.
     pub publish: Option<At<String>>,
@@ -249,6 +250,8 @@ pub struct RawSparkplug {
     pub group: String,
     /// The edge node id. Default: the site's id.
     pub node: Option<String>,
+    /// The id of the primary host: while it does not say that it is online, nothing is told. Default: whoever listens is told.
+    pub primary_host: Option<String>,
 }
 
 /// The tables of lines, by kind.

@@ -9,6 +9,7 @@ use super::REGISTERS_MAX;
 use super::raw::{RawBits, RawDefaults, RawNumbers, RawPoint};
 use crate::config::diagnostic::{Report, Source};
 use crate::config::document::Entry;
+use crate::config::topics::{self, Holes};
 use crate::config::value::At;
 
 /// What the file says once for all points.
@@ -31,18 +32,12 @@ pub fn place(
 ) -> Option<PointSource> {
     let source = places.source;
     let in_registers = raw.table.is_some() || raw.address.is_some() || raw.number.is_some() || raw.r#type.is_some();
-    if let Some(pointer) = &raw.pointer {
+    if let Some(at) = raw.pointer.as_ref().or(raw.topic.as_ref()) {
         if in_registers || raw.formula.is_some() {
-            report.error(source, pointer.span(), "a point is in a message or in registers, not in both");
+            report.error(source, at.span(), "a point is in a message or in registers, not in both");
             return None;
         }
-        if !pointer.is_empty() && !pointer.starts_with('/') {
-            report
-                .error(source, pointer.span(), "a JSON pointer begins with a slash")
-                .help(format!("write \"/{}\"", **pointer));
-            return None;
-        }
-        return Some(PointSource::Message { pointer: (**pointer).clone() });
+        return message(raw, source, report);
     }
     if let Some(formula) = &raw.formula {
         let is_scaled = raw.scale.is_some() || raw.offset.is_some() || raw.scale_from.is_some();
@@ -88,6 +83,27 @@ pub fn place(
         }
         None => Some(PointSource::Registers(registers)),
     }
+}
+
+/// A place in a message. A topic of its own without a pointer carries the value and nothing else.
+fn message(raw: &RawPoint, source: &Arc<Source>, report: &mut Report) -> Option<PointSource> {
+    let pointer = raw.pointer.as_ref().map_or("", |pointer| pointer.as_str());
+    if !pointer.is_empty() && !pointer.starts_with('/') {
+        let at = raw.pointer.as_ref().map_or(0..0, At::span);
+        report.error(source, at, "a JSON pointer begins with a slash").help(format!("write \"/{pointer}\""));
+        return None;
+    }
+    let topic = match &raw.topic {
+        None => None,
+        Some(topic) => match topics::template(topic, Holes::OfPoint) {
+            Ok(template) => Some(template),
+            Err(wrong) => {
+                report.error(source, topic.span(), wrong.message).help(wrong.help);
+                return None;
+            }
+        },
+    };
+    Some(PointSource::Message { topic, pointer: pointer.to_owned() })
 }
 
 fn incomplete(raw: &Entry<RawPoint>, places: &Places<'_>, report: &mut Report) {

@@ -66,10 +66,12 @@ pub fn points(raw: &Entry<RawPoint>, entry: usize, places: &Places<'_>, report: 
     points
 }
 
-/// Puts the number in place of `{n}` in a pointer.
+/// Puts the number in place of `{n}` in a topic and a pointer.
 fn numbered_place(place: PointSource, n: Option<u16>) -> PointSource {
     match place {
-        PointSource::Message { pointer } => PointSource::Message { pointer: numbered(&pointer, n) },
+        PointSource::Message { topic, pointer } => {
+            PointSource::Message { topic: topic.map(|topic| numbered(&topic, n)), pointer: numbered(&pointer, n) }
+        }
         other => other,
     }
 }

@@ -19,7 +19,7 @@ use crate::config::value::{At, Limit, Span};
 mod golden;
 mod point;
 
-pub use self::golden::{GoldenKind, RawExchange, RawGolden, RawGoldenValue};
+pub use self::golden::{GoldenKind, RawGolden, RawGoldenValue};
 pub use self::point::RawPoint;
 
 /// The whole file; only its schema is used as a whole.
@@ -273,12 +273,34 @@ impl JsonSchema for RawBits {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawMessage {
+    /// The topic of a device's messages in the maker's layout: "{device}" is its id, "{node}" its `node` in the site file.
+    pub topic: Option<At<String>>,
+    /// Where and how a device says that it is there, in the maker's layout.
+    pub availability: Option<At<RawAvailability>>,
     /// Pointer to a JSON array: points without a place of their own are its elements, in the order of the file.
     pub array: Option<At<String>>,
     /// Registers that come as text: the points are given by `table`, `address` and `type` as on Modbus.
     pub words: Option<At<RawWords>>,
     /// Where the device says when it measured. Default: the time of arrival.
     pub time: Option<At<RawTime>>,
+    /// Pointer to the samples of a logger, an array of objects or a single one; "" if they are the whole payload. The other
+    /// pointers lead into a sample, which has its own `time`.
+    pub samples: Option<At<String>>,
+}
+
+/// `availability` of `[message]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawAvailability {
+    /// The topic, with the same placeholders. Left out, only the site file says it.
+    pub topic: Option<At<String>>,
+    /// Pointer to the word, such as "/state". Default "": the whole payload is the word.
+    #[serde(default)]
+    pub pointer: String,
+    /// The word for being there. Default "online".
+    pub online: Option<String>,
+    /// The word for being gone. Default "offline".
+    pub offline: Option<String>,
 }
 
 /// `words` of `[message]`

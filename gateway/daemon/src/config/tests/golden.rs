@@ -1,4 +1,4 @@
-//! The golden frames of the library: each goes through the request, the judgement of the answer and the decoder.
+//! The golden frames and messages of the library: each goes through the same judgement and the same decoder as in service.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use guanjia_core::profile::{Asked, Extent, Introduction, Next, PointDef, Profile
 use guanjia_core::reading::{Decimal, Value};
 use guanjia_field::rehearsal::{Rehearsed, rehearse};
 
-use super::super::profile::{Exchange, Golden, GoldenKind, GoldenValue, LoadedProfile};
+use super::super::profile::{Exchange, GoldenKind, GoldenValue, LoadedProfile, Proof};
 use super::*;
 
-/// Profiles without one device to have frames of: simulations, and a device on MQTT.
-const WITHOUT: [&str; 3] = ["guanjia_sim_io", "guanjia_sim_lift", "mqtt_water_meter"];
+/// Profiles without one device to have frames of: simulations.
+const WITHOUT: [&str; 2] = ["guanjia_sim_io", "guanjia_sim_lift"];
 
 fn rehearsed(name: &str, profile: &Profile, exchange: &Exchange) -> (Extent, Rehearsed) {
     let both = rehearse(&exchange.request, &exchange.response, profile.limits.byte_count);
@@ -20,10 +20,10 @@ fn rehearsed(name: &str, profile: &Profile, exchange: &Exchange) -> (Extent, Reh
 }
 
 /// The profile as the very device of these exchanges has it.
-fn introduced(name: &str, profile: &Arc<Profile>, golden: &Golden) -> Arc<Profile> {
+fn introduced(name: &str, profile: &Arc<Profile>, before: &[Exchange]) -> Arc<Profile> {
     let walk = profile.sunspec.is_some().then(|| Introduction::of(profile)).flatten();
     let Some(mut introduction) = walk else { return Arc::clone(profile) };
-    let answers: Vec<(Extent, Rehearsed)> = golden.before.iter().map(|e| rehearsed(name, profile, e)).collect();
+    let answers: Vec<(Extent, Rehearsed)> = before.iter().map(|e| rehearsed(name, profile, e)).collect();
     loop {
         match introduction.next() {
             Next::Fit(profile) => return profile,
@@ -44,10 +44,16 @@ fn is_inside(place: &Registers, extent: &Extent) -> bool {
 }
 
 /// What every point says after the exchanges.
-fn told(name: &str, profile: Arc<Profile>, golden: &Golden) -> Vec<(usize, Result<Value, String>)> {
+fn told(
+    name: &str,
+    profile: &Arc<Profile>,
+    before: &[Exchange],
+    exchange: &Exchange,
+) -> Vec<(usize, Result<Value, String>)> {
+    let profile = introduced(name, profile, before);
     let mut decoder = Decoder::new(Arc::clone(&profile), |_| Duration::from_secs(3_600));
     let mut told = Vec::new();
-    for exchange in golden.before.iter().chain([&golden.exchange]) {
+    for exchange in before.iter().chain([exchange]) {
         let (extent, answer) = rehearsed(name, &profile, exchange);
         let asked = |p: &PointDef| p.source.registers().is_some_and(|r| is_inside(r, &extent));
         let points: Vec<usize> = (0..profile.points.len()).filter(|i| asked(&profile.points[*i])).collect();
@@ -79,8 +85,11 @@ fn agree(value: &Result<Value, String>, wanted: &GoldenValue) -> bool {
 
 fn check(name: &str, loaded: &LoadedProfile, wrong: &mut Vec<String>) {
     for golden in &loaded.golden {
-        let profile = introduced(name, &loaded.profile, golden);
-        let told = told(name, Arc::clone(&profile), golden);
+        let profile = &loaded.profile;
+        let told = match &golden.proof {
+            Proof::Frames { before, exchange } => told(name, profile, before, exchange),
+            Proof::Message { topic, payload } => crate::mqtt::rehearse(profile, topic.as_deref(), payload),
+        };
         for (point, wanted) in &golden.values {
             let value = told.iter().find(|(i, _)| i == point).map(|(_, value)| value);
             if !value.is_some_and(|value| agree(value, wanted)) {

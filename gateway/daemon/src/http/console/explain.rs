@@ -1,6 +1,6 @@
 //! How a reading came to be, for a person who has to believe or to dispute it.
 
-use guanjia_field::evidence::{Evidence, Scrap};
+use guanjia_field::evidence::{ANSWERS_KEPT, Evidence, Scrap};
 use guanjia_field::tap::Outcome;
 use maud::{Markup, html};
 
@@ -57,7 +57,13 @@ pub fn one(ctx: &Ctx, device: &str, point: &str) -> Option<Rendered> {
             section {
                 (heading(ctx.t(text::ANSWERS), Some(answers.len())))
                 @if answers.is_empty() { p.empty { (ctx.t(text::NO_ANSWER_KEPT)) } }
-                @for answer in answers { (frames(ctx, answer, unit(&def.unit))) }
+                @for answer in answers.iter().take(ANSWERS_KEPT) { (frames(ctx, answer, unit(&def.unit))) }
+                @if answers.len() > ANSWERS_KEPT {
+                    details {
+                        summary { (ctx.t(text::EARLIER)) " " span.count { (answers.len() - ANSWERS_KEPT) } }
+                        @for answer in answers.iter().skip(ANSWERS_KEPT) { (frames(ctx, answer, unit(&def.unit))) }
+                    }
+                }
             }
             section {
                 (heading(ctx.t(text::DISCARDED), Some(scraps.len())))

@@ -3,6 +3,7 @@
 use guanjia_field::LineHandle;
 use guanjia_field::doctor::Finding;
 use guanjia_field::stats::DeviceStats;
+use guanjia_field::trace::Role;
 use maud::{Markup, html};
 
 use super::parts::{Mark, chip, heading};
@@ -43,8 +44,7 @@ fn kind(ctx: &Ctx, handle: &LineHandle) -> String {
 fn state(ctx: &Ctx, handle: &LineHandle, findings: usize) -> Markup {
     match (handle.stats().connected.get(), findings) {
         (0, _) => chip(Mark::Off, ctx.t(text::NOT_CONNECTED)),
-        // Nobody looks for faults on a line that another master owns.
-        _ if !handle.tap().is_attended() => chip(Mark::Info, ctx.t(text::LISTENED)),
+        (_, 0) if handle.tap().role() == Some(Role::Listener) => chip(Mark::Info, ctx.t(text::LISTENED)),
         (_, 0) => chip(Mark::Good, ctx.t(text::LINE_WELL)),
         (_, n) => html! { (chip(Mark::Minor, ctx.t(text::LINE_ILL))) " " span.count { (n) } },
     }

@@ -77,9 +77,14 @@ async fn a_reading_is_explained_from_the_frame_sent_to_the_value_published() {
     assert!(answer["round_trip_ms"].as_f64().unwrap() > 0.0);
     assert_eq!(body["profile"]["print"].as_str().unwrap().len(), 12);
 
+    let enough = |body: &Value| body["answers"].as_array().is_some_and(|answers| answers.len() > 3);
+    let body = until(&house, "m-1", "energy_active_import", enough).await;
+    let times: Vec<&str> = body["answers"].as_array().unwrap().iter().filter_map(|a| a["at"].as_str()).collect();
+    assert!(times.windows(2).all(|two| two[0] > two[1]), "the newest first: {times:?}");
+
     let (status, html) = house.get("/devices/m-1/points/energy_active_import?lang=en").await;
     assert_eq!(status, StatusCode::OK);
-    for words in ["0001 E240", "01 03 04 00 01 E2 40", "1234.56", "Round trip"] {
+    for words in ["0001 E240", "01 03 04 00 01 E2 40", "1234.56", "Round trip", "Earlier answers"] {
         assert!(html.contains(words), "{words} in {html}");
     }
 }

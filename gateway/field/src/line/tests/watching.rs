@@ -197,7 +197,7 @@ fn listening(count: u8) -> (Rig, mpsc::Sender<Vec<u8>>) {
     }));
     let (sender, reports) = mpsc::channel(10_000);
     let stop = CancellationToken::new();
-    let (handle, task) = listen::start("line".into(), dial, rtu().pace(), devices(count), sender.clone(), stop.clone());
+    let (handle, task) = listen::start("line".into(), dial, rtu(), devices(count), sender.clone(), stop.clone());
     let rig = Rig { facts: Shared::default(), handle, sender, reports, seen: Vec::new(), stop, task };
     (rig, wire)
 }

@@ -1,4 +1,4 @@
-//! The golden frames of a profile as they stand in its file.
+//! The golden frames and messages of a profile as they stand in its file.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -17,9 +17,13 @@ pub struct RawGolden {
     #[serde(default)]
     pub before: Vec<RawExchange>,
     /// The request as it goes over a serial line, in hexadecimal with its CRC.
-    pub request: At<String>,
+    pub request: Option<At<String>>,
     /// The answer, likewise.
-    pub response: At<String>,
+    pub response: Option<At<String>>,
+    /// Instead of both, for MQTT: a payload as it comes.
+    pub payload: Option<At<String>>,
+    /// The template of the topic it comes on, if that is one of single points.
+    pub topic: Option<At<String>>,
     /// What the points then say.
     pub values: Vec<RawGoldenValue>,
 }

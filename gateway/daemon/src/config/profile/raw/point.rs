@@ -47,6 +47,8 @@ pub struct RawPoint {
     pub formula: Option<At<String>>,
     /// For MQTT: the RFC 6901 pointer into the JSON, such as "/volume_l"; "" for a plain payload.
     pub pointer: Option<At<String>>,
+    /// For MQTT: the topic it comes on, if not on the device's: "{topic}" is that one, "{device}" and "{node}" as there.
+    pub topic: Option<At<String>>,
     /// What the raw number is multiplied with. Default 1.
     pub scale: Option<At<Number>>,
     /// What is added after that, in the point's unit. Default 0.
