@@ -26,7 +26,7 @@ pub struct DeviceIx(pub u32);
 ///
 /// Packed to eight bytes: the sixteen that a 128-bit number asks for would make every [`Reading`] two thirds larger.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[repr(packed(8))]
+#[repr(Rust, packed(8))]
 pub struct Decimal {
     /// The digits.
     pub mantissa: i128,
