@@ -145,8 +145,11 @@ async fn a_meter_that_vanishes_is_offline_and_one_that_talks_nonsense_spoils_onl
     let house = House::start().await?;
     let listener = Listener::start(house.building.addresses().mqtt);
     eventually("the meters answer", LIMIT, || async {
-        let good = qualities(&house, "w-303").await?.iter().all(|quality| quality == "good");
-        Ok((good && house.api("/devices/w-301").await?["answering"] == true).then_some(()))
+        let mut good = house.api("/devices/w-301").await?["answering"] == true;
+        for device in ["w-303", "w-305", "w-308", "m-101"] {
+            good &= qualities(&house, device).await?.iter().all(|quality| quality == "good");
+        }
+        Ok(good.then_some(()))
     })
     .await?;
     house.building.fault(&Fault::Device { device: "w-301".to_owned(), life: Life::Dead })?;

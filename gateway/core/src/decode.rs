@@ -117,28 +117,76 @@ enum Quick {
     No,
 }
 
-/// What [`decode`] says of the plain numbers that nearly all points are, in registers of the processor: no value that
-/// fills half a line of its cache is handed from one function to the next.
-fn quick(point: &PointDef, words: &[u16]) -> Quick {
-    let Some(place) = point.source.registers() else { return Quick::No };
-    let is_bare =
-        point.inputs.is_empty() && point.offset.mantissa == 0 && place.invalid.is_empty() && place.mask.is_none();
-    let (true, Ok(raw)) = (is_bare && words.len() == usize::from(place.count), raw(place, words)) else {
-        return Quick::No;
-    };
-    let whole = match place.wire {
-        WireType::F32 => {
-            let float = f64::from(f32::from_bits(raw as u32));
-            let is_itself = (point.scale.mantissa, point.scale.exponent) == (1, 0) && float.is_finite();
-            return if is_itself { Quick::Float(float) } else { Quick::No };
+/// How the plain numbers that nearly all points are lie in an answer, worked out once: reading them by it says what
+/// [`decode`] says, and no definition of a point and no whole [`Value`] goes through the processor's cache for that.
+#[derive(Clone, Copy, Debug)]
+struct Recipe {
+    address: u16,
+    exponent: i8,
+    size: Size,
+    form: Form,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Size {
+    One,
+    Two,
+    TwoLowFirst,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Float,
+    Unsigned,
+    Signed,
+    /// Only [`decode`] reads it.
+    Other,
+}
+
+impl Recipe {
+    fn of(point: &PointDef) -> Self {
+        let other = Self { address: 0, exponent: 0, size: Size::One, form: Form::Other };
+        let Some(place) = point.source.registers() else { return other };
+        let Decimal { mantissa, exponent } = point.scale;
+        let is_bare = point.inputs.is_empty()
+            && point.offset.mantissa == 0
+            && place.invalid.is_empty()
+            && place.mask.is_none()
+            && place.bytes == Order::Big
+            && place.wire.count() == Some(place.count)
+            && mantissa == 1;
+        let form = match place.wire {
+            WireType::F32 if exponent == 0 => Form::Float,
+            WireType::U16 | WireType::U32 => Form::Unsigned,
+            WireType::I16 | WireType::I32 => Form::Signed,
+            _ => Form::Other,
+        };
+        let size = match (place.count, place.words.place(0, usize::from(place.count.max(1)))) {
+            (1, _) => Size::One,
+            (_, 0) => Size::Two,
+            _ => Size::TwoLowFirst,
+        };
+        if is_bare { Self { address: place.address, exponent, size, form } } else { other }
+    }
+
+    /// The number in an answer whose first register has the address `first`.
+    fn read(self, first: u16, words: &[u16]) -> Quick {
+        let words = words.get(usize::from(self.address.wrapping_sub(first))..).unwrap_or_default();
+        let (raw, signed) = match (self.size, words) {
+            (Size::One, [only, ..]) => (u32::from(*only), i64::from(*only as i16)),
+            (Size::Two, [high, low, ..]) | (Size::TwoLowFirst, [low, high, ..]) => {
+                let raw = u32::from(*high) << 16 | u32::from(*low);
+                (raw, i64::from(raw as i32))
+            }
+            _ => return Quick::No,
+        };
+        match self.form {
+            Form::Float if f32::from_bits(raw).is_finite() => Quick::Float(f32::from_bits(raw).into()),
+            Form::Unsigned => Quick::Decimal { mantissa: raw.into(), exponent: self.exponent },
+            Form::Signed => Quick::Decimal { mantissa: signed, exponent: self.exponent },
+            Form::Float | Form::Other => Quick::No,
         }
-        WireType::U16 | WireType::U32 => raw as i64,
-        WireType::I16 => i64::from(raw as u16 as i16),
-        WireType::I32 => i64::from(raw as u32 as i32),
-        _ => return Quick::No,
-    };
-    let scaled = i64::try_from(point.scale.mantissa).ok().and_then(|scale| whole.checked_mul(scale));
-    scaled.map_or(Quick::No, |mantissa| Quick::Decimal { mantissa, exponent: point.scale.exponent })
+    }
 }
 
 /// Reads the value of `point` from a coil or discrete input.

@@ -48,7 +48,7 @@ mod warning;
 mod window;
 
 pub use breaker::{Breaker, BreakerLimits, BreakerPass, BreakerState};
-pub use control::{Action, Attempts, Contact, ContactAlarm, Control, ControlInputs, Load, WaitReason, control};
+pub use control::{Action, Attempts, Contact, ContactAlarm, Control, ControlInputs, Load, Opened, WaitReason, control};
 pub use control::{MOVING_MAX, RETRY_FIRST, RETRY_MAX, STUCK_AFTER, proves};
 pub use decide::{ClockTrust, CutPermit, Decision, Dispute, Evidence, Inputs, Payment, ReadingMark, RegisterTrust};
 pub use decide::{READING_FUTURE_MAX, RECHECK_AFTER, StoreHealth, decide};

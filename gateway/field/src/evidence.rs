@@ -22,7 +22,7 @@
 //!
 //! A power cut costs all of it. Whoever needs more writes a trace (`guanjia capture`).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -186,7 +186,8 @@ pub struct EvidenceFile {
 
 #[derive(Debug, Default)]
 struct Inner {
-    entries: HashMap<Question, Entry>,
+    /// By question; a line has few, and looks one up for every answer.
+    entries: Vec<(Question, Entry)>,
     scraps: VecDeque<Scrap>,
     /// What the answers beyond [`ANSWERS_KEPT`] of all entries take.
     past_bytes: usize,
@@ -207,15 +208,8 @@ impl EvidenceFile {
             return;
         }
         let inner = &mut *self.lock();
-        if !inner.entries.contains_key(&settled.asked) {
-            inner.make_room();
-        }
-        let entry = inner.entries.entry(settled.asked).or_insert_with(|| Entry {
-            answers: Ring::default(),
-            outcome: settled.outcome,
-            at,
-            misses: 0,
-        });
+        let place = inner.place(&settled.asked).unwrap_or_else(|_| inner.add(settled.asked, settled.outcome, at));
+        let (_, entry) = &mut inner.entries[place];
         (entry.outcome, entry.at) = (settled.outcome, at);
         if settled.outcome != Outcome::Answered {
             entry.misses = entry.misses.saturating_add(1);
@@ -256,7 +250,7 @@ impl EvidenceFile {
                 && u32::from(q.address) + u32::from(q.count) >= u32::from(address) + u32::from(count)
         };
         let inner = self.lock();
-        let fitting = inner.entries.iter().filter(|(asked, _)| covers(asked));
+        let fitting = inner.entries.iter().filter(|(asked, _)| covers(asked)).map(|(asked, entry)| (asked, entry));
         // One that was answered says more than a newer one that was not.
         let best = fitting.max_by_key(|(_, entry)| (entry.answers.newest_at(), entry.at));
         best.map(|(asked, entry)| entry.evidence(*asked))
@@ -273,15 +267,21 @@ impl EvidenceFile {
 }
 
 impl Inner {
-    /// The request nobody has asked for longest makes room for a new one.
-    fn make_room(&mut self) {
-        if self.entries.len() < REQUESTS_MAX {
-            return;
-        }
-        let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.at).map(|(asked, _)| *asked);
-        if let Some(entry) = oldest.and_then(|oldest| self.entries.remove(&oldest)) {
+    fn place(&self, asked: &Question) -> Result<usize, usize> {
+        self.entries.binary_search_by(|(there, _)| there.cmp(asked))
+    }
+
+    /// Adds a request and says where it is now. The one nobody has asked for longest makes room for it.
+    fn add(&mut self, asked: Question, outcome: Outcome, at: Timestamp) -> usize {
+        if self.entries.len() >= REQUESTS_MAX
+            && let Some((oldest, _)) = self.entries.iter().enumerate().min_by_key(|(_, (_, entry))| entry.at)
+        {
+            let (_, entry) = self.entries.remove(oldest);
             self.past_bytes = self.past_bytes.saturating_sub(entry.answers.past_bytes());
         }
+        let place = self.place(&asked).unwrap_or_else(|place| place);
+        self.entries.insert(place, (asked, Entry { answers: Ring::default(), outcome, at, misses: 0 }));
+        place
     }
 }
 

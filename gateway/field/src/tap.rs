@@ -42,7 +42,7 @@ pub const LISTENERS_MAX: usize = 4;
 pub const EVENTS_MAX: usize = 65_536;
 
 /// What a transaction asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Question {
     /// The unit (slave address) on the line.
     pub unit: u8,

@@ -18,7 +18,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DecodeError, Quick, decode, decode_bit, measure, quick, shifted};
+use super::{DecodeError, Quick, Recipe, decode, decode_bit, measure, shifted};
 use crate::profile::{Extent, Number, PointDef, PointKind, PollClass, Profile, Source, UnitInput};
 use crate::reading::{Decimal, Value};
 
@@ -45,6 +45,8 @@ pub struct Decoder {
     profile: Arc<Profile>,
     /// One for each point; empty if no point needs another.
     parts: Vec<Part>,
+    /// The same, and the other way round: empty if any point needs another.
+    recipes: Box<[Recipe]>,
     /// The derived points, each with the point whose arrival makes it due, in the profile's order.
     derived: Vec<(usize, usize)>,
     /// How many answers were decoded.
@@ -101,7 +103,8 @@ impl Decoder {
         let part = |(is_needed, point): (bool, &PointDef)| Part { is_needed, age_max: age_max(point.poll), kept: None };
         let is_plain = !needed.contains(&true) && profile.heartbeat.is_none();
         let parts = if is_plain { Vec::new() } else { needed.into_iter().zip(&profile.points).map(part).collect() };
-        Self { profile, parts, derived, turn: 0, moved: None, pulse: Pulse::Moves }
+        let recipes = if is_plain { profile.points.iter().map(Recipe::of).collect() } else { Box::default() };
+        Self { profile, parts, recipes, derived, turn: 0, moved: None, pulse: Pulse::Moves }
     }
 
     /// What the last answer showed of the heartbeat. Whoever watches over the device must hear of it: it still answers.
@@ -239,8 +242,7 @@ impl Decoder {
     /// The same as [`Self::plain`] for most numbers.
     fn quick(&self, i: usize, said: Said<'_>) -> Quick {
         let Said::Registers(extent, Answer::Words(words)) = said else { return Quick::No };
-        let Some(point) = self.profile.points.get(i) else { return Quick::No };
-        words_of(point, extent, words).map_or(Quick::No, |words| quick(point, words))
+        self.recipes.get(i).map_or(Quick::No, |recipe| recipe.read(extent.address, words))
     }
 
     /// The value of a point that needs no other.

@@ -56,6 +56,28 @@ impl Contact {
     }
 }
 
+/// Since when a contact has been seen to be open. What a load read before then flowed through a closed one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opened(Option<Timestamp>);
+
+impl Opened {
+    /// Takes in where the contact was seen to be, and when. Not seeing it tells nothing.
+    pub fn see(&mut self, contact: Contact, at: Timestamp) {
+        match contact {
+            Contact::Seen(Supply::Off) => {
+                self.0.get_or_insert(at);
+            }
+            Contact::Unknown => {}
+            Contact::Absent | Contact::Seen(Supply::On) | Contact::Moving(_) | Contact::Jammed => self.0 = None,
+        }
+    }
+
+    /// Whether a load that was read then says something of the contact as it is now.
+    pub fn is_told_by(self, read_at: Timestamp) -> bool {
+        self.0.is_none_or(|opened| read_at > opened)
+    }
+}
+
 /// Whether something flows through the meter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Load {

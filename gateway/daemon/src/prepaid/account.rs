@@ -8,7 +8,7 @@ use std::time::Duration;
 use guanjia_core::ledger::{Baseline, Keeper, Receipt, TransferKind, UsageOutcome};
 use guanjia_core::reading::{PointIx, Quality, Reading};
 use guanjia_core::supply::{self, Attempts, Contact, Decision, Ladder, Load, NoticeMark, RegisterTrust, WarningLevel};
-use guanjia_core::supply::{Breaker, Inputs, RelayIntent, SupplyRecord};
+use guanjia_core::supply::{Breaker, Inputs, Opened, RelayIntent, SupplyRecord};
 use guanjia_core::tariff::{Metered, rate};
 use guanjia_core::time::Timestamp;
 use guanjia_core::units::{ExactCharge, Hao};
@@ -39,6 +39,7 @@ pub struct Account {
     pub(super) proved: Option<u64>,
     /// When the last relay command ended.
     settled_at: Option<Timestamp>,
+    opened: Opened,
     /// What a command compares its version with, right before its first byte.
     pub(super) version: Arc<AtomicU64>,
     pub(super) alerts: Vec<&'static str>,
@@ -113,6 +114,7 @@ impl Account {
             attempts,
             proved,
             settled_at: None,
+            opened: Opened::default(),
             record,
             alerts: Vec::new(),
             balance: wallet.balance,
@@ -155,6 +157,7 @@ impl Account {
         }
         let seen_at = self.proof.as_ref().map_or(Timestamp::EPOCH, |proof| proof.at);
         let contact = self.contact(site, guanjia_field::now());
+        self.opened.see(contact, seen_at);
         if supply::proves(&self.record, contact, seen_at, &self.intents, self.settled_at) {
             self.proved = Some(self.record.version);
         }
@@ -385,7 +388,8 @@ impl Account {
     pub fn load(&self, site: &Site, now: Timestamp) -> Load {
         let policy = &site.service_points[self.index].policy;
         let fresh = self.load.as_ref().filter(|r| {
-            r.quality.is_good() && now.since(r.at) <= policy.reading_max_age && self.is_after_last_command(r.at)
+            let is_fresh = r.quality.is_good() && now.since(r.at) <= policy.reading_max_age;
+            is_fresh && self.is_after_last_command(r.at) && self.opened.is_told_by(r.at)
         });
         let value = fresh.and_then(|r| r.value.as_ref()).and_then(|v| v.as_f64());
         let factor = site.service_points[self.index].load.map_or(1.0, |load| load.factor);

@@ -129,6 +129,25 @@ fn current_through_an_open_contact_is_a_bypass() {
 }
 
 #[test]
+fn a_load_from_before_the_contact_opened_is_no_bypass() {
+    let at = |second| Timestamp::from_millis(second * 1_000);
+    let mut opened = Opened::default();
+    assert!(opened.is_told_by(at(1)), "nobody has seen it open");
+    opened.see(Contact::Seen(Supply::On), at(4));
+    opened.see(Contact::Moving(Supply::Off), at(5));
+    assert!(opened.is_told_by(at(5)));
+    opened.see(Contact::Seen(Supply::Off), at(6));
+    assert!(!opened.is_told_by(at(5)) && !opened.is_told_by(at(6)), "they may have been read in one answer");
+    // It is seen again and again, and for a while not at all: it is open since the first time.
+    opened.see(Contact::Seen(Supply::Off), at(8));
+    opened.see(Contact::Unknown, at(9));
+    assert!(opened.is_told_by(at(7)));
+    opened.see(Contact::Seen(Supply::On), at(10));
+    opened.see(Contact::Seen(Supply::Off), at(12));
+    assert!(!opened.is_told_by(at(7)), "it was closed in between");
+}
+
+#[test]
 fn a_contact_closed_by_hand_is_an_alarm_and_not_cut_again() {
     let mut world = World::cut();
     world.contact = Contact::Seen(Supply::On);
