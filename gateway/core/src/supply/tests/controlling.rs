@@ -130,7 +130,7 @@ fn current_through_an_open_contact_is_a_bypass() {
 
 #[test]
 fn a_load_from_before_the_contact_opened_is_no_bypass() {
-    let at = |second| Timestamp::from_millis(second * 1_000);
+    let at = |second: i64| Timestamp::from_millis(second * 1_000);
     let mut opened = Opened::default();
     assert!(opened.is_told_by(at(1)), "nobody has seen it open");
     opened.see(Contact::Seen(Supply::On), at(4));
