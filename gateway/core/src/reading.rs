@@ -192,7 +192,7 @@ impl Value {
             Value::Decimal(decimal) => drop(decimal.write_to(out)),
             Value::Bool(bit) => out.push(if *bit { '1' } else { '0' }),
             Value::Float(float) => {
-                let mut digits = ryu::Buffer::new();
+                let mut digits = zmij::Buffer::new();
                 let digits = digits.format(*float);
                 out.push_str(digits.strip_suffix(".0").unwrap_or(digits));
             }
