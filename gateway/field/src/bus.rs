@@ -34,21 +34,24 @@ use std::task::Poll;
 use std::time::Duration;
 
 use guanjia_core::profile::{ByteCount, UnitEcho};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use crate::clock::Moment;
 use crate::frame::{
-    FRAME_MAX, Form, Framing, MBAP_HEADER, Reply, Request, Verdict, encode, form_of, frame_len_as, judge_as,
+    FRAME_MAX, Form, Framing, MBAP_HEADER, Reply, Request, Verdict, encode_into, form_of, frame_len_as, judge_as,
 };
 use crate::link::{Dial, LinkError, Stream};
 use crate::plan::Pace;
 use crate::stats::{Discard, LineStats, nanos};
 use crate::tap::{Outcome, Question, Settled, Tap};
 
+mod deadline;
 mod opening;
 mod precise;
 mod unsettled;
 mod window;
 
+use deadline::Deadline;
 use opening::Severity;
 use precise::Precise;
 use unsettled::Unsettled;
@@ -134,7 +137,12 @@ pub(crate) struct Bus {
     stats: Arc<LineStats>,
     tap: Arc<Tap>,
     precise: Precise,
+    deadline: Deadline,
     stream: Option<Stream>,
+    /// What is received is put here, [`FRAME_MAX`] bytes.
+    buffer: Vec<u8>,
+    /// What is sent is made here.
+    frame: Vec<u8>,
     /// Nothing is sent before.
     quiet_at: Instant,
     tid: u16,
@@ -162,7 +170,10 @@ impl Bus {
             stats,
             tap: Arc::new(Tap::new()),
             precise,
+            deadline: Deadline::default(),
             stream: None,
+            buffer: Vec::new(),
+            frame: Vec::new(),
             quiet_at: Instant::now(),
             tid: fastrand::u16(..),
             unsettled: Unsettled::default(),
@@ -206,37 +217,41 @@ impl Bus {
         fresh.or(fitting.first()).map(|b| (*b).clone())
     }
 
-    /// Sends the request and waits for its answer. [`Bus::ready`] comes first, and nothing between the two may wait.
-    pub(crate) async fn exchange(&mut self, ask: Ask<'_>) -> Result<Reply, Miss> {
-        let Some(mut stream) = self.stream.take() else { return Err(Miss::Link(LinkError::Closed)) };
+    /// Sends the request and waits for its answer; when that ended. [`Bus::ready`] comes first, it ended at `started`, and
+    /// nothing between the two may wait.
+    pub(crate) async fn exchange(&mut self, ask: Ask<'_>, started: Instant) -> (Result<Reply, Miss>, Moment) {
+        let Some(mut stream) = self.stream.take() else { return (Err(Miss::Link(LinkError::Closed)), Moment::now()) };
         self.tid = self.tid.wrapping_add(1);
-        let started = Instant::now();
         let has_transactions = self.timing.framing.has_transactions();
         if !has_transactions {
             self.unsettled.sent(ask.unit, ask.request, started);
         }
-        let frame = encode(self.timing.framing, self.tid, ask.unit, ask.request);
-        let (mut buffer, mut filled) = ([0; FRAME_MAX], 0);
+        let (mut frame, mut buffer) = (std::mem::take(&mut self.frame), std::mem::take(&mut self.buffer));
+        encode_into(&mut frame, self.timing.framing, self.tid, ask.unit, ask.request);
+        buffer.resize(FRAME_MAX, 0);
+        let mut filled = 0;
         let answer = self.talk(&mut stream, ask, started, &frame, &mut buffer, &mut filled).await;
-        let now = Instant::now();
+        let ended = Moment::now();
         self.tap.settled(Settled {
             asked: Question::new(ask.unit, ask.request),
             outcome: outcome_of(&answer),
             started,
-            ended: now,
+            ended,
             sent: &frame,
             answer: if answer.is_ok() { &buffer[..filled] } else { &[] },
         });
-        self.stats.durations.observe(now - started);
-        self.stats.busy_nanos.add(nanos(now - started));
+        (self.frame, self.buffer) = (frame, buffer);
+        let took = ended.instant - started;
+        self.stats.durations.observe(took);
+        self.stats.busy_nanos.add(nanos(took));
         let silence = self.timing.t35.max(ask.silence_min);
-        match answer {
+        let answer = match answer {
             Ok(reply) => {
                 if !has_transactions {
                     self.unsettled.answered(ask.unit, ask.request, &reply);
                 }
                 self.faults = 0;
-                self.quiet_at = now + silence;
+                self.quiet_at = ended.instant + silence;
                 self.stream = Some(stream);
                 Ok(reply)
             }
@@ -244,10 +259,11 @@ impl Bus {
                 // Over a connection that is kept, the rest of a frame would come before the next one.
                 let fresh = has_transactions && stream.is_replaceable();
                 let linger = if fresh { Duration::ZERO } else { self.timing.linger };
-                self.quiet_at = now + silence.max(linger);
+                self.quiet_at = ended.instant + silence.max(linger);
                 Err(self.poison(stream, miss))
             }
-        }
+        };
+        (answer, ended)
     }
 
     /// Nothing that was received on this stream after a failure may be believed.
@@ -275,7 +291,7 @@ impl Bus {
         ask: Ask<'_>,
         started: Instant,
         frame: &[u8],
-        buffer: &mut [u8; FRAME_MAX],
+        buffer: &mut [u8],
         filled: &mut usize,
     ) -> Result<Reply, Miss> {
         // Twice the time of the characters: serial servers and USB adapters pass an answer on in pieces.
@@ -286,14 +302,14 @@ impl Bus {
         let written = {
             let mut write = pin!(stream.write_all(frame));
             match now_or_never(write.as_mut()).await {
-                Some(written) => Ok(written),
-                None => timeout_at(deadline, write).await,
+                Some(written) => Some(written),
+                None => self.deadline.before(deadline, write).await,
             }
         };
         match written {
-            Err(_) => return Err(Miss::Timeout),
-            Ok(Err(error)) => return Err(Miss::Link(error)),
-            Ok(Ok(())) => {}
+            None => return Err(Miss::Timeout),
+            Some(Err(error)) => return Err(Miss::Link(error)),
+            Some(Ok(())) => {}
         }
         let (mut skipped, mut patience) = (0, deadline);
         loop {
@@ -304,17 +320,19 @@ impl Bus {
                     self.keep_only(frame_len_as(count, framing, ask.request, &reply), buffer, filled);
                     return Ok(reply);
                 }
-                Verdict::Need(need) => match timeout_at(patience, {
-                    let end = wanted(self.timing.framing, ask.request, need);
-                    stream.read(&mut buffer[*filled..end])
-                })
-                .await
+                Verdict::Need(need) => match self
+                    .deadline
+                    .before(patience, {
+                        let end = wanted(framing, ask.request, need);
+                        stream.read(&mut buffer[*filled..end])
+                    })
+                    .await
                 {
-                    Err(_) if *filled > 0 => return Err(self.discard(Discard::Damaged, ask, &buffer[..*filled])),
-                    Err(_) if skipped > 0 => return Err(Miss::Discarded),
-                    Err(_) => return Err(Miss::Timeout),
-                    Ok(Err(error)) => return Err(Miss::Link(error)),
-                    Ok(Ok(read)) => {
+                    None if *filled > 0 => return Err(self.discard(Discard::Damaged, ask, &buffer[..*filled])),
+                    None if skipped > 0 => return Err(Miss::Discarded),
+                    None => return Err(Miss::Timeout),
+                    Some(Err(error)) => return Err(Miss::Link(error)),
+                    Some(Ok(read)) => {
                         self.tap.received(&buffer[*filled..*filled + read]);
                         *filled += read;
                         patience = self.timing.framing.patience(Instant::now, deadline);
@@ -361,9 +379,9 @@ impl Bus {
 
     /// Hears the rest of a frame that is not the answer, and says what it was and, if it is whole, how long.
     async fn identify(
-        &self,
+        &mut self,
         stream: &mut Stream,
-        buffer: &mut [u8; FRAME_MAX],
+        buffer: &mut [u8],
         filled: &mut usize,
         deadline: Instant,
         ask: Ask<'_>,
@@ -377,8 +395,8 @@ impl Bus {
                 }
                 Form::Need(total) => {
                     let pause = Instant::now() + self.timing.t35.max(PIECES_APART_MAX);
-                    match timeout_at(deadline.min(pause), stream.read(&mut buffer[*filled..total])).await {
-                        Ok(Ok(read)) => {
+                    match self.deadline.before(deadline.min(pause), stream.read(&mut buffer[*filled..total])).await {
+                        Some(Ok(read)) => {
                             self.tap.received(&buffer[*filled..*filled + read]);
                             *filled += read;
                         }

@@ -6,6 +6,23 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use guanjia_core::time::Timestamp;
+use tokio::time::Instant;
+
+/// One moment on both clocks. Whoever must know it several times looks once: on a fast line the clocks would be looked at
+/// more often than anything else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// What distances in time are measured from.
+    pub(crate) instant: Instant,
+    /// The time of day.
+    pub(crate) at: Timestamp,
+}
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        Self { instant: Instant::now(), at: now() }
+    }
+}
 
 /// The present time in UTC. A machine whose clock lies before 1970 gets [`Timestamp::EPOCH`].
 pub fn now() -> Timestamp {

@@ -203,10 +203,11 @@ struct Entry {
 
 impl EvidenceFile {
     /// Takes in the end of a transaction.
-    pub(crate) fn settled(&self, settled: &Settled<'_>, at: Timestamp) {
+    pub(crate) fn settled(&self, settled: &Settled<'_>) {
         if settled.asked.table().is_none() {
             return;
         }
+        let at = settled.ended.at;
         let inner = &mut *self.lock();
         let place = inner.place(&settled.asked).unwrap_or_else(|_| inner.add(settled.asked, settled.outcome, at));
         let (_, entry) = &mut inner.entries[place];
@@ -218,7 +219,7 @@ impl EvidenceFile {
         let attempt = entry.misses.saturating_add(1);
         entry.misses = 0;
         let others = inner.past_bytes.saturating_sub(entry.answers.past_bytes());
-        entry.answers.take(settled, at, attempt, PAST_BYTES_MAX.saturating_sub(others));
+        entry.answers.take(settled, attempt, PAST_BYTES_MAX.saturating_sub(others));
         inner.past_bytes = others + entry.answers.past_bytes();
     }
 

@@ -112,28 +112,34 @@ pub(crate) enum Verdict {
 /// The whole frame of a request.
 pub(crate) fn encode(framing: Framing, tid: u16, unit: u8, request: &Request) -> Vec<u8> {
     let mut frame = Vec::with_capacity(16);
+    encode_into(&mut frame, framing, tid, unit, request);
+    frame
+}
+
+/// The same, in place of what `frame` held.
+pub(crate) fn encode_into(frame: &mut Vec<u8>, framing: Framing, tid: u16, unit: u8, request: &Request) {
+    frame.clear();
     match framing {
         Framing::Rtu => {
             frame.push(unit);
-            request.put_pdu(&mut frame);
-            let sum = crc16(&frame);
+            request.put_pdu(frame);
+            let sum = crc16(frame);
             frame.extend(sum.to_le_bytes());
         }
         Framing::Ascii => {
             let mut pdu = Vec::with_capacity(16);
             request.put_pdu(&mut pdu);
-            frame = ascii::encode(unit, &pdu);
+            *frame = ascii::encode(unit, &pdu);
         }
         Framing::Mbap => {
             frame.extend(tid.to_be_bytes());
             frame.extend([0; 4]);
             frame.push(unit);
-            request.put_pdu(&mut frame);
+            request.put_pdu(frame);
             let length = (frame.len() - 6) as u16;
             frame[4..6].copy_from_slice(&length.to_be_bytes());
         }
     }
-    frame
 }
 
 /// Judges what has arrived in answer to `request`.

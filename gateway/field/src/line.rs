@@ -292,16 +292,17 @@ impl Line {
             }
             self.drop_dead_commands();
             self.note_line_health();
-            match self.next(Instant::now()) {
+            let now = Instant::now();
+            match self.next(now) {
                 Job::Command(i) => self.command(i).await,
                 Job::Prove(i) => self.prove(i).await,
-                Job::Poll(slot) => self.poll(slot).await,
+                Job::Poll(slot) => self.poll(slot, now).await,
                 Job::Probe(device) => self.probe(device).await,
                 Job::Witness(device) => self.witness(device).await,
                 Job::Land(until) => self.land(until).await,
                 Job::Reopen => {
                     // Success or not, the next round finds the line in its new state.
-                    let _ = self.bus.ready().await;
+                    let _ = self.bus.ready(now).await;
                 }
                 Job::Sleep(until) => self.sleep(until).await,
             }

@@ -333,12 +333,12 @@ impl Session {
         request: &Request,
         patience: Patience,
     ) -> Result<(Reply, Duration), SessionError> {
-        self.open().await?;
+        let started = self.open().await?;
         let response_max = self.response_max.unwrap_or(patience.response_max);
-        let started = Instant::now();
         let Patience { silence_min, unit_echo, byte_count, .. } = patience;
         let ask = Ask { unit, request, response_max, silence_min, unit_echo, byte_count };
-        let reply = self.bus.exchange(ask).await.map_err(|miss| match miss {
+        let (answer, ended) = self.bus.exchange(ask, started).await;
+        let reply = answer.map_err(|miss| match miss {
             Miss::Timeout => SessionError::Silent { unit, response_max },
             Miss::Discarded => SessionError::Garbled { unit },
             Miss::Noise => SessionError::Noise,
@@ -346,17 +346,17 @@ impl Session {
             Miss::Link(error) => SessionError::Link(error),
             Miss::Down => SessionError::Cut { unit },
         })?;
-        Ok((reply, started.elapsed()))
+        Ok((reply, ended.instant - started))
     }
 
     /// Opens the line if it is not open and waits until it is silent. A person wants to know at once why it is down, so
     /// a line that was refused is looked at once more for the reason.
-    async fn open(&mut self) -> Result<(), SessionError> {
+    async fn open(&mut self) -> Result<Instant, SessionError> {
         if let Some(retry_at) = self.bus.down_until() {
             tokio::time::sleep_until(retry_at).await;
         }
-        match self.bus.ready().await {
-            Ok(()) => Ok(()),
+        match self.bus.ready(Instant::now()).await {
+            Ok(now) => Ok(now),
             Err(Miss::Noise) => Err(SessionError::Noise),
             Err(Miss::Link(error)) => Err(error.into()),
             Err(Miss::Down | Miss::Timeout | Miss::Discarded) => {

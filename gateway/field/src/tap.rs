@@ -27,7 +27,7 @@ use guanjia_core::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::doctor::{Doctor, Finding, Illness, LineFacts, Sign};
 use crate::evidence::{EvidenceFile, ScrapKind};
 use crate::frame::Request;
@@ -133,11 +133,18 @@ pub(crate) struct Settled<'a> {
     pub asked: Question,
     pub outcome: Outcome,
     pub started: Instant,
-    pub ended: Instant,
+    pub ended: Moment,
     /// The frame that was sent.
     pub sent: &'a [u8],
     /// The frame that was accepted as the answer; empty without one.
     pub answer: &'a [u8],
+}
+
+impl Settled<'_> {
+    /// From the first byte sent to the last byte of the answer or the end of the wait.
+    pub(crate) fn took(&self) -> Duration {
+        self.ended.instant.saturating_duration_since(self.started)
+    }
 }
 
 #[derive(Debug)]
@@ -235,28 +242,28 @@ impl Tap {
 
     pub(crate) fn skipped(&self, bytes: &[u8]) {
         self.evidence.discarded(ScrapKind::Unasked, None, bytes, clock::now());
-        self.tell_doctor(Sign::Unasked(bytes));
+        self.tell_doctor(Instant::now(), Sign::Unasked(bytes));
         self.publish(|| Seen::Skipped(bytes.into()));
     }
 
     pub(crate) fn discarded(&self, why: Discard, asked: Question, frame: &[u8]) {
         self.evidence.discarded(ScrapKind::Discarded(why), Some(asked), frame, clock::now());
-        self.tell_doctor(Sign::Discarded { asked, why, frame });
+        self.tell_doctor(Instant::now(), Sign::Discarded { asked, why, frame });
         self.publish(|| Seen::Discarded { why, asked, frame: frame.into() });
     }
 
     pub(crate) fn settled(&self, settled: Settled<'_>) {
-        self.evidence.settled(&settled, clock::now());
-        let took = settled.ended.saturating_duration_since(settled.started);
-        let Settled { asked, outcome, .. } = settled;
+        self.evidence.settled(&settled);
+        let took = settled.took();
+        let Settled { asked, outcome, ended, .. } = settled;
         let bytes = (settled.sent.len() + settled.answer.len()) as u32;
-        self.tell_doctor(Sign::Settled { asked, outcome, took, bytes });
-        self.publish(|| Seen::Settled { asked: settled.asked, outcome: settled.outcome, took });
+        self.tell_doctor(ended.instant, Sign::Settled { asked, outcome, took, bytes });
+        self.publish(|| Seen::Settled { asked, outcome, took });
     }
 
     /// Keeps what another master's question was answered with.
     pub(crate) fn overheard(&self, settled: &Settled<'_>) {
-        self.evidence.settled(settled, clock::now());
+        self.evidence.settled(settled);
     }
 
     /// What was heard of another master's line.
@@ -273,9 +280,10 @@ impl Tap {
         self.publish(|| Seen::Discarded { why, asked, frame: frame.into() });
     }
 
-    fn tell_doctor(&self, sign: Sign<'_>) {
+    fn tell_doctor(&self, now: Instant, sign: Sign<'_>) {
         if let Some(doctor) = self.doctor.get() {
-            doctor.lock().unwrap_or_else(PoisonError::into_inner).hear(self.origin.elapsed(), sign);
+            let since = now.saturating_duration_since(self.origin);
+            doctor.lock().unwrap_or_else(PoisonError::into_inner).hear(since, sign);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::numbers::{Aim, median, row};
-use crate::plant::{Caller, Plant};
+use crate::plant::{Caller, Plant, Rest};
 use crate::process::{Role, allow_sockets, processor_time};
 use crate::{Extent, role};
 
@@ -17,7 +17,7 @@ pub async fn fast(extent: Extent) -> anyhow::Result<()> {
     let devices = 10;
     println!("{devices} devices as fast as it goes");
     allow_sockets(1_000)?;
-    let plant = Plant::start(devices)?;
+    let plant = Plant::start_as(devices, Rest::Watches)?;
     let (base, own) = (usize::from(plant.port(Caller::Baseline)), usize::from(plant.port(Caller::Gateway)));
     let (mut bare, mut plain, mut piped) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..extent.of(ROUNDS, 1) {

@@ -17,7 +17,7 @@
 //! | 4, 5 | 2,200 to 2,299, another at every request |
 //! | 2n | the float n / 2, for n from 8 on |
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,6 +60,16 @@ pub enum Mood {
     Hangs,
 }
 
+/// What the plant's thread does while nobody asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// It sleeps, and whoever asks next wakes it.
+    Sleeps,
+    /// It never sleeps. Waking a sleeper on this machine costs whoever asks a microsecond or two, and the more the slower
+    /// it asks; the devices of a building are other machines, which nobody has to wake.
+    Watches,
+}
+
 /// The plant; it ends when it is dropped.
 pub struct Plant {
     shared: Arc<Shared>,
@@ -92,6 +102,14 @@ impl Plant {
     /// # Errors
     /// When the ports cannot be had.
     pub fn start(devices: usize) -> anyhow::Result<Self> {
+        Self::start_as(devices, Rest::Sleeps)
+    }
+
+    /// Starts `devices` devices that `rest` as said when nobody asks.
+    ///
+    /// # Errors
+    /// When the ports cannot be had.
+    pub fn start_as(devices: usize, rest: Rest) -> anyhow::Result<Self> {
         anyhow::ensure!(devices <= DEVICES_MAX, "a plant has at most {DEVICES_MAX} devices");
         let device = || Device { mood: AtomicU8::new(0), signal: AtomicI32::new(0), arrivals: Default::default() };
         let shared =
@@ -104,7 +122,14 @@ impl Plant {
         let ports = [listeners[0].local_addr()?.port(), listeners[1].local_addr()?.port()];
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
         let theirs = Arc::clone(&shared);
-        let thread = std::thread::spawn(move || runtime.block_on(serve(theirs, ports, listeners, inbox)));
+        let thread = std::thread::spawn(move || match rest {
+            Rest::Sleeps => runtime.block_on(serve(theirs, ports, listeners, inbox)),
+            Rest::Watches => {
+                let _inside = runtime.enter();
+                // Whoever measures sees that nobody is answered any more.
+                watch(&theirs, listeners, &inbox).unwrap_or_default();
+            }
+        });
         Ok(Self { shared, ports, orders: Some(orders), thread: Some(thread) })
     }
 
@@ -243,38 +268,97 @@ async fn accept(shared: Arc<Shared>, caller: usize, listener: TcpListener) {
     }
 }
 
-/// One connection; requests may come several at a time.
+/// Serves connections without ever sleeping, until nobody gives orders any more. It obeys none: those who hurry have no
+/// use for devices that go down.
+fn watch(shared: &Shared, listeners: [TcpListener; 2], orders: &mpsc::Receiver<Order>) -> io::Result<()> {
+    let listeners = listeners.map(TcpListener::into_std);
+    let mut open: Vec<(std::net::TcpStream, Talk<'_>)> = Vec::new();
+    // A look at the listeners costs as much as one at a connection and seldom finds anything.
+    for round in 0_u32.. {
+        if round % 1_024 == 0 {
+            if orders.is_closed() {
+                break;
+            }
+            for (caller, listener) in listeners.iter().enumerate() {
+                let Ok((socket, _)) = listener.as_ref().map_err(|_| io::ErrorKind::NotConnected)?.accept() else {
+                    continue;
+                };
+                socket.set_nonblocking(true)?;
+                socket.set_nodelay(true)?;
+                if let Some(talk) = Talk::new(shared, caller, socket.local_addr()) {
+                    open.push((socket, talk));
+                }
+            }
+        }
+        open.retain_mut(|(socket, talk)| match socket.read(talk.room()) {
+            Ok(0) => false,
+            Ok(read) => socket.write_all(talk.heard(read)).is_ok(),
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        });
+    }
+    Ok(())
+}
+
+/// One connection.
 async fn converse(shared: Arc<Shared>, caller: usize, mut socket: TcpStream) {
-    let Ok(SocketAddr::V4(local)) = socket.local_addr() else { return };
-    let [_, _, high, low] = local.ip().octets();
-    let Some(device) = shared.devices.get(usize::from(u16::from_be_bytes([high, low]))) else { return };
-    let number = u32::from(u16::from_be_bytes([high, low]));
+    let Some(mut talk) = Talk::new(&shared, caller, socket.local_addr()) else { return };
     if socket.set_nodelay(true).is_err() {
         return;
     }
-    let (mut buffer, mut filled, mut turn) = ([0; 512], 0, 0);
-    let mut answers = Vec::with_capacity(512);
-    loop {
-        match socket.read(&mut buffer[filled..]).await {
-            Ok(0) | Err(_) => return,
-            Ok(read) => filled += read,
+    while let Ok(read @ 1..) = socket.read(talk.room()).await {
+        let answers = talk.heard(read);
+        if !answers.is_empty() && socket.write_all(answers).await.is_err() {
+            return;
         }
-        let now = shared.now();
-        answers.clear();
+    }
+}
+
+/// What was said over one connection; requests may come several at a time.
+struct Talk<'a> {
+    shared: &'a Shared,
+    caller: usize,
+    device: &'a Device,
+    number: u32,
+    buffer: [u8; 512],
+    filled: usize,
+    turn: u32,
+    answers: Vec<u8>,
+}
+
+impl<'a> Talk<'a> {
+    /// A connection that was made to `local`, if a device is called so.
+    fn new(shared: &'a Shared, caller: usize, local: io::Result<SocketAddr>) -> Option<Self> {
+        let Ok(SocketAddr::V4(local)) = local else { return None };
+        let [_, _, high, low] = local.ip().octets();
+        let number = u16::from_be_bytes([high, low]);
+        let device = shared.devices.get(usize::from(number))?;
+        let answers = Vec::with_capacity(512);
+        Some(Self { shared, caller, device, number: number.into(), buffer: [0; 512], filled: 0, turn: 0, answers })
+    }
+
+    /// Where what comes next is put.
+    fn room(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.filled..]
+    }
+
+    /// What is answered to what has come.
+    fn heard(&mut self, read: usize) -> &[u8] {
+        self.filled += read;
+        let now = self.shared.now();
+        self.answers.clear();
         let mut used = 0;
-        while filled - used >= REQUEST {
-            device.arrivals[caller].lock().unwrap_or_else(PoisonError::into_inner).push(now);
-            turn = (turn + 1) % 100;
-            if device.mood.load(Ordering::Relaxed) == 0 {
-                shared.answer(&buffer[used..used + REQUEST], number, device, turn, &mut answers);
+        while self.filled - used >= REQUEST {
+            self.device.arrivals[self.caller].lock().unwrap_or_else(PoisonError::into_inner).push(now);
+            self.turn = (self.turn + 1) % 100;
+            if self.device.mood.load(Ordering::Relaxed) == 0 {
+                let request = &self.buffer[used..used + REQUEST];
+                self.shared.answer(request, self.number, self.device, self.turn, &mut self.answers);
             }
             used += REQUEST;
         }
-        buffer.copy_within(used..filled, 0);
-        filled -= used;
-        if !answers.is_empty() && socket.write_all(&answers).await.is_err() {
-            return;
-        }
+        self.buffer.copy_within(used..self.filled, 0);
+        self.filled -= used;
+        &self.answers
     }
 }
 

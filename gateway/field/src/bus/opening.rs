@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{Bus, Miss};
+use crate::frame::FRAME_MAX;
 use crate::link::{LinkError, Stream};
 use crate::stats::nanos;
 
@@ -19,15 +20,15 @@ const BACKOFF_STEP: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_millis(800);
 
 impl Bus {
-    /// Opens the port or socket if it is not open, and waits until the line is silent.
-    pub(crate) async fn ready(&mut self) -> Result<(), Miss> {
-        let started = Instant::now();
-        let ready = self.open_and_quiet().await;
-        self.stats.busy_nanos.add(nanos(started.elapsed()));
+    /// Opens the port or socket if it is not open, and waits until the line is silent. It is `now`; when it is ready.
+    pub(crate) async fn ready(&mut self, now: Instant) -> Result<Instant, Miss> {
+        let ready = self.open_and_quiet(now).await;
+        let ended = ready.as_ref().map_or_else(|_| Instant::now(), |ended| *ended);
+        self.stats.busy_nanos.add(nanos(ended - now));
         ready
     }
 
-    async fn open_and_quiet(&mut self) -> Result<(), Miss> {
+    async fn open_and_quiet(&mut self, mut now: Instant) -> Result<Instant, Miss> {
         if self.has_half_a_frame() {
             // The other half would be taken for the beginning of the answer.
             self.stream = None;
@@ -36,10 +37,14 @@ impl Bus {
         for _ in 0..2 {
             let stream = match self.stream.take() {
                 Some(stream) => stream,
-                None => self.open().await?,
+                None => {
+                    let stream = self.open().await?;
+                    now = Instant::now();
+                    stream
+                }
             };
-            match self.quiet(stream).await {
-                Ok(()) => return Ok(()),
+            match self.quiet(stream, now).await {
+                Ok(now) => return Ok(now),
                 Err(Miss::Link(error)) => {
                     debug!(line = %self.name, %error, "idle connection was closed");
                     self.stats.connected.set(0);
@@ -71,11 +76,12 @@ impl Bus {
         }
     }
 
-    /// Throws away what lies on the line until it has been silent long enough, then keeps the stream.
-    async fn quiet(&mut self, mut stream: Stream) -> Result<(), Miss> {
-        let mut scrap = [0; 512];
+    /// Throws away what lies on the line until it has been silent long enough, then keeps the stream. It is `now`; when
+    /// that was.
+    async fn quiet(&mut self, mut stream: Stream, mut now: Instant) -> Result<Instant, Miss> {
+        let mut scrap = std::mem::take(&mut self.buffer);
+        scrap.resize(FRAME_MAX, 0);
         stream.between_frames();
-        let mut now = Instant::now();
         let give_up = self.quiet_at.max(now) + NOISE_MAX;
         let mut stale_bytes = 0;
         let outcome = loop {
@@ -92,7 +98,9 @@ impl Bus {
                 stream.read_now(&mut scrap).await
             };
             match read {
-                Ok(None) => break Ok(()),
+                // Where transactions are numbered, nothing was waited for.
+                Ok(None) if self.timing.framing.has_transactions() => break Ok(now),
+                Ok(None) => break Ok(Instant::now()),
                 Ok(Some(read)) => {
                     stale_bytes += read;
                     if read > 0 {
@@ -107,6 +115,7 @@ impl Bus {
                 break Err(Miss::Noise);
             }
         };
+        self.buffer = scrap;
         if stale_bytes > 0 {
             warn!(line = %self.name, stale_bytes, "bytes nobody asked for discarded");
             self.stats.stale_bytes.add(stale_bytes as u64);

@@ -19,9 +19,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use guanjia_core::profile::UnitEcho;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::{Ask, Bus, Miss, Severity, outcome_of, unit_of};
+use crate::clock::Moment;
 use crate::frame::{Framing, MBAP_HEADER, Reply, Request, Verdict, encode, judge, mbap_len};
 use crate::link::LinkError;
 use crate::stats::{Discard, nanos};
@@ -60,6 +61,7 @@ struct Flight {
 pub(crate) struct Landed {
     pub tid: u16,
     pub answer: Result<Reply, Miss>,
+    pub ended: Moment,
 }
 
 /// What lies at the beginning of the received bytes.
@@ -75,27 +77,26 @@ enum Cut {
 }
 
 impl Bus {
-    /// Sends a question and returns its transaction number; [`Bus::land`] brings the answer.
+    /// Sends a question, at `started`, and returns its transaction number; [`Bus::land`] brings the answer.
     ///
     /// # Errors
     /// Nothing is under way then.
-    pub(crate) async fn launch(&mut self, ask: Ask<'_>) -> Result<u16, Miss> {
+    pub(crate) async fn launch(&mut self, ask: Ask<'_>, mut started: Instant) -> Result<u16, Miss> {
         if self.flights.under_way.is_empty() {
-            self.look().await?;
+            started = self.look(started).await?;
         }
         let Some(stream) = &mut self.stream else { return Err(Miss::Down) };
         self.tid = self.tid.wrapping_add(1);
         let frame = encode(Framing::Mbap, self.tid, ask.unit, ask.request);
-        let started = Instant::now();
         let deadline = started + ask.response_max;
         self.tap.sent(&frame);
-        match timeout_at(deadline, stream.write_all(&frame)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
+        match self.deadline.before(deadline, stream.write_all(&frame)).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
                 self.lose_all(Some(error));
                 return Err(Miss::Down);
             }
-            Err(_) => {
+            None => {
                 self.lose_all(None);
                 return Err(Miss::Down);
             }
@@ -153,28 +154,28 @@ impl Bus {
                 continue;
             };
             let mut piece = [0; 1024];
-            match timeout_at(first.min(until), stream.read(&mut piece)).await {
-                Ok(Ok(read)) => self.take_in(&piece[..read]),
-                Ok(Err(error)) => self.lose_all(Some(error)),
-                Err(_) if Instant::now() < first => return None,
-                Err(_) => return self.time_out(),
+            match self.deadline.before(first.min(until), stream.read(&mut piece)).await {
+                Some(Ok(read)) => self.take_in(&piece[..read]),
+                Some(Err(error)) => self.lose_all(Some(error)),
+                None if Instant::now() < first => return None,
+                None => return self.time_out(),
             }
         }
     }
 
     /// Opens the connection if there is none, or if the peer has closed it, and passes over what came meanwhile.
-    async fn look(&mut self) -> Result<(), Miss> {
+    async fn look(&mut self, now: Instant) -> Result<Instant, Miss> {
         if let Some(stream) = &mut self.stream {
             let mut piece = [0; 1024];
             match stream.read_known(&mut piece).await {
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(now),
                 Ok(Some(read)) => {
                     self.take_in(&piece[..read]);
                     while let Cut::Other(total) = self.cut() {
                         self.throw_away(total);
                     }
                     if !matches!(self.cut(), Cut::Lost) {
-                        return Ok(());
+                        return Ok(now);
                     }
                     self.stats.stale_bytes.add(self.flights.received.len() as u64);
                     self.tap.skipped(&self.flights.received);
@@ -186,7 +187,7 @@ impl Bus {
         }
         self.flights.received.clear();
         self.flights.unheard = 0;
-        self.ready().await
+        self.ready(now).await
     }
 
     /// Whether a part of a late frame was received. It is forgotten by this.
@@ -258,24 +259,24 @@ impl Bus {
     }
 
     fn landed(&mut self, flight: Flight, answer: Result<Reply, Miss>, frame: &[u8]) -> Landed {
-        let now = Instant::now();
+        let ended = Moment::now();
         self.tap.settled(Settled {
             asked: Question::new(flight.unit, &flight.request),
             outcome: outcome_of(&answer),
             started: flight.started,
-            ended: now,
+            ended,
             sent: &flight.frame,
             answer: if answer.is_ok() { frame } else { &[] },
         });
-        self.stats.durations.observe(now - flight.started);
+        self.stats.durations.observe(ended.instant - flight.started);
         if self.flights.under_way.is_empty()
             && let Some(since) = self.flights.busy_since.take()
         {
-            self.stats.busy_nanos.add(nanos(now - since));
+            self.stats.busy_nanos.add(nanos(ended.instant - since));
         }
         if answer.is_ok() {
             self.faults = 0;
         }
-        Landed { tid: flight.tid, answer }
+        Landed { tid: flight.tid, answer, ended }
     }
 }

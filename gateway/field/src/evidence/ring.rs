@@ -49,10 +49,10 @@ impl Kept {
 impl Ring {
     /// Takes in an answer. Beyond [`ANSWERS_KEPT`] a place is added only while the older answers take no more than
     /// `past_bytes_max`; otherwise the oldest one goes.
-    pub(super) fn take(&mut self, settled: &Settled<'_>, at: Timestamp, attempt: u32, past_bytes_max: usize) {
+    pub(super) fn take(&mut self, settled: &Settled<'_>, attempt: u32, past_bytes_max: usize) {
         self.question(settled.sent);
-        let took = settled.ended.saturating_duration_since(settled.started);
-        let (took_micros, attempt) = (u32::try_from(took.as_micros()), u16::try_from(attempt));
+        let at = settled.ended.at;
+        let (took_micros, attempt) = (u32::try_from(settled.took().as_micros()), u16::try_from(attempt));
         let (took_micros, attempt) = (took_micros.unwrap_or(u32::MAX), attempt.unwrap_or(u16::MAX));
         let tid = [self.sent[0], self.sent[1]];
         let kept = |received| Kept { received, at, took_micros, attempt, tid };

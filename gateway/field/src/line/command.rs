@@ -32,7 +32,7 @@ use super::poll::{Answer, Gate, value};
 use super::relay::RelayCommand;
 use super::setting::SettingCommand;
 use super::{Line, State};
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::frame::{Request, Write};
 use crate::plan::ReadRequest;
 
@@ -262,7 +262,7 @@ impl Line {
             }
             Some(_) => Gate::Closed,
         };
-        let answer = self.ask(device, &Request::Write(write), gate).await;
+        let (answer, _) = self.ask(device, &Request::Write(write), Instant::now(), gate).await;
         let id = self.devices[device].spec.id.clone();
         if sent == Sent::No {
             self.defer(at);
@@ -312,14 +312,13 @@ impl Line {
         let (i, proof) = (self.proving[at].device, self.proving[at].proof.clone());
         let read = &proof.read;
         let request = Request::Read { table: read.table, address: read.address, count: read.count };
-        let answer = self.ask(i, &request, || Gate::Open).await;
-        let now = Instant::now();
+        let (answer, Moment { instant: now, at: read_at }) = self.ask(i, &request, Instant::now(), || Gate::Open).await;
         let seen = match &answer {
             Answer::Data(_) | Answer::Bits(_) => {
                 let shown = proof.point.and_then(|point| value(&self.devices[i].spec, read, point, &answer).ok());
                 if let (Some(point), Some(value), State::Answering) = (proof.point, &shown, &self.devices[i].state) {
                     let spec = &self.devices[i].spec;
-                    let reading = Reading::good(spec.point(point), value.clone(), clock::now());
+                    let reading = Reading::good(spec.point(point), value.clone(), read_at);
                     self.reporter.readings(spec.ix, vec![reading]);
                 }
                 proof.wanted.seen(&answer, shown.as_ref())

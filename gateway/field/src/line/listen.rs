@@ -27,7 +27,7 @@ use super::device::{Company, Device, State};
 use super::poll::Answer;
 use super::{COMMANDS_MAX, FieldDevice, LineHandle};
 use crate::bus::Timing;
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::doctor::LineFacts;
 use crate::link::{Dial, LineConfig};
 use crate::passive::{Content, Ear, Exchange, Heard, Listening, Trust};
@@ -221,7 +221,7 @@ impl Listener {
 
     fn exchange(&mut self, exchange: &Exchange) {
         let asked = exchange.asked;
-        let ended = Instant::now();
+        let ended = Moment::now();
         let outcome = match exchange.content {
             Content::Exception(code) => Outcome::Exception(code),
             _ => Outcome::Answered,
@@ -229,14 +229,14 @@ impl Listener {
         self.tap.overheard(&Settled {
             asked,
             outcome,
-            started: ended - exchange.took.min(self.started.elapsed()),
+            started: ended.instant - exchange.took.min(self.started.elapsed()),
             ended,
             sent: &exchange.request,
             answer: &exchange.answer,
         });
         self.stats.durations.observe(exchange.took);
         let Some(i) = self.device(asked.unit) else { return };
-        let at = clock::now();
+        let at = ended.at;
         self.misses[i] = 0;
         match &exchange.content {
             Content::Exception(_) => self.stats.devices[i].exception.add(1),

@@ -16,7 +16,7 @@ use super::device::Device;
 use super::schedule::{Next, Planned, Repeat, Rest, Trust};
 use super::{FieldDevice, Line, LineHealth, State};
 use crate::bus::Miss;
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::frame::{Reply, Request};
 use crate::plan::{ReadRequest, registers};
 use crate::report::DeviceHealth;
@@ -63,7 +63,7 @@ pub(super) struct Turn {
     pub(super) slot: usize,
     pub(super) request: Request,
     purpose: Purpose,
-    started: Instant,
+    pub(super) started: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -79,35 +79,50 @@ enum Purpose {
 }
 
 impl Line {
-    /// Settles an ambiguity if there is one, waits for silence, and asks. `gate` has the last word before the first
-    /// byte.
-    pub(super) async fn ask(&mut self, i: usize, request: &Request, gate: impl FnOnce() -> Gate) -> Answer {
+    /// Settles an ambiguity if there is one, waits for silence, and asks; when that ended. It is `now`. `gate` has the last
+    /// word before the first byte.
+    pub(super) async fn ask(
+        &mut self,
+        i: usize,
+        request: &Request,
+        mut now: Instant,
+        gate: impl FnOnce() -> Gate,
+    ) -> (Answer, Moment) {
         if self.bus.is_ambiguous(self.devices[i].spec.unit, request) {
             let device = &self.devices[i];
             let unit = device.spec.unit;
-            let Some(bridge) = self.bus.bridge_to(unit, request, device.bridges()) else { return Answer::NotAsked };
+            let Some(bridge) = self.bus.bridge_to(unit, request, device.bridges()) else {
+                return (Answer::NotAsked, Moment::now());
+            };
             self.stats.probes.add(1);
-            match self.transact(i, &bridge, || Gate::Open).await {
-                Answer::Missed | Answer::NotAsked => return Answer::NotAsked,
-                _ if self.bus.is_ambiguous(unit, request) => return Answer::NotAsked,
-                _ => {}
+            let (answer, ended) = self.transact(i, &bridge, now, || Gate::Open).await;
+            if matches!(answer, Answer::Missed | Answer::NotAsked) || self.bus.is_ambiguous(unit, request) {
+                return (Answer::NotAsked, ended);
             }
+            now = ended.instant;
         }
-        self.transact(i, request, gate).await
+        self.transact(i, request, now, gate).await
     }
 
-    async fn transact(&mut self, i: usize, request: &Request, gate: impl FnOnce() -> Gate) -> Answer {
+    async fn transact(
+        &mut self,
+        i: usize,
+        request: &Request,
+        now: Instant,
+        gate: impl FnOnce() -> Gate,
+    ) -> (Answer, Moment) {
         self.bus.hold_until(self.devices[i].ready_at);
-        if let Err(miss) = self.bus.ready().await {
-            return self.not_asked(i, &miss);
-        }
+        let started = match self.bus.ready(now).await {
+            Ok(started) => started,
+            Err(miss) => return (self.not_asked(i, &miss), Moment::now()),
+        };
         if gate() == Gate::Closed {
-            return Answer::NotAsked;
+            return (Answer::NotAsked, Moment::now());
         }
         let device = &mut self.devices[i];
-        device.asked(Instant::now());
-        let answer = self.bus.exchange(device.ask(request)).await;
-        self.heard(i, answer)
+        device.asked(started);
+        let (answer, ended) = self.bus.exchange(device.ask(request), started).await;
+        (self.heard(i, answer, ended), ended)
     }
 
     /// The line could not be made ready for a question.
@@ -119,7 +134,7 @@ impl Line {
     }
 
     /// A transaction ended: counts it, and notes who was heard.
-    pub(super) fn heard(&mut self, i: usize, answer: Result<Reply, Miss>) -> Answer {
+    pub(super) fn heard(&mut self, i: usize, answer: Result<Reply, Miss>, ended: Moment) -> Answer {
         let counters = &self.stats.devices[i];
         match &answer {
             Ok(_) | Err(Miss::Discarded) => self.hearing.heard(),
@@ -143,9 +158,9 @@ impl Line {
                 return Answer::Missed;
             }
         } else {
-            counters.succeeded(clock::now());
+            counters.succeeded(ended.at);
         }
-        self.devices[i].heard_at = Some(Instant::now());
+        self.devices[i].heard_at = Some(ended.instant);
         match reply {
             Reply::Exception(code) => Answer::Refused(code),
             Reply::Words(words) => Answer::Data(words),
@@ -157,8 +172,8 @@ impl Line {
     }
 
     /// Asks what a slot has to ask next.
-    pub(super) async fn poll(&mut self, s: usize) {
-        if let Some(turn) = self.begin(s) {
+    pub(super) async fn poll(&mut self, s: usize, now: Instant) {
+        if let Some(turn) = self.begin(s, now) {
             self.carry_out(turn).await;
         }
     }
@@ -168,14 +183,13 @@ impl Line {
         if self.window > 1 {
             self.launch(turn).await;
         } else {
-            let answer = self.ask(turn.device, &turn.request, || Gate::Open).await;
-            self.settle(turn, answer);
+            let (answer, ended) = self.ask(turn.device, &turn.request, turn.started, || Gate::Open).await;
+            self.settle(turn, answer, ended);
         }
     }
 
     /// What a slot asks next; `None` if there is nothing in this turn.
-    fn begin(&mut self, s: usize) -> Option<Turn> {
-        let started = Instant::now();
+    fn begin(&mut self, s: usize, started: Instant) -> Option<Turn> {
         let slot = &mut self.slots[s];
         let i = slot.device;
         let device = &self.devices[i];
@@ -204,10 +218,10 @@ impl Line {
     }
 
     /// What was asked is answered, or will not be.
-    pub(super) fn settle(&mut self, turn: Turn, answer: Answer) {
+    pub(super) fn settle(&mut self, turn: Turn, answer: Answer, ended: Moment) {
         let is_missed = matches!(answer, Answer::Missed | Answer::NotAsked);
         match turn.purpose {
-            Purpose::Read(_) if !is_missed => self.answered(&turn, answer),
+            Purpose::Read(_) if !is_missed => self.answered(&turn, answer, ended),
             Purpose::Read(repeat) => self.missed(&turn, repeat),
             Purpose::Doubt => self.doubt_settled(&turn, is_missed),
             Purpose::Witness => {
@@ -215,14 +229,14 @@ impl Line {
                     self.hearing.missed(turn.device);
                 }
             }
-            Purpose::Probe if !is_missed => self.answered(&turn, answer),
+            Purpose::Probe if !is_missed => self.answered(&turn, answer, ended),
             Purpose::Probe => self.probe_missed(&turn),
         }
     }
 
     /// A read was answered: publishes what it brought and moves the slot on.
-    fn answered(&mut self, turn: &Turn, answer: Answer) {
-        let (i, at, now) = (turn.device, clock::now(), Instant::now());
+    fn answered(&mut self, turn: &Turn, answer: Answer, ended: Moment) {
+        let (i, Moment { instant: now, at }) = (turn.device, ended);
         self.answering(i);
         let slot = &mut self.slots[turn.slot];
         // The reads may have been split since; then the halves will bring it.
@@ -248,7 +262,7 @@ impl Line {
         let device = &mut self.devices[i];
         device.learn_from_answer(&planned.read);
         let pulse = device.decoder.pulse();
-        let readings = device.readings(&planned.read, &answer, quality, at, self.started.elapsed());
+        let readings = device.readings(&planned.read, &answer, quality, at, now - self.started);
         if device.decoder.pulse() != pulse {
             let health = device.pulse_changed(&self.name);
             self.reporter.health(device.spec.ix, health, at);

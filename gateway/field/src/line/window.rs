@@ -10,6 +10,7 @@ use super::Line;
 use super::device::Device;
 use super::poll::Turn;
 use crate::bus::Timing;
+use crate::clock::Moment;
 use crate::frame::Framing;
 
 /// Questions under way at once on one line, whatever a profile or the site file says.
@@ -34,15 +35,15 @@ impl Line {
     /// Asks without waiting for the answer.
     pub(super) async fn launch(&mut self, turn: Turn) {
         let device = &mut self.devices[turn.device];
-        device.asked(Instant::now());
-        match self.bus.launch(device.ask(&turn.request)).await {
+        device.asked(turn.started);
+        match self.bus.launch(device.ask(&turn.request), turn.started).await {
             Ok(tid) => {
                 device.under_way += 1;
                 self.under_way.push((tid, turn));
             }
             Err(miss) => {
                 let answer = self.not_asked(turn.device, &miss);
-                self.settle(turn, answer);
+                self.settle(turn, answer, Moment::now());
             }
         }
     }
@@ -57,8 +58,8 @@ impl Line {
         let Some(at) = self.under_way.iter().position(|(tid, _)| *tid == landed.tid) else { return };
         let (_, turn) = self.under_way.swap_remove(at);
         self.devices[turn.device].under_way -= 1;
-        let answer = self.heard(turn.device, landed.answer);
-        self.settle(turn, answer);
+        let answer = self.heard(turn.device, landed.answer, landed.ended);
+        self.settle(turn, answer, landed.ended);
     }
 
     /// Whether as much is under way as may be.

@@ -26,9 +26,10 @@ use crate::stats::LineStats;
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-    Udp(Datagrams),
-    Serial(SerialStream),
-    Dialled(Dialled),
+    // Boxed, like the session of TLS: the one of a line is passed from hand to hand with every question.
+    Udp(Box<Datagrams>),
+    Serial(Box<SerialStream>),
+    Dialled(Box<Dialled>),
     #[cfg(test)]
     Memory(tokio::io::DuplexStream),
 }
@@ -47,7 +48,7 @@ impl Dial {
     pub(crate) async fn open(&mut self, stats: &Arc<LineStats>) -> Result<Stream, LinkError> {
         match self {
             Dial::Link(link) => link.open(stats).await,
-            Dial::Seat(seat) => seat.take().map(Stream::Dialled),
+            Dial::Seat(seat) => seat.take().map(|io| Stream::Dialled(Box::new(io))),
             #[cfg(test)]
             Dial::Script(next) => {
                 let refused =
@@ -63,7 +64,7 @@ impl Link {
         let place = self.place().to_owned();
         match self {
             Link::Serial { path, format } | Link::AsciiSerial { path, format } => match serial::open(path, format) {
-                Ok(port) => Ok(Stream::Serial(port)),
+                Ok(port) => Ok(Stream::Serial(Box::new(port))),
                 Err(source) => Err(LinkError::Open { place, source }),
             },
             Link::RtuOverTcp { address, .. } | Link::AsciiOverTcp { address, .. } | Link::ModbusTcp { address } => {
@@ -77,7 +78,7 @@ impl Link {
                 match timeout(CONNECT_MAX, Datagrams::open(address, Arc::clone(stats))).await {
                     Err(_) => Err(LinkError::OpenTimeout { place }),
                     Ok(Err(source)) => Err(LinkError::Open { place, source }),
-                    Ok(Ok(socket)) => Ok(Stream::Udp(socket)),
+                    Ok(Ok(socket)) => Ok(Stream::Udp(Box::new(socket))),
                 }
             }
             // Who waits for a modem waits at its seat; see `dial_in`.

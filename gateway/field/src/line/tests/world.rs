@@ -136,7 +136,9 @@ pub(super) fn dialled_world(framing: Framing, facts: &Shared, stats: &Arc<DialIn
     let dial_in = DialIn { entrance: "port".into(), who: "dtu".into(), registration: None, heartbeat, carries };
     let stats = Arc::clone(stats);
     Dial::Script(Box::new(move || match next()? {
-        Stream::Memory(io) => Some(Stream::Dialled(Dialled::in_memory(io, dial_in.clone(), Arc::clone(&stats)))),
+        Stream::Memory(io) => {
+            Some(Stream::Dialled(Box::new(Dialled::in_memory(io, dial_in.clone(), Arc::clone(&stats)))))
+        }
         other => Some(other),
     }))
 }
@@ -161,7 +163,7 @@ pub(super) fn serial_world(facts: &Shared) -> Dial {
     let (ours, theirs) = tokio_serial::SerialStream::pair().expect("the kernel has pseudo terminals");
     answer_over(theirs, Framing::Rtu, facts);
     let mut port = Some(ours);
-    Dial::Script(Box::new(move || port.take().map(Stream::Serial)))
+    Dial::Script(Box::new(move || port.take().map(|port| Stream::Serial(Box::new(port)))))
 }
 
 /// The same world at the other end of any stream; it ends with the stream.
