@@ -122,30 +122,27 @@ enum Quick {
 #[derive(Clone, Copy, Debug)]
 struct Recipe {
     address: u16,
+    /// Registers beyond the first: one or none.
+    others: usize,
+    is_low_first: bool,
     exponent: i8,
-    size: Size,
     form: Form,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Size {
-    One,
-    Two,
-    TwoLowFirst,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Form {
     Float,
-    Unsigned,
-    Signed,
+    U16,
+    I16,
+    U32,
+    I32,
     /// Only [`decode`] reads it.
     Other,
 }
 
 impl Recipe {
     fn of(point: &PointDef) -> Self {
-        let other = Self { address: 0, exponent: 0, size: Size::One, form: Form::Other };
+        let other = Self { address: 0, others: 0, is_low_first: false, exponent: 0, form: Form::Other };
         let Some(place) = point.source.registers() else { return other };
         let Decimal { mantissa, exponent } = point.scale;
         let is_bare = point.inputs.is_empty()
@@ -157,35 +154,36 @@ impl Recipe {
             && mantissa == 1;
         let form = match place.wire {
             WireType::F32 if exponent == 0 => Form::Float,
-            WireType::U16 | WireType::U32 => Form::Unsigned,
-            WireType::I16 | WireType::I32 => Form::Signed,
+            WireType::U16 => Form::U16,
+            WireType::I16 => Form::I16,
+            WireType::U32 => Form::U32,
+            WireType::I32 => Form::I32,
             _ => Form::Other,
         };
-        let size = match (place.count, place.words.place(0, usize::from(place.count.max(1)))) {
-            (1, _) => Size::One,
-            (_, 0) => Size::Two,
-            _ => Size::TwoLowFirst,
-        };
-        if is_bare { Self { address: place.address, exponent, size, form } } else { other }
+        let others = usize::from(place.count.saturating_sub(1));
+        let is_low_first = place.words.place(0, 1 + others) != 0;
+        if is_bare { Self { address: place.address, others, is_low_first, exponent, form } } else { other }
     }
 
     /// The number in an answer whose first register has the address `first`.
-    fn read(self, first: u16, words: &[u16]) -> Quick {
-        let words = words.get(usize::from(self.address.wrapping_sub(first))..).unwrap_or_default();
-        let (raw, signed) = match (self.size, words) {
-            (Size::One, [only, ..]) => (u32::from(*only), i64::from(*only as i16)),
-            (Size::Two, [high, low, ..]) | (Size::TwoLowFirst, [low, high, ..]) => {
-                let raw = u32::from(*high) << 16 | u32::from(*low);
-                (raw, i64::from(raw as i32))
+    #[inline]
+    fn read(&self, first: u16, words: &[u16]) -> Quick {
+        let at = usize::from(self.address.wrapping_sub(first));
+        let (Some(&one), Some(&other)) = (words.get(at), words.get(at + self.others)) else { return Quick::No };
+        let (high, low) = if self.is_low_first { (other, one) } else { (one, other) };
+        let raw = u32::from(high) << 16 | u32::from(low);
+        let mantissa = match self.form {
+            Form::Float => {
+                let float = f32::from_bits(raw);
+                return if float.is_finite() { Quick::Float(float.into()) } else { Quick::No };
             }
-            _ => return Quick::No,
+            Form::U16 => low.into(),
+            Form::I16 => (low as i16).into(),
+            Form::U32 => raw.into(),
+            Form::I32 => (raw as i32).into(),
+            Form::Other => return Quick::No,
         };
-        match self.form {
-            Form::Float if f32::from_bits(raw).is_finite() => Quick::Float(f32::from_bits(raw).into()),
-            Form::Unsigned => Quick::Decimal { mantissa: raw.into(), exponent: self.exponent },
-            Form::Signed => Quick::Decimal { mantissa: signed, exponent: self.exponent },
-            Form::Float | Form::Other => Quick::No,
-        }
+        Quick::Decimal { mantissa, exponent: self.exponent }
     }
 }
 

@@ -161,7 +161,11 @@ impl fmt::Display for Decimal {
 }
 
 /// What a point can hold.
+///
+/// Its kind takes a whole machine word: kept in one byte, the seven beside it would be carried along in pieces, and the
+/// processor waits for pieces.
 #[derive(Clone, Debug, PartialEq)]
+#[repr(u64)]
 pub enum Value {
     /// A contact, a coil, one bit.
     Bool(bool),

@@ -232,16 +232,16 @@ impl Bus {
         let mut filled = 0;
         let answer = self.talk(&mut stream, ask, started, &frame, &mut buffer, &mut filled).await;
         let ended = Moment::now();
+        let took = ended.instant - started;
         self.tap.settled(Settled {
             asked: Question::new(ask.unit, ask.request),
             outcome: outcome_of(&answer),
-            started,
+            took,
             ended,
             sent: &frame,
             answer: if answer.is_ok() { &buffer[..filled] } else { &[] },
         });
         (self.frame, self.buffer) = (frame, buffer);
-        let took = ended.instant - started;
         self.stats.durations.observe(took);
         self.stats.busy_nanos.add(nanos(took));
         let silence = self.timing.t35.max(ask.silence_min);

@@ -132,19 +132,13 @@ pub struct Event {
 pub(crate) struct Settled<'a> {
     pub asked: Question,
     pub outcome: Outcome,
-    pub started: Instant,
+    /// From the first byte sent to the last byte of the answer or the end of the wait.
+    pub took: Duration,
     pub ended: Moment,
     /// The frame that was sent.
     pub sent: &'a [u8],
     /// The frame that was accepted as the answer; empty without one.
     pub answer: &'a [u8],
-}
-
-impl Settled<'_> {
-    /// From the first byte sent to the last byte of the answer or the end of the wait.
-    pub(crate) fn took(&self) -> Duration {
-        self.ended.instant.saturating_duration_since(self.started)
-    }
 }
 
 #[derive(Debug)]
@@ -254,8 +248,7 @@ impl Tap {
 
     pub(crate) fn settled(&self, settled: Settled<'_>) {
         self.evidence.settled(&settled);
-        let took = settled.took();
-        let Settled { asked, outcome, ended, .. } = settled;
+        let Settled { asked, outcome, took, ended, .. } = settled;
         let bytes = (settled.sent.len() + settled.answer.len()) as u32;
         self.tell_doctor(ended.instant, Sign::Settled { asked, outcome, took, bytes });
         self.publish(|| Seen::Settled { asked, outcome, took });

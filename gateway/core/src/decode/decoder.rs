@@ -130,6 +130,25 @@ impl Decoder {
         self.take(Said::Registers(extent, answer), points, now, each);
     }
 
+    /// Whether no point needs another: then [`Self::value_of`] is all there is to its answers.
+    pub fn is_plain(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The value of one point in an answer, for a decoder that [is plain](Self::is_plain). `words` begins with the register
+    /// `extent` begins with.
+    ///
+    /// # Errors
+    /// As of [`decode`].
+    #[inline]
+    pub fn value_of(&self, i: usize, extent: Extent, words: &[u16]) -> Result<Value, DecodeError> {
+        match self.recipes.get(i).map_or(Quick::No, |recipe| recipe.read(extent.address, words)) {
+            Quick::Float(float) => Ok(Value::Float(float)),
+            Quick::Decimal { mantissa, exponent } => Ok(Value::Decimal(Decimal::new(i128::from(mantissa), exponent))),
+            Quick::No => self.plain(i, Said::Registers(extent, Answer::Words(words))),
+        }
+    }
+
     /// The same of a message that speaks of `points`; `measured` gives what it says of each, as [`measure`] does. The message
     /// is one answer: what is calculated from several of its values needs them all in it.
     pub fn message(
@@ -149,16 +168,8 @@ impl Decoder {
         now: Duration,
         mut each: impl FnMut(usize, Result<Value, DecodeError>),
     ) {
-        if self.parts.is_empty() {
-            for &i in points {
-                match self.quick(i, said) {
-                    Quick::Float(float) => each(i, Ok(Value::Float(float))),
-                    Quick::Decimal { mantissa, exponent } => {
-                        each(i, Ok(Value::Decimal(Decimal::new(i128::from(mantissa), exponent))));
-                    }
-                    Quick::No => each(i, self.plain(i, said)),
-                }
-            }
+        if self.is_plain() {
+            points.iter().for_each(|&i| each(i, self.plain(i, said)));
             return;
         }
         self.turn += 1;
@@ -237,12 +248,6 @@ impl Decoder {
         let Some(heartbeat) = self.profile.heartbeat else { return false };
         let moved = *self.moved.get_or_insert(now);
         now.saturating_sub(moved) > heartbeat.within
-    }
-
-    /// The same as [`Self::plain`] for most numbers.
-    fn quick(&self, i: usize, said: Said<'_>) -> Quick {
-        let Said::Registers(extent, Answer::Words(words)) = said else { return Quick::No };
-        self.recipes.get(i).map_or(Quick::No, |recipe| recipe.read(extent.address, words))
     }
 
     /// The value of a point that needs no other.

@@ -24,7 +24,9 @@ impl Bus {
     pub(crate) async fn ready(&mut self, now: Instant) -> Result<Instant, Miss> {
         let ready = self.open_and_quiet(now).await;
         let ended = ready.as_ref().map_or_else(|_| Instant::now(), |ended| *ended);
-        self.stats.busy_nanos.add(nanos(ended - now));
+        if ended != now {
+            self.stats.busy_nanos.add(nanos(ended - now));
+        }
         ready
     }
 
@@ -82,7 +84,7 @@ impl Bus {
         let mut scrap = std::mem::take(&mut self.buffer);
         scrap.resize(FRAME_MAX, 0);
         stream.between_frames();
-        let give_up = self.quiet_at.max(now) + NOISE_MAX;
+        let began = now.max(self.quiet_at);
         let mut stale_bytes = 0;
         let outcome = loop {
             let read = if now < self.quiet_at {
@@ -111,7 +113,7 @@ impl Bus {
                 Err(error) => break Err(Miss::Link(error)),
             }
             now = Instant::now();
-            if now >= give_up {
+            if now >= began + NOISE_MAX {
                 break Err(Miss::Noise);
             }
         };

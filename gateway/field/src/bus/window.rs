@@ -260,15 +260,16 @@ impl Bus {
 
     fn landed(&mut self, flight: Flight, answer: Result<Reply, Miss>, frame: &[u8]) -> Landed {
         let ended = Moment::now();
+        let took = ended.instant - flight.started;
         self.tap.settled(Settled {
             asked: Question::new(flight.unit, &flight.request),
             outcome: outcome_of(&answer),
-            started: flight.started,
+            took,
             ended,
             sent: &flight.frame,
             answer: if answer.is_ok() { frame } else { &[] },
         });
-        self.stats.durations.observe(ended.instant - flight.started);
+        self.stats.durations.observe(took);
         if self.flights.under_way.is_empty()
             && let Some(since) = self.flights.busy_since.take()
         {

@@ -27,6 +27,8 @@ pub(super) struct Ring {
     /// Where the newest answer is.
     newest: u8,
     answers: Vec<Kept>,
+    /// What all of them take.
+    bytes: usize,
 }
 
 /// One answer.
@@ -52,7 +54,7 @@ impl Ring {
     pub(super) fn take(&mut self, settled: &Settled<'_>, attempt: u32, past_bytes_max: usize) {
         self.question(settled.sent);
         let at = settled.ended.at;
-        let (took_micros, attempt) = (u32::try_from(settled.took().as_micros()), u16::try_from(attempt));
+        let (took_micros, attempt) = (u32::try_from(settled.took.as_micros()), u16::try_from(attempt));
         let (took_micros, attempt) = (took_micros.unwrap_or(u32::MAX), attempt.unwrap_or(u16::MAX));
         let tid = [self.sent[0], self.sent[1]];
         let kept = |received| Kept { received, at, took_micros, attempt, tid };
@@ -65,10 +67,12 @@ impl Ring {
             self.answers.reserve_exact(1);
             self.answers.push(kept(settled.answer.into()));
             self.newest = len as u8;
+            self.bytes += cost;
             return;
         }
         self.newest = (self.newest + 1) % len as u8;
         let Some(oldest) = self.answers.get_mut(usize::from(self.newest)) else { return };
+        self.bytes = (self.bytes + cost).saturating_sub(oldest.cost());
         let mut received = std::mem::take(&mut oldest.received);
         if received.len() == settled.answer.len() {
             received.copy_from_slice(settled.answer);
@@ -80,7 +84,8 @@ impl Ring {
 
     /// What its answers beyond [`ANSWERS_KEPT`] take.
     pub(super) fn past_bytes(&self) -> usize {
-        (ANSWERS_KEPT..self.answers.len()).filter_map(|age| self.aged(age)).map(Kept::cost).sum()
+        let always: usize = (0..ANSWERS_KEPT.min(self.answers.len())).filter_map(|age| self.aged(age)).map(Kept::cost).sum();
+        self.bytes.saturating_sub(always)
     }
 
     /// When the newest answer came.
@@ -114,7 +119,7 @@ impl Ring {
         let same = usize::from(self.sent_len) == len && self.sent.get(own..len) == sent.get(own..len);
         if !same {
             self.answers.clear();
-            self.newest = 0;
+            (self.newest, self.bytes) = (0, 0);
         }
         self.sent[..len].copy_from_slice(&sent[..len]);
         self.sent_len = len as u8;

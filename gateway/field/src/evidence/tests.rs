@@ -10,10 +10,10 @@ fn question(unit: u8, address: u16, count: u16) -> Question {
 }
 
 fn settle(file: &EvidenceFile, asked: Question, outcome: Outcome, answer: &[u8], at: i64) {
-    let started = Instant::now();
-    let ended = Moment { instant: started + Duration::from_millis(12), at: Timestamp::from_millis(at) };
+    let took = Duration::from_millis(12);
+    let ended = Moment { instant: Instant::now(), at: Timestamp::from_millis(at) };
     let sent = [asked.unit, asked.function, 0, 0, 0, 0, 0, 0];
-    file.settled(&Settled { asked, outcome, started, ended, sent: &sent, answer });
+    file.settled(&Settled { asked, outcome, took, ended, sent: &sent, answer });
 }
 
 #[test]
@@ -166,9 +166,8 @@ fn each_answer_is_shown_under_the_number_it_was_asked_with_and_under_no_other_qu
     let file = EvidenceFile::default();
     let asked = question(7, 100, 2);
     let ask = |sent: &[u8], answer: &[u8]| {
-        let started = Instant::now();
-        let ended = Moment { instant: started, at: Timestamp::EPOCH };
-        let settled = Settled { asked, outcome: Outcome::Answered, started, ended, sent, answer };
+        let ended = Moment { instant: Instant::now(), at: Timestamp::EPOCH };
+        let settled = Settled { asked, outcome: Outcome::Answered, took: Duration::ZERO, ended, sent, answer };
         file.settled(&settled);
     };
     let tcp = |tid: u8| [0x10, tid, 0, 0, 0, 6, 7, 3, 0, 100, 0, 2];

@@ -229,7 +229,7 @@ impl Listener {
         self.tap.overheard(&Settled {
             asked,
             outcome,
-            started: ended.instant - exchange.took.min(self.started.elapsed()),
+            took: exchange.took,
             ended,
             sent: &exchange.request,
             answer: &exchange.answer,

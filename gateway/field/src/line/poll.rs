@@ -475,13 +475,17 @@ impl Device {
             Answer::Bits(bits) => decode::Answer::Bits(bits),
             _ => decode::Answer::Words(&[]),
         };
-        let (spec, mut readings) = (&self.spec, Vec::with_capacity(read.points.len()));
-        self.decoder.answer(extent, answer, &read.points, now, |i, value| {
-            readings.push(match value {
-                Ok(value) => Reading { point: spec.point(i), value: Some(value), quality, at },
-                Err(error) => Reading::bad(spec.point(i), error.reason(), at),
-            });
-        });
+        let spec = &self.spec;
+        let reading = |i, value| match value {
+            Ok(value) => Reading { point: spec.point(i), value: Some(value), quality, at },
+            Err(error) => Reading::bad(spec.point(i), DecodeError::reason(error), at),
+        };
+        if let (decode::Answer::Words(words), true) = (answer, self.decoder.is_plain()) {
+            // Nearly every answer there is; each reading is made in its place in the list.
+            return read.points.iter().map(|&i| reading(i, self.decoder.value_of(i, extent, words))).collect();
+        }
+        let mut readings = Vec::with_capacity(read.points.len());
+        self.decoder.answer(extent, answer, &read.points, now, |i, value| readings.push(reading(i, value)));
         readings
     }
 
