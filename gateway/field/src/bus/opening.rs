@@ -37,15 +37,11 @@ impl Bus {
         }
         // A peer may close an idle connection at any time; that is noticed here and costs one more attempt.
         for _ in 0..2 {
-            let stream = match self.stream.take() {
-                Some(stream) => stream,
-                None => {
-                    let stream = self.open().await?;
-                    now = Instant::now();
-                    stream
-                }
-            };
-            match self.quiet(stream, now).await {
+            if self.stream.is_none() {
+                self.stream = Some(self.open().await?);
+                now = Instant::now();
+            }
+            match self.quiet(now).await {
                 Ok(now) => return Ok(now),
                 Err(Miss::Link(error)) => {
                     debug!(line = %self.name, %error, "idle connection was closed");
@@ -78,9 +74,10 @@ impl Bus {
         }
     }
 
-    /// Throws away what lies on the line until it has been silent long enough, then keeps the stream. It is `now`; when
-    /// that was.
-    async fn quiet(&mut self, mut stream: Stream, mut now: Instant) -> Result<Instant, Miss> {
+    /// Throws away what lies on the line until it has been silent long enough. It is `now`; when that was. A stream that
+    /// breaks is dropped.
+    async fn quiet(&mut self, mut now: Instant) -> Result<Instant, Miss> {
+        let Some(stream) = &mut self.stream else { return Err(Miss::Down) };
         let mut scrap = std::mem::take(&mut self.buffer);
         scrap.resize(FRAME_MAX, 0);
         stream.between_frames();
@@ -122,8 +119,8 @@ impl Bus {
             warn!(line = %self.name, stale_bytes, "bytes nobody asked for discarded");
             self.stats.stale_bytes.add(stale_bytes as u64);
         }
-        if !matches!(outcome, Err(Miss::Link(_))) {
-            self.stream = Some(stream);
+        if matches!(outcome, Err(Miss::Link(_))) {
+            self.stream = None;
         }
         outcome
     }

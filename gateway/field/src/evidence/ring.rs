@@ -84,7 +84,8 @@ impl Ring {
 
     /// What its answers beyond [`ANSWERS_KEPT`] take.
     pub(super) fn past_bytes(&self) -> usize {
-        let always: usize = (0..ANSWERS_KEPT.min(self.answers.len())).filter_map(|age| self.aged(age)).map(Kept::cost).sum();
+        let always: usize =
+            (0..ANSWERS_KEPT.min(self.answers.len())).filter_map(|age| self.aged(age)).map(Kept::cost).sum();
         self.bytes.saturating_sub(always)
     }
 
