@@ -13,6 +13,7 @@ mod fire;
 mod leak;
 mod lift;
 mod lines;
+mod logger;
 mod mqtt;
 mod mqtt_promises;
 mod node;

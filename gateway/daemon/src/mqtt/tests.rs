@@ -165,7 +165,7 @@ impl Bench {
         loop {
             match self.message().await {
                 hub::Message::Report(report) => return report,
-                hub::Message::Receipt(receipt) => give_back(receipt),
+                hub::Message::Bill(receipt) | hub::Message::Receipt(receipt) => give_back(receipt),
             }
         }
     }
