@@ -25,3 +25,4 @@ mod shutdown;
 mod silence;
 mod tools;
 mod top_up;
+mod topics;
