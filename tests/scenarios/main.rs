@@ -21,6 +21,7 @@ mod noise;
 mod outage;
 mod prepaid;
 mod reload;
+mod revocation;
 mod shutdown;
 mod silence;
 mod tools;
