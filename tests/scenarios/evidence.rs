@@ -155,6 +155,25 @@ async fn a_line_of_another_master_is_learned_without_sending_a_byte() -> anyhow:
     assert_eq!(units[2]["questions"][0]["answered"], 0);
     let (_, out, _) = guanjia(&["listen", "--link", &link, "--seconds", "3", "--propose"]).await;
     assert!(out.contains("[device.unit-1]") && !out.contains("unit-3"), "{out}");
+
+    // With a site file units have names, and what they say is the value of their points.
+    let directory = tempfile::tempdir()?;
+    let site = passive_site(directory.path(), address, own_address())?.display().to_string();
+    let named = ["listen", "--site", &site, "--line", "bus", "--seconds", "3"];
+    let (code, out, err) = guanjia(&named).await;
+    assert!(
+        code == 0 && out.contains("t-1/temperature = 107 Cel") && out.contains("t-2/temperature = 207 Cel"),
+        "{out}{err}"
+    );
+    let (_, out, _) = guanjia(&[&named[..], &["--json"]].concat()).await;
+    let body: Value = serde_json::from_str(&out)?;
+    let told = |unit: usize| (&body["units"][unit]["device"], &body["units"][unit]["questions"][0]["values"][0]);
+    let value = serde_json::json!({ "point": "temperature", "value": "207", "unit": "Cel" });
+    assert_eq!(told(1), (&"t-2".into(), &value), "{out}");
+    let (_, out, _) = guanjia(&[&named[..], &["--propose"]].concat()).await;
+    assert!(out.contains("# unit 1 is [device.t-1] already") && !out.contains("\n[device"), "{out}");
+    let (code, _, err) = guanjia(&["listen", "--site", &site, "--line", "buss", "--seconds", "1"]).await;
+    assert!(code == 64 && err.contains("its lines are bus"), "{code} {err}");
     assert_eq!(heard.load(std::sync::atomic::Ordering::SeqCst), 0, "not one byte was sent");
     Ok(())
 }
