@@ -170,14 +170,7 @@ async fn nobody_is_read_whose_certificate_is_not_believed() {
     ];
     for (what, tls) in wrong {
         let link = Link::ModbusTls { address: address.to_string(), tls };
-        let config = LineConfig {
-            name: "line".into(),
-            link,
-            response_max: None,
-            turnaround: None,
-            in_flight_max: 1,
-            linger: Duration::ZERO,
-        };
+        let config = LineConfig::plain(link, Duration::ZERO);
         let (sender, mut reports) = mpsc::channel(100);
         let stop = CancellationToken::new();
         let (handle, task) = start_line(config, devices(1), sender, stop.clone());
