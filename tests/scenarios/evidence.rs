@@ -81,9 +81,24 @@ fn sealed(bytes: &[u8]) -> Vec<u8> {
     [bytes, &crc.to_le_bytes()].concat()
 }
 
-/// The stream of a line on which another master reads 40 registers of units 1 and 2 every half second; unit 3 never
-/// answers. The number counts every byte that anybody sends into it.
-async fn busy_line() -> std::io::Result<(SocketAddr, std::sync::Arc<std::sync::atomic::AtomicUsize>)> {
+/// What follows the question to a unit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Follows {
+    Answer,
+    Exception,
+    Nothing,
+}
+
+/// Units 1 and 2 answer, unit 3 never does.
+fn all_is_well(unit: u8, _: u32) -> Follows {
+    if unit < 3 { Follows::Answer } else { Follows::Nothing }
+}
+
+/// The stream of a line on which another master reads 40 registers of units 1 to 3 every half second; `follows` says what
+/// comes of the question to a unit in a round. The number counts every byte that anybody sends into it.
+async fn busy_line(
+    follows: fn(u8, u32) -> Follows,
+) -> std::io::Result<(SocketAddr, std::sync::Arc<std::sync::atomic::AtomicUsize>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let heard = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -99,13 +114,17 @@ async fn busy_line() -> std::io::Result<(SocketAddr, std::sync::Arc<std::sync::a
                 }
             });
             tokio::spawn(async move {
-                loop {
+                for round in 0.. {
                     for unit in [1u8, 2, 3] {
                         let mut frames = vec![sealed(&[unit, 3, 0, 0, 0, 40])];
-                        if unit < 3 {
-                            let data: Vec<u8> =
-                                (0..40u16).flat_map(|a| (a + 100 * u16::from(unit)).to_be_bytes()).collect();
-                            frames.push(sealed(&[&[unit, 3, 80], data.as_slice()].concat()));
+                        match follows(unit, round) {
+                            Follows::Answer => {
+                                let data: Vec<u8> =
+                                    (0..40u16).flat_map(|a| (a + 100 * u16::from(unit)).to_be_bytes()).collect();
+                                frames.push(sealed(&[&[unit, 3, 80], data.as_slice()].concat()));
+                            }
+                            Follows::Exception => frames.push(sealed(&[unit, 0x83, 2])),
+                            Follows::Nothing => {}
                         }
                         for frame in frames {
                             if writer.write_all(&frame).await.is_err() {
@@ -124,7 +143,7 @@ async fn busy_line() -> std::io::Result<(SocketAddr, std::sync::Arc<std::sync::a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_of_another_master_is_learned_without_sending_a_byte() -> anyhow::Result<()> {
-    let (address, heard) = busy_line().await?;
+    let (address, heard) = busy_line(all_is_well).await?;
     let link = format!("rtu-over-tcp://{address}?baud=9600");
     let (code, out, err) = guanjia(&["listen", "--link", &link, "--seconds", "5", "--json"]).await;
     assert_eq!(code, 0, "{err}");
@@ -136,6 +155,25 @@ async fn a_line_of_another_master_is_learned_without_sending_a_byte() -> anyhow:
     assert_eq!(units[2]["questions"][0]["answered"], 0);
     let (_, out, _) = guanjia(&["listen", "--link", &link, "--seconds", "3", "--propose"]).await;
     assert!(out.contains("[device.unit-1]") && !out.contains("unit-3"), "{out}");
+
+    // With a site file units have names, and what they say is the value of their points.
+    let directory = tempfile::tempdir()?;
+    let site = passive_site(directory.path(), address, own_address())?.display().to_string();
+    let named = ["listen", "--site", &site, "--line", "bus", "--seconds", "3"];
+    let (code, out, err) = guanjia(&named).await;
+    assert!(
+        code == 0 && out.contains("t-1/temperature = 107 Cel") && out.contains("t-2/temperature = 207 Cel"),
+        "{out}{err}"
+    );
+    let (_, out, _) = guanjia(&[&named[..], &["--json"]].concat()).await;
+    let body: Value = serde_json::from_str(&out)?;
+    let told = |unit: usize| (&body["units"][unit]["device"], &body["units"][unit]["questions"][0]["values"][0]);
+    let value = serde_json::json!({ "point": "temperature", "value": "207", "unit": "Cel" });
+    assert_eq!(told(1), (&"t-2".into(), &value), "{out}");
+    let (_, out, _) = guanjia(&[&named[..], &["--propose"]].concat()).await;
+    assert!(out.contains("# unit 1 is [device.t-1] already") && !out.contains("\n[device"), "{out}");
+    let (code, _, err) = guanjia(&["listen", "--site", &site, "--line", "buss", "--seconds", "1"]).await;
+    assert!(code == 64 && err.contains("its lines are bus"), "{code} {err}");
     assert_eq!(heard.load(std::sync::atomic::Ordering::SeqCst), 0, "not one byte was sent");
     Ok(())
 }
@@ -207,7 +245,7 @@ fallback = "manager"
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_beside_another_master_has_its_values_and_never_sends() -> anyhow::Result<()> {
-    let (line, heard) = busy_line().await?;
+    let (line, heard) = busy_line(all_is_well).await?;
     let directory = tempfile::tempdir()?;
     let address = own_address();
     let site = passive_site(directory.path(), line, address)?;
@@ -227,6 +265,56 @@ async fn a_gateway_beside_another_master_has_its_values_and_never_sends() -> any
     })
     .await?;
     assert_eq!(gateway.api(TOKEN, "/lines").await?["lines"][0]["passive"], true);
+    assert_eq!(heard.load(std::sync::atomic::Ordering::SeqCst), 0, "not one byte was sent");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ails_a_line_of_another_master_is_found_by_listening_and_told_everywhere() -> anyhow::Result<()> {
+    // Unit 2 leaves every third question unanswered, unit 3 refuses what it is asked, and unit 1 is well.
+    let (line, heard) = busy_line(|unit, round| match (unit, round % 3) {
+        (2, 0) => Follows::Nothing,
+        (3, _) => Follows::Exception,
+        _ => Follows::Answer,
+    })
+    .await?;
+    let directory = tempfile::tempdir()?;
+    let address = own_address();
+    let site = passive_site(directory.path(), line, address)?;
+    let gateway = Gateway::start(&site, address).await?;
+    let metric =
+        |finding: &str| format!("guanjia_line_finding{{bus=\"bus\",protocol=\"rtu_over_tcp\",finding=\"{finding}\"}}");
+    assert_eq!(gateway.metric(&metric("missing_answers")).await?, Some(0.0), "nothing is known yet");
+
+    // The doctor looks every half minute, and wants a number of questions first.
+    let findings = eventually("both ailments are found", Duration::from_secs(150), || async {
+        let lines = gateway.api(TOKEN, "/lines").await?;
+        let findings = lines["lines"][0]["findings"].as_array().cloned().unwrap_or_default();
+        Ok((findings.len() >= 2).then_some(findings))
+    })
+    .await?;
+    let mut of_units: Vec<_> =
+        findings.iter().map(|f| (f["finding"].as_str().unwrap_or("?"), f["unit"].as_u64())).collect();
+    of_units.sort_unstable();
+    assert_eq!(of_units, [("missing_answers", Some(2)), ("refuses", Some(3))]);
+    let gaps = findings.iter().find(|f| f["finding"] == "missing_answers").expect("it is there");
+    let (missing, asked) = (gaps["events"].as_u64().expect("a number"), gaps["of"].as_u64().expect("a number"));
+    assert!((asked / 4..=asked / 2).contains(&missing), "every third of {asked}, and not {missing}");
+    for (finding, stands) in
+        [("missing_answers", Some(1.0)), ("refuses", Some(1.0)), ("damage_everywhere", Some(0.0)), ("echo", None)]
+    {
+        assert_eq!(gateway.metric(&metric(finding)).await?, stands, "{finding}");
+    }
+    let page = gateway.get("/lines").await?;
+    for text in [gaps["text"]["zh"].as_str(), gaps["advice"]["zh"].as_str()] {
+        let text = text.expect("findings are told in Chinese");
+        assert!(page.contains(text), "{text} is not on the page:\n{page}");
+    }
+    // What is ill is not blamed on what is well, and values go on.
+    for (unit, value) in [(1, "107"), (2, "207")] {
+        let body = gateway.api(TOKEN, &format!("/devices/t-{unit}/points/temperature/explain")).await?;
+        assert_eq!((&body["published"]["value"], &body["published"]["quality"]), (&value.into(), &"good".into()));
+    }
     assert_eq!(heard.load(std::sync::atomic::Ordering::SeqCst), 0, "not one byte was sent");
     Ok(())
 }

@@ -1,8 +1,6 @@
 //! What is promised over MQTT, with a mosquitto in the middle: a device whose message was acknowledged is heard, and a
 //! subscriber is told everything that has happened.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,9 +8,9 @@ use guanjia_sim::Story;
 use guanjia_tests::gateway::eventually;
 use guanjia_tests::house::{House, quick};
 use guanjia_tests::mosquitto::{Mosquitto, Setup};
-use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+use guanjia_tests::peer::Peer;
+use rumqttc::{AsyncClient, MqttOptions, QoS};
 use serde_json::Value;
-use tokio::sync::mpsc;
 
 const LIMIT: Duration = Duration::from_secs(30);
 const METER: &str = "site/w-900/state";
@@ -27,77 +25,15 @@ async fn house(broker: &Mosquitto, more: &str) -> anyhow::Result<House> {
     House::start_with(quick(), |_| {}, |text| format!("{text}\n{own}")).await
 }
 
-/// A program on the broker that remembers every message in order, and that the broker remembers.
-struct Peer {
-    client: AsyncClient,
-    seen: Arc<Mutex<Vec<(String, String)>>>,
-    acknowledged: mpsc::Receiver<()>,
-    task: tokio::task::JoinHandle<()>,
+async fn litres(meter: &mut Peer, litres: u64) -> anyhow::Result<()> {
+    meter.say(METER, format!(r#"{{"volume_l":{litres},"flow_l_h":1.5,"battery_pct":90}}"#), false).await
 }
 
-impl Peer {
-    fn start(broker: SocketAddr, filters: &'static [&'static str]) -> Self {
-        let mut options =
-            MqttOptions::new(format!("peer-{}", fastrand::u32(..)), broker.ip().to_string(), broker.port());
-        options.set_clean_session(false).set_max_packet_size(1 << 20, 1 << 20);
-        Self::connect(options, filters)
-    }
-
-    fn connect(options: MqttOptions, filters: &'static [&'static str]) -> Self {
-        let (client, mut events) = AsyncClient::new(options, 64);
-        let seen: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
-        let (told, acknowledged) = mpsc::channel(1_024);
-        let (store, subscriber) = (Arc::clone(&seen), client.clone());
-        let task = tokio::spawn(async move {
-            loop {
-                match events.poll().await {
-                    Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                        for filter in filters {
-                            drop(subscriber.try_subscribe(*filter, QoS::AtLeastOnce));
-                        }
-                    }
-                    Ok(Event::Incoming(Packet::Publish(message))) => {
-                        let text = String::from_utf8_lossy(&message.payload).into_owned();
-                        store.lock().unwrap_or_else(PoisonError::into_inner).push((message.topic.clone(), text));
-                    }
-                    Ok(Event::Incoming(Packet::PubAck(_))) => drop(told.try_send(())),
-                    Ok(_) => {}
-                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-                }
-            }
-        });
-        Self { client, seen, acknowledged, task }
-    }
-
-    /// Publishes as a device does: it may forget the message when this returns.
-    async fn say(&mut self, topic: &str, payload: String, retain: bool) -> anyhow::Result<()> {
-        self.client.publish(topic, QoS::AtLeastOnce, retain, payload).await?;
-        let acknowledged = tokio::time::timeout(LIMIT, self.acknowledged.recv()).await;
-        acknowledged.context("the broker does not acknowledge")?.context("the peer is gone")
-    }
-
-    async fn litres(&mut self, litres: u64) -> anyhow::Result<()> {
-        self.say(METER, format!(r#"{{"volume_l":{litres},"flow_l_h":1.5,"battery_pct":90}}"#), false).await
-    }
-
-    fn has(&self, topic: &str, word: &str) -> bool {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.iter().any(|(t, text)| t == topic && text.contains(word))
-    }
-
-    /// The ids of the events seen, in order.
-    fn event_ids(&self) -> Vec<u64> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let events = seen.iter().filter(|(topic, _)| topic == "guanjia/harbour-plaza/event");
-        let ids = events.filter_map(|(_, text)| serde_json::from_str::<Value>(text).ok());
-        ids.filter_map(|event| event["id"].as_str()?.rsplit('/').next()?.parse().ok()).collect()
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+/// The ids of the events a subscriber has seen, in order.
+fn event_ids(peer: &Peer) -> Vec<u64> {
+    let events = peer.messages("guanjia/harbour-plaza/event");
+    let ids = events.iter().filter_map(|text| serde_json::from_str::<Value>(text).ok());
+    ids.filter_map(|event| event["id"].as_str()?.rsplit('/').next()?.parse().ok()).collect()
 }
 
 /// Waits until the gateway has the register of the meter, and takes it for good.
@@ -118,26 +54,26 @@ async fn what_was_acknowledged_to_a_device_is_read_whoever_is_killed_or_restarte
     let Some(mut broker) = Mosquitto::start_with(Setup::Remembering).await? else { return Ok(()) };
     let mut house = house(&broker, "").await?;
     let mut meter = Peer::start(broker.address(), &[]);
-    meter.litres(1_000).await?;
+    litres(&mut meter, 1_000).await?;
     metered(&house, 1_000).await?;
 
     house.gateway.kill();
-    meter.litres(2_000).await?;
+    litres(&mut meter, 2_000).await?;
     house.gateway.restart().await?;
     metered(&house, 2_000).await?;
 
     for round in 1..=3u64 {
-        let litres = 2_000 + round;
-        meter.litres(litres).await?;
+        let counted = 2_000 + round;
+        litres(&mut meter, counted).await?;
         // Somewhere between the message's arrival and the end of all that follows from it.
         tokio::time::sleep(Duration::from_millis(fastrand::u64(0..20))).await;
         house.gateway.kill();
         house.gateway.restart().await?;
-        metered(&house, litres).await?;
+        metered(&house, counted).await?;
     }
 
     house.gateway.kill();
-    meter.litres(3_000).await?;
+    litres(&mut meter, 3_000).await?;
     broker.stop().await?;
     broker.launch().await?;
     house.gateway.restart().await?;
@@ -151,7 +87,7 @@ async fn a_broker_that_freezes_or_forgets_and_keeps_a_monster_is_lived_with() ->
     let monster = format!(r#"{{"volume_l":1,"junk":"{}"}}"#, "x".repeat(20_000));
     meter.say(METER, monster, true).await?;
     let house = house(&broker, "publish = \"guanjia\"").await?;
-    meter.litres(1_000).await?;
+    litres(&mut meter, 1_000).await?;
     metered(&house, 1_000).await?;
     let sessions = house.gateway.metric("guanjia_mqtt_sessions_total{broker=\"meters\",session=\"new\"}").await?;
     assert_eq!(sessions, Some(1.0), "20 KB that the broker keeps end no session");
@@ -210,7 +146,7 @@ async fn a_subscriber_is_told_every_event_in_order_over_a_restart_of_the_broker_
         Ok(peer.has("guanjia/harbour-plaza/event", "acknowledged").then_some(()))
     })
     .await?;
-    let ids = peer.event_ids();
+    let ids = event_ids(&peer);
     let (first, last) = (*ids.iter().min().context("an event")?, *ids.iter().max().context("an event")?);
     for id in first..=last {
         assert!(ids.contains(&id), "event {id} was never told: {ids:?}");
@@ -241,7 +177,7 @@ async fn a_broker_that_asks_for_a_certificate_is_spoken_to_in_mqtt_5_and_others_
     options.set_transport(rumqttc::Transport::tls(ca, Some((cert, key)), None));
     options.set_max_packet_size(1 << 20, 1 << 20);
     let mut peer = Peer::connect(options, &["guanjia/#", "homeassistant/#", "spBv1.0/#"]);
-    peer.litres(7_000).await?;
+    litres(&mut peer, 7_000).await?;
     metered(&house, 7_000).await?;
     eventually("the reading is told", LIMIT, || async {
         Ok(peer.has("guanjia/harbour-plaza/device/w-900/point/volume_total", "\"value\":7.000").then_some(()))

@@ -8,5 +8,7 @@ pub mod house;
 pub mod lines;
 pub mod mosquitto;
 pub mod node;
+pub mod papers;
+pub mod peer;
 pub mod postgres;
 pub mod prometheus;

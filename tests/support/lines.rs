@@ -8,17 +8,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_modbus::prelude::{ExceptionCode, Request, Response, SlaveRequest};
 use tokio_modbus::server::{Service, rtu_over_tcp, tcp};
 use tokio_rustls::TlsAcceptor;
+
+use crate::papers::Authority;
+
+/// The numbers of the certificates of [`papers`].
+pub const DEVICE: u64 = 11;
+const GATEWAY: u64 = 12;
 
 /// A meter whose every value is this one, as binary32 in two input registers; every unit of its line answers.
 #[derive(Clone, Copy)]
@@ -86,20 +92,45 @@ pub async fn modbus_tls(meter: Meter, papers: &Path) -> anyhow::Result<SocketAdd
 }
 
 /// Makes `ca.pem`, and for `device` (`device.example`) and `gateway` a certificate of it and its key.
-pub fn papers(directory: &Path) -> anyhow::Result<()> {
-    let authority = KeyPair::generate()?;
-    let mut params = CertificateParams::new(Vec::new())?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = params.self_signed(&authority)?;
-    std::fs::write(directory.join("ca.pem"), ca.pem())?;
-    for holder in ["device", "gateway"] {
-        let key = KeyPair::generate()?;
-        let certificate =
-            CertificateParams::new(vec![format!("{holder}.example")])?.signed_by(&key, &ca, &authority)?;
-        std::fs::write(directory.join(format!("{holder}.pem")), certificate.pem())?;
-        std::fs::write(directory.join(format!("{holder}.key")), key.serialize_pem())?;
+pub fn papers(directory: &Path) -> anyhow::Result<Authority> {
+    let authority = Authority::new(directory)?;
+    authority.sign("device", "device.example", DEVICE)?;
+    authority.sign("gateway", "gateway.example", GATEWAY)?;
+    Ok(authority)
+}
+
+/// A cable to a server that can be pulled.
+pub struct Cable {
+    /// Where the gateway connects to.
+    pub address: SocketAddr,
+    pulled: watch::Sender<()>,
+}
+
+impl Cable {
+    /// A cable to this server.
+    pub async fn to(server: SocketAddr) -> anyhow::Result<Self> {
+        let (listener, address) = listener().await?;
+        let (pulled, ends) = watch::channel(());
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut end = ends.clone();
+                end.mark_unchanged();
+                tokio::spawn(async move {
+                    let Ok(mut far) = TcpStream::connect(server).await else { return };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = end.changed() => {}
+                    }
+                });
+            }
+        });
+        Ok(Self { address, pulled })
     }
-    Ok(())
+
+    /// Ends every connection; new ones are carried.
+    pub fn pull(&self) {
+        self.pulled.send_replace(());
+    }
 }
 
 /// The frame with which a Modbus TCP server answers this one.

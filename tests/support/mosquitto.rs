@@ -7,11 +7,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
 use crate::gateway::eventually;
+use crate::papers::Authority;
 use crate::prometheus::find_program;
+
+/// The number of the broker's certificate, and of the client's.
+pub const BROKER: u64 = 21;
+const CLIENT: u64 = 22;
 
 /// A broker that many buildings really have.
 pub struct Mosquitto {
@@ -19,6 +23,7 @@ pub struct Mosquitto {
     address: SocketAddr,
     dir: TempDir,
     child: Option<Child>,
+    authority: Option<Authority>,
 }
 
 /// What a broker keeps, and whom it lets in.
@@ -67,18 +72,19 @@ impl Mosquitto {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut config = format!("listener {} 127.0.0.1\nallow_anonymous true\n", address.port());
         let path = dir.path().display();
+        let mut authority = None;
         match setup {
             Setup::Forgetful => config.push_str("persistence false\n"),
             Setup::Remembering => config.push_str(&format!("persistence true\npersistence_location {path}/\n")),
             Setup::Tls => {
-                certify(dir.path())?;
+                authority = Some(certify(dir.path())?);
                 config.push_str(&format!(
-                    "cafile {path}/ca.crt\ncertfile {path}/broker.crt\nkeyfile {path}/broker.key\nrequire_certificate true\n"
+                    "cafile {path}/ca.pem\ncertfile {path}/broker.pem\nkeyfile {path}/broker.key\nrequire_certificate true\n"
                 ));
             }
         }
         std::fs::write(dir.path().join("mosquitto.conf"), config)?;
-        let mut broker = Self { program, address, dir, child: None };
+        let mut broker = Self { program, address, dir, child: None, authority };
         broker.launch().await?;
         Ok(Some(broker))
     }
@@ -91,7 +97,12 @@ impl Mosquitto {
     /// The files of a client that [`Setup::Tls`] lets in.
     pub fn certificates(&self) -> Certificates {
         let file = |name: &str| self.dir.path().join(name);
-        Certificates { ca: file("ca.crt"), cert: file("client.crt"), key: file("client.key") }
+        Certificates { ca: file("ca.pem"), cert: file("client.pem"), key: file("client.key") }
+    }
+
+    /// Who signed the certificates of [`Setup::Tls`]; the broker's has the number [`BROKER`].
+    pub fn authority(&self) -> Option<&Authority> {
+        self.authority.as_ref()
     }
 
     /// Starts it again after [`Mosquitto::crash`] or [`Mosquitto::stop`].
@@ -148,32 +159,14 @@ impl Mosquitto {
     }
 }
 
-/// A certificate whose name is its signer's passes for signed by itself.
-fn named(name: &str) -> DistinguishedName {
-    let mut names = DistinguishedName::new();
-    names.push(DnType::CommonName, name);
-    names
-}
-
-/// A signer, a certificate for the broker and one for a client.
-fn certify(dir: &Path) -> anyhow::Result<()> {
-    let mut params = CertificateParams::new(Vec::<String>::new())?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name = named("Example signer");
-    let signer_key = KeyPair::generate()?;
-    let signer = params.self_signed(&signer_key)?;
-    std::fs::write(dir.join("ca.crt"), signer.pem())?;
-    for (name, host) in [("broker", "127.0.0.1"), ("client", "gateway.example")] {
-        let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(vec![host.to_owned()])?;
-        params.distinguished_name = named(host);
-        let certificate = params.signed_by(&key, &signer, &signer_key)?;
-        std::fs::write(dir.join(format!("{name}.crt")), certificate.pem())?;
-        std::fs::write(dir.join(format!("{name}.key")), key.serialize_pem())?;
-    }
-    // The broker's own user reads its key; the gateway refuses one that others can read.
-    std::fs::set_permissions(dir.join("client.key"), std::fs::Permissions::from_mode(0o600))?;
-    Ok(())
+/// An authority, with a certificate for the broker and one for a client.
+fn certify(dir: &Path) -> anyhow::Result<Authority> {
+    let authority = Authority::new(dir)?;
+    authority.sign("broker", "127.0.0.1", BROKER)?;
+    authority.sign("client", "gateway.example", CLIENT)?;
+    // The broker's own user reads its key.
+    std::fs::set_permissions(dir.join("broker.key"), std::fs::Permissions::from_mode(0o644))?;
+    Ok(authority)
 }
 
 impl Drop for Mosquitto {

@@ -25,6 +25,7 @@ mod doors;
 mod events;
 mod guard;
 mod health;
+mod language;
 mod problem;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,8 @@
 //!  lines ──► reports  (bounded, drops) ──► hub ──► latest-value table ──► pages, metrics, MQTT out
 //!  MQTT ───► messages (bounded, waits) ──►  │
 //!                                         ├──► alarms  (bounded, waits: an alarm sees every reading of its points)
-//!                                         └──► prepaid (bounded, drops: a billing register is cumulative)
+//!                                         └──► prepaid (bounded, drops: a billing register is cumulative; what came
+//!                                                       by MQTT is waited for)
 //! ```
 //!
 //! * The deciding tasks are told of the points they look at and of no others ([`Watched`]). Of a report without such a
@@ -50,7 +51,7 @@ const STALE_SCAN_PERIOD: Duration = Duration::from_secs(1);
 const BATCH_MAX: usize = 64;
 
 /// What the deciding tasks are told.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub enum Observation {
     /// The readings of one poll, as far as the task looks at their points, in the order of the report.
     Readings {
@@ -77,6 +78,8 @@ pub enum Observation {
 pub enum Message {
     /// What a message was worth.
     Report(FieldReport),
+    /// The end of what has to be posted before its message is acknowledged.
+    Bill(Receipt),
     /// The end of a message that is acknowledged once everybody has it.
     Receipt(Receipt),
 }
@@ -88,7 +91,7 @@ pub struct Outputs {
     /// The alarms task.
     pub alarms: mpsc::Sender<Observation>,
     /// The prepaid task.
-    pub prepaid: mpsc::Sender<Vec<Reading>>,
+    pub prepaid: mpsc::Sender<prepaid::Told>,
 }
 
 /// Which points the deciding tasks look at; found once, because a site does not change.
@@ -159,6 +162,11 @@ pub async fn run(
                 let observation = match message {
                     Message::Report(report) => hub.take_in(report),
                     Message::Receipt(receipt) => Observation::Receipt(receipt),
+                    Message::Bill(receipt) => {
+                        // Without its receipt the message stays unacknowledged, and comes again.
+                        let _ = hub.out.prepaid.try_send(prepaid::Told::Receipt(receipt));
+                        continue;
+                    }
                 };
                 if hub.tell_alarms(observation, &stop).await == Told::Gone {
                     return;
@@ -230,7 +238,7 @@ impl Hub {
     /// Prepaid asks nobody to wait: what it misses is in the next reading.
     fn tell_prepaid(&self, readings: &[Reading]) {
         let readings = of_interest(&self.watched.by_prepaid, readings);
-        if !readings.is_empty() && self.out.prepaid.try_send(readings).is_err() {
+        if !readings.is_empty() && self.out.prepaid.try_send(prepaid::Told::Readings(readings)).is_err() {
             self.metrics.ingest_dropped("prepaid_queue_full", 1);
         }
     }

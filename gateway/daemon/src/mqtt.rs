@@ -48,6 +48,7 @@ mod connection;
 mod events;
 mod homeassistant;
 mod inbox;
+mod incoming;
 mod intake;
 mod json;
 mod north;
@@ -59,9 +60,9 @@ mod sparkplug;
 #[cfg(test)]
 mod tests;
 
-use connection::{Client, Heard, Message, SessionKind, Settings, Verdict};
-use inbox::{Admission, Inbox, Keeping};
-use intake::{Delivery, Intake, PAYLOAD_BYTES_MAX, Tally};
+use connection::{Client, Heard, SessionKind, Settings, Verdict};
+use inbox::Inbox;
+use intake::Intake;
 use north::North;
 #[cfg(test)]
 pub(crate) use payload::rehearse;
@@ -88,8 +89,6 @@ const LOOK_PERIOD: Duration = Duration::from_millis(500);
 const COALESCE: Duration = Duration::from_millis(5);
 /// How long the farewell may take.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
-/// Topics nobody asked for that are unsubscribed from in one session.
-const STRANGERS_MAX: usize = 64;
 
 /// What a broker's task works with.
 #[derive(Clone)]
@@ -172,31 +171,6 @@ impl Bridge {
         };
         bridge.resume().await;
         bridge
-    }
-
-    /// Looks again at the last message of each topic that was acknowledged.
-    async fn resume(&mut self) {
-        let name = &self.config.name;
-        let kept = match self.works.store.kept_messages(name).await {
-            Ok(kept) => kept,
-            Err(failure) => {
-                error!(broker = %name, %failure, "the journal does not tell the last messages; devices have to speak first");
-                return;
-            }
-        };
-        self.inbox.resume(&kept);
-        let now = guanjia_field::now();
-        for message in kept {
-            if !self.intake.knows(&message.topic) {
-                if let Err(failure) = self.works.store.forget_message(&self.config.name, &message.topic).await {
-                    debug!(%failure, topic = message.topic, "a message nobody listens to stays in the journal");
-                }
-                continue;
-            }
-            let delivery = Delivery::Kept { received: message.at.min(now) };
-            let (reports, _) = self.intake.message(&message.topic, &message.payload, delivery, now);
-            self.hub.send_all(reports);
-        }
     }
 
     async fn run(mut self, stop: CancellationToken) {
@@ -364,40 +338,6 @@ impl Bridge {
         self.north.devices(&self.works.latest.devices(), now);
     }
 
-    fn message(&mut self, message: &Message, session: &mut Session) {
-        let (name, metrics) = (&self.config.name, &self.works.metrics);
-        metrics.mqtt_in(name, MqttIn::Received, 1);
-        let now = guanjia_field::now();
-        let fits = message.payload.len() <= PAYLOAD_BYTES_MAX;
-        // What is retained the broker has kept already, and nobody knows how old it is.
-        let keeping = if fits && !message.retain { self.intake.keeping(&message.topic) } else { Keeping::Nowhere };
-        let receipt = match self.inbox.admit(message, keeping, now) {
-            Admission::Known => {
-                metrics.mqtt_in(name, MqttIn::Repeated, 1);
-                return;
-            }
-            Admission::New(receipt) => Some(receipt),
-            Admission::Unpromised => None,
-        };
-        if self.intake.knows(&message.topic) {
-            let delivery = if message.retain { Delivery::Retained } else { Delivery::Live };
-            let (reports, tally) = self.intake.message(&message.topic, &message.payload, delivery, now);
-            count(metrics, name, &tally);
-            self.hub.send_all(reports);
-        } else if !self.north.message(&message.topic, &message.payload) {
-            // A kept session still brings what an earlier configuration asked for.
-            metrics.ingest_dropped("unknown_topic", 1);
-            metrics.mqtt_in(name, MqttIn::Refused, 1);
-            let new = session.strangers.len() < STRANGERS_MAX && session.strangers.insert(message.topic.clone());
-            if new && let Err(failure) = session.client.unsubscribe(&message.topic) {
-                debug!(broker = %name, topic = message.topic, %failure, "cannot unsubscribe now");
-            }
-        }
-        if let Some(receipt) = receipt {
-            self.hub.send_receipt(receipt);
-        }
-    }
-
     /// Looks at what no change announces: devices that have fallen silent, values that were not told for long.
     fn look(&mut self) {
         let now = guanjia_field::now();
@@ -481,22 +421,4 @@ impl Bridge {
 async fn changed(changes: &Changes, not_before: Instant) {
     tokio::time::sleep_until(not_before).await;
     changes.changed().await;
-}
-
-fn count(metrics: &Metrics, broker: &str, tally: &Tally) {
-    for (reason, n) in [
-        ("sample_undated", tally.samples.undated),
-        ("sample_repeated", tally.samples.repeated),
-        ("sample_limit", tally.samples.beyond),
-    ] {
-        metrics.ingest_dropped(reason, n);
-    }
-    let counts = [("undecodable", tally.undecodable), ("oversized", tally.oversized)];
-    for (reason, n) in counts.into_iter().filter(|(_, n)| *n > 0) {
-        metrics.ingest_dropped(reason, n);
-        metrics.mqtt_in(broker, MqttIn::Refused, 1);
-    }
-    if tally.repeated > 0 {
-        metrics.mqtt_in(broker, MqttIn::Repeated, tally.repeated);
-    }
 }

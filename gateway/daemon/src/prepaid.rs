@@ -19,6 +19,8 @@
 //! * A power cut costs nothing: baselines, records, intents and notices are rows, and everything is decided again from
 //!   them. An intent found open is not sent again; it waits out its validity and the contact shows what became of it.
 //! * Readings may be dropped on their way here; registers are cumulative, so the next one bills the same.
+//! * What a device dates itself (a logger's night) is told apart by nothing that comes later, so its message is acknowledged
+//!   when the accounts have posted it: a receipt behind its readings brings on a pass, and is given back after it.
 
 mod account;
 pub mod duty;
@@ -39,19 +41,22 @@ use guanjia_core::units::Hao;
 use guanjia_field::LineHandle;
 use guanjia_store::{Store, StoreError};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::clock::ClockTrust;
 use crate::live::{Board, SupplyView};
 use crate::metrics::Metrics;
+use crate::receipt::Receipt;
 use crate::site::{ServicePoint, Site};
 use account::{Account, Points};
 use relay::Settled;
 
 /// How often every account is looked at even if nothing happened.
 const PASS_PERIOD: Duration = Duration::from_secs(1);
+/// How long receipts are gathered for one pass.
+const GATHER: Duration = Duration::from_millis(20);
 /// Relay commands that can be on their way at once: one per account, and no site has more relays than this.
 const SETTLED_MAX: usize = 1024;
 
@@ -75,6 +80,15 @@ pub struct Prepaid {
     pub pager: Arc<Notify>,
     /// Rung for the forwarder after a posting.
     pub forwarder: Arc<Notify>,
+}
+
+/// What the accounts are told.
+#[derive(Debug)]
+pub enum Told {
+    /// Readings of the points they look at.
+    Readings(Vec<Reading>),
+    /// What was told before this has to be posted, then the receipt is given back.
+    Receipt(Receipt),
 }
 
 /// The points a service point's account looks at: its register, its contact, its load.
@@ -107,25 +121,36 @@ pub async fn run(
     prepaid: Prepaid,
     mut accounts: Vec<Account>,
     mut breaker: Breaker,
-    mut observations: mpsc::Receiver<Vec<Reading>>,
+    mut told: mpsc::Receiver<Told>,
     stop: CancellationToken,
 ) {
     let (settled_in, mut settled) = mpsc::channel::<Settled>(SETTLED_MAX);
     let mut pass = tokio::time::interval(PASS_PERIOD);
     pass.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut in_flight = 0usize;
+    // Never more than the brokers have open messages.
+    let mut receipts: Vec<Receipt> = Vec::new();
+    let mut bill_at = Instant::now();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            observation = observations.recv() => match observation {
-                Some(readings) => {
+            told = told.recv() => match told {
+                Some(Told::Readings(readings)) => {
                     for account in &mut accounts {
                         account.take_in(&prepaid.site, &readings);
                     }
                     continue;
                 }
+                Some(Told::Receipt(receipt)) => {
+                    if receipts.is_empty() {
+                        bill_at = Instant::now() + GATHER;
+                    }
+                    receipts.push(receipt);
+                    continue;
+                }
                 None => break,
             },
+            () = tokio::time::sleep_until(bill_at), if !receipts.is_empty() => bill_at = Instant::now() + PASS_PERIOD,
             outcome = settled.recv() => if let Some(outcome) = outcome {
                 in_flight -= 1;
                 finish(&prepaid, &mut accounts, outcome).await;
@@ -136,6 +161,11 @@ pub async fn run(
         let now = guanjia_field::now();
         for account in &mut accounts {
             in_flight += usize::from(look_at(&prepaid, account, &mut breaker, &settled_in, now).await);
+        }
+        // While the journal is not available the broker keeps the messages. What a healthy one refuses it will refuse
+        // again, and would hold up every other device.
+        if prepaid.store.healthy() || !accounts.iter().any(Account::owes_posting) {
+            receipts.drain(..).for_each(Receipt::stored);
         }
         prepaid.board.publish(accounts.iter().map(|account| account.view(&prepaid.site)).collect());
     }

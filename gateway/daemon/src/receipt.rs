@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  broker's task ── report, receipt ──► hub ──► alarms: written, or nothing to write ──► stored()
-//!        ▲  │                             (the accounts have the register in their queue by then)
+//!        ▲  │                       ├──► accounts: posted, if the device dates its values itself ──► stored()
+//!        │  │                       │    (otherwise they have the register in their queue by then)
 //!        │  └──────────────────────────────────► the journal has the message itself ───► stored()
 //!        └── number ◄────────────────────────── the last of them
 //! ```
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 
 /// One taker's part of an open message.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Receipt(Arc<Open>);
 
 #[derive(Debug)]
@@ -32,10 +33,16 @@ impl PartialEq for Receipt {
 }
 
 impl Receipt {
-    /// A receipt that so many takers give back, each its own clone; then `number` goes to `done`, which must have a
-    /// place for every open number.
-    pub fn new(number: u64, takers: usize, done: mpsc::Sender<u64>) -> Self {
-        Self(Arc::new(Open { number, takers: AtomicUsize::new(takers), done }))
+    /// A receipt of one taker. When all takers have given theirs back, `number` goes to `done`, which must have a place
+    /// for every open number.
+    pub fn new(number: u64, done: mpsc::Sender<u64>) -> Self {
+        Self(Arc::new(Open { number, takers: AtomicUsize::new(1), done }))
+    }
+
+    /// The part of one more taker.
+    pub fn one_more(&self) -> Self {
+        self.0.takers.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(&self.0))
     }
 
     /// This taker has stored what follows from the message.
@@ -54,15 +61,15 @@ mod tests {
     #[test]
     fn a_message_is_done_when_the_last_taker_has_it_and_never_when_one_lost_it() {
         let (done, mut numbers) = mpsc::channel(4);
-        let receipt = Receipt::new(7, 2, done.clone());
-        let other = receipt.clone();
+        let receipt = Receipt::new(7, done.clone());
+        let other = receipt.one_more();
         receipt.stored();
         assert!(numbers.try_recv().is_err());
         other.stored();
         assert_eq!(numbers.try_recv(), Ok(7));
 
-        let lost = Receipt::new(8, 2, done);
-        drop(lost.clone());
+        let lost = Receipt::new(8, done);
+        drop(lost.one_more());
         lost.stored();
         assert!(numbers.try_recv().is_err(), "a taker that has gone has stored nothing");
     }

@@ -24,6 +24,7 @@ use guanjia_core::text::{Bilingual, Lang};
 use guanjia_core::units::{Hao, Utility};
 use guanjia_core::usage::Register;
 use guanjia_field::budget::Share;
+use guanjia_field::link::tls::revocation::Revocations;
 use guanjia_field::{EntranceConfig, FieldDevice, LineConfig, Periods};
 
 /// Text that must not be printed: tokens, passwords, URLs with passwords in them.
@@ -179,6 +180,8 @@ pub struct Broker {
     pub version: MqttVersion,
     /// How the connection is protected; `None`: not at all.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// The revocation lists that `tls` asks; `None`: nobody is asked.
+    pub crl: Option<Revocations>,
     /// What is published there; `None`: nothing is.
     pub publish: Option<Publish>,
 }

@@ -29,6 +29,7 @@ pub mod read;
 pub mod scan;
 mod target;
 mod text;
+pub(crate) mod units;
 pub mod watch;
 pub mod write;
 

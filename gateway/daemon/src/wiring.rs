@@ -5,7 +5,7 @@
 //! | reports | lines to hub | [`hub::REPORTS_MAX`] | the sender drops the report and counts it |
 //! | messages | MQTT to hub | [`hub::MESSAGES_MAX`] | the broker's task takes no more; the broker keeps the rest |
 //! | alarms | hub and meter credits to alarms | [`hub::OBSERVATIONS_MAX`] | the hub waits |
-//! | prepaid | hub to prepaid | [`hub::OBSERVATIONS_MAX`] | the hub drops and counts; registers are cumulative |
+//! | prepaid | hub to prepaid | [`hub::OBSERVATIONS_MAX`] | the hub drops and counts, as registers are cumulative; it waits for MQTT |
 //! | desk | people to alarms | [`DESK_MAX`] | the request is refused (503) |
 //! | pager, forwarder, prepaid, credits pokes | "look at the store again" | 1 | the poke already waiting is enough |
 

@@ -87,9 +87,17 @@ fn one() -> u16 {
     1
 }
 
+/// The number that stands for `{n}`, if there is one, and how far it lies from the first address.
+pub type Numbered = (Option<u16>, u16);
+
 impl RawRepeat {
+    /// What `one` makes of every number; nothing from the first it can make nothing of.
+    pub fn each<T>(repeat: Option<Self>, one: impl FnMut(Numbered) -> Option<T>) -> Vec<T> {
+        Self::numbers(repeat).into_iter().map_while(one).collect()
+    }
+
     /// The number and the offset of its address, for each.
-    pub fn numbers(repeat: Option<Self>) -> Vec<(Option<u16>, u16)> {
+    pub fn numbers(repeat: Option<Self>) -> Vec<Numbered> {
         match repeat {
             None => vec![(None, 0)],
             Some(r) => (0..r.count).map(|i| (Some(r.first.saturating_add(i)), r.offset(i))).collect(),

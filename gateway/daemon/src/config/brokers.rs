@@ -32,7 +32,7 @@ pub fn brokers(context: &mut Context, raw: &[Entry<RawMqtt>], site: &str, now: T
             availability: entry.availability.as_ref().and_then(|topic| template(context, topic)),
         };
         let before = context.report.count(Severity::Error);
-        let tls = entry.tls.as_ref().and_then(|raw| tls(context, raw, now));
+        let (tls, crl) = entry.tls.as_ref().and_then(|raw| tls(context, raw, now)).unzip();
         let unprotected = context.report.count(Severity::Error) > before;
         let port = if entry.tls.is_some() { TLS_PORT } else { PORT };
         let Some((host, port)) = context.host_port(&entry.address, Some(port)) else { continue };
@@ -43,7 +43,10 @@ pub fn brokers(context: &mut Context, raw: &[Entry<RawMqtt>], site: &str, now: T
             None | Some(RawMqttVersion::V311) => MqttVersion::V311,
             Some(RawMqttVersion::V5) => MqttVersion::V5,
         };
-        brokers.push((Broker { name: entry.key.clone(), host, port, login, version, tls, publish }, templates));
+        brokers.push((
+            Broker { name: entry.key.clone(), host, port, login, version, tls, crl: crl.flatten(), publish },
+            templates,
+        ));
     }
     brokers
 }
@@ -99,8 +102,11 @@ fn template(context: &mut Context, topic: &At<String>) -> Option<String> {
     }
 }
 
-/// The client's side of TLS 1.2 and 1.3, with the roots and the certificate of these files.
-fn tls(context: &mut Context, raw: &At<RawMqttTls>, now: Timestamp) -> Option<Arc<rustls::ClientConfig>> {
+/// What TLS is done with, and the revocation lists it asks.
+type Tls = (Arc<rustls::ClientConfig>, Option<Revocations>);
+
+/// The client's side of TLS 1.2 and 1.3, with the roots, the revocation lists and the certificate of these files.
+fn tls(context: &mut Context, raw: &At<RawMqttTls>, now: Timestamp) -> Option<Tls> {
     let own = match (&raw.cert, &raw.key) {
         (None, None) => None,
         (Some(cert), Some(key)) => Some((cert, key)),
@@ -121,14 +127,15 @@ fn tls(context: &mut Context, raw: &At<RawMqttTls>, now: Timestamp) -> Option<Ar
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder =
         rustls::ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let mut crl = None;
     let builder = match builder {
         Ok(builder) => match &raw.crl {
             None => builder.with_root_certificates(roots),
             Some(path) => {
-                let crl = Revocations::new(context.directory.join(Path::new(&**path)));
-                match Verifier::new(roots, provider, crl.clone()) {
+                let lists = crl.insert(Revocations::new(context.directory.join(Path::new(&**path))));
+                match Verifier::new(roots, provider, lists.clone()) {
                     Ok(verifier) => {
-                        overdue(context, path, &crl, now);
+                        overdue(context, path, lists, now);
                         builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
                     }
                     Err(failure) => {
@@ -143,10 +150,10 @@ fn tls(context: &mut Context, raw: &At<RawMqttTls>, now: Timestamp) -> Option<Ar
             return None;
         }
     };
-    let Some((cert, key)) = own else { return Some(Arc::new(builder.with_no_client_auth())) };
+    let Some((cert, key)) = own else { return Some((Arc::new(builder.with_no_client_auth()), crl)) };
     let chain = certificates(context, cert)?;
     match builder.with_client_auth_cert(chain, private_key(context, key)?) {
-        Ok(config) => Some(Arc::new(config)),
+        Ok(config) => Some((Arc::new(config), crl)),
         Err(failure) => {
             context
                 .error(key.span(), format!("this key cannot be used: {failure}"))

@@ -32,7 +32,7 @@ use self::raw::{
     RawDefaults, RawFirmware, RawGolden, RawHeartbeat, RawIdentity, RawInvalid, RawMessage, RawNumbers, RawPoint,
     RawRead, RawRelay, RawSetting, RawSunSpec, RawWallet,
 };
-use super::alarms::{self, RawAlarm};
+use super::alarms::{self, RawAlarm, RawRepeat};
 use super::diagnostic::{Report, Source};
 use super::document::Document;
 use super::value::At;
@@ -93,8 +93,8 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
     let mut raw_points = document.list::<RawPoint>("point", report);
     let raw_alarms = document.list::<RawAlarm>("alarm", report);
     let raw_relays = document.list::<RawRelay>("relay", report);
-    let settings = document.list::<RawSetting>("setting", report);
-    let wallets = document.list::<RawWallet>("wallet", report);
+    let raw_settings = document.list::<RawSetting>("setting", report);
+    let raw_wallets = document.list::<RawWallet>("wallet", report);
     let golden = document.list::<RawGolden>("golden", report);
     let head = document.rest::<Head>(report)?;
     if head.sources.is_empty() && head.confidence != Confidence::Synthetic {
@@ -142,11 +142,17 @@ pub fn read(id: &str, source: &Arc<Source>, schema: &Schema, report: &mut Report
         alarms.extend(alarms::templates(raw, &found, source, report));
     }
     let message = message.as_ref().and_then(|m| message::form(m, &found, source, report));
-    let relays: Vec<_> =
-        raw_relays.iter().flat_map(|r| writing::relays(r, head.class, &found, source, report)).collect();
+    let (mut relays, mut settings, mut wallets) = (Vec::new(), Vec::new(), Vec::new());
+    for raw in &raw_relays {
+        relays.extend(RawRepeat::each(raw.repeat, |n| writing::relay(raw, n, head.class, &found, source, report)));
+    }
     writing::check_relays(&raw_relays, &relays, &found, source, report);
-    let settings = settings.iter().flat_map(|s| writing::settings(s, head.class, &found, source, report)).collect();
-    let wallets = wallets.iter().flat_map(|w| writing::wallets(w, head.class, &found, source, report)).collect();
+    for raw in &raw_settings {
+        settings.extend(RawRepeat::each(raw.repeat, |n| writing::setting(raw, n, head.class, &found, source, report)));
+    }
+    for raw in &raw_wallets {
+        wallets.extend(RawRepeat::each(raw.repeat, |n| writing::wallet(raw, n, head.class, &found, source, report)));
+    }
     let mut profile = Profile {
         vendor: head.vendor.clone(),
         model: head.model.clone(),

@@ -34,6 +34,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::http::doors::ClientAddr;
+use crate::http::language;
 use crate::http::text::{self, T};
 use crate::http::{Web, access, assets};
 use crate::live::Live;
@@ -156,9 +157,9 @@ pub struct Asked {
 /// The reader of a request: what they may see, and in which language.
 pub fn reader(live: &Arc<Live>, uri: &Uri, headers: &HeaderMap) -> (Ctx, Option<HeaderValue>) {
     let asked = Query::<Asked>::try_from_uri(uri).map(|Query(asked)| asked.lang).unwrap_or_default();
-    let lang = text::language(asked.as_deref(), headers, live.site.lang);
+    let lang = language::of_reader(asked.as_deref(), headers, live.site.lang);
     let remember = asked.is_some().then(|| {
-        let value = format!("{}={}; Path=/; SameSite=Lax; Max-Age=31536000", text::LANG_COOKIE, text::code(lang));
+        let value = format!("{}={}; Path=/; SameSite=Lax; Max-Age=31536000", language::COOKIE, language::code(lang));
         HeaderValue::from_str(&value).ok()
     });
     (Ctx { lang, live: Arc::clone(live), now: now() }, remember.flatten())
@@ -216,7 +217,7 @@ pub fn notice(ctx: &Ctx, title: &str, hint: &str, more: &Markup) -> Markup {
 fn shell(ctx: &Ctx, uri: &Uri, view: Option<&View>, page: &Rendered) -> Markup {
     let stream = view.map(|_| {
         let address = uri.path_and_query().map_or("/", |p| p.as_str());
-        format!("/events?lang={}&page={}", text::code(ctx.lang), percent(address))
+        format!("/events?lang={}&page={}", language::code(ctx.lang), percent(address))
     });
     document(
         ctx,
@@ -285,7 +286,7 @@ pub fn other_language(ctx: &Ctx, uri: &Uri) -> Markup {
         .filter(|pair| !pair.is_empty() && !pair.starts_with("lang="))
         .map(|pair| format!("{pair}&"))
         .collect();
-    let address = format!("{}?{kept}lang={}", uri.path(), text::code(other));
+    let address = format!("{}?{kept}lang={}", uri.path(), language::code(other));
     html! { a.tool href=(address) hreflang=(other.tag()) lang=(other.tag()) { (ctx.t(text::OTHER_LANGUAGE)) } }
 }
 

@@ -27,8 +27,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::http::Web;
 use crate::http::console::{Ctx, View};
+use crate::http::language;
 use crate::http::problem::{Code, Problem};
-use crate::http::text;
 use crate::live::Live;
 
 /// The least time between two rounds.
@@ -60,7 +60,7 @@ pub async fn stream(State(web): State<Web>, headers: HeaderMap, Query(asked): Qu
     let Ok(place) = Arc::clone(&web.shared.streams).try_acquire_owned() else {
         return Problem::new(Code::Unavailable, "too many open pages; this one reloads by hand").into_response();
     };
-    let lang = text::language(asked.lang.as_deref(), &headers, live.site.lang);
+    let lang = language::of_reader(asked.lang.as_deref(), &headers, live.site.lang);
     let (events, queue) = mpsc::channel::<Result<Event, Infallible>>(QUEUE);
     tokio::spawn(async move {
         let stop = web.app.stop.clone();

@@ -16,7 +16,7 @@ struct Bench {
     latest: Arc<LatestTable>,
     reports: mpsc::Sender<FieldReport>,
     alarms: mpsc::Receiver<Observation>,
-    prepaid: mpsc::Receiver<Vec<Reading>>,
+    prepaid: mpsc::Receiver<prepaid::Told>,
 }
 
 fn start() -> Bench {
@@ -42,6 +42,14 @@ impl Bench {
         let device = self.site.device_of(readings[0].point).ix;
         self.reports.send(FieldReport::Readings { device, readings }).await.expect("the hub runs");
     }
+
+    /// What the accounts are told next.
+    async fn billed(&mut self) -> Vec<Reading> {
+        match self.prepaid.recv().await.expect("the hub runs") {
+            prepaid::Told::Readings(readings) => readings,
+            prepaid::Told::Receipt(receipt) => panic!("{receipt:?} of nobody"),
+        }
+    }
 }
 
 #[tokio::test]
@@ -58,7 +66,7 @@ async fn each_task_hears_of_its_own_points_and_alarms_that_a_device_has_answered
         heard,
         Some(Observation::Readings { answered: Some(device), readings: vec![power.clone(), relay.clone()] })
     );
-    assert_eq!(bench.prepaid.recv().await, Some(vec![energy, power, relay]), "register, load and contact");
+    assert_eq!(bench.billed().await, vec![energy, power, relay], "register, load and contact");
 
     bench.report(vec![voltage]).await;
     let heard = bench.alarms.recv().await;
@@ -75,7 +83,7 @@ async fn what_a_device_says_of_its_past_is_billed_and_neither_shown_nor_alarmed_
     let device = bench.site.device_of(energy.point).ix;
     let past = FieldReport::Past { device, readings: vec![energy.clone(), power.clone()] };
     bench.reports.send(past).await.expect("the hub runs");
-    assert_eq!(bench.prepaid.recv().await, Some(vec![energy.clone(), power]));
+    assert_eq!(bench.billed().await, vec![energy.clone(), power]);
     let power_now = bench.good("active_power_total", now);
     bench.report(vec![power_now.clone()]).await;
     let heard = bench.alarms.recv().await;

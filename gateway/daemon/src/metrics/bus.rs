@@ -122,6 +122,25 @@ pub fn write(page: &mut Page, live: &Live) {
     durations(page, live);
     findings(page, live);
     entrances(page, live);
+    revocations(page, live);
+}
+
+/// When the revocation lists behind lines and brokers are due. A line goes on after that, and believes who was revoked
+/// since; so the date has to be seen from outside.
+fn revocations(page: &mut Page, live: &Live) {
+    let name = "guanjia_tls_crl_next_update_timestamp_seconds";
+    page.family(name, "gauge", "When the authority promised a newer revocation list than the one in the file, as a Unix time; of several the first.");
+    let of_lines = live.site.lines.iter().filter_map(|line| match &line.link {
+        Link::ModbusTls { tls, .. } => Some((&*line.name, tls.crl.as_ref()?)),
+        _ => None,
+    });
+    let of_brokers = live.site.brokers.iter().filter_map(|broker| Some((&*broker.name, broker.crl.as_ref()?)));
+    for (bus, crl) in of_lines.chain(of_brokers) {
+        if let Some(due) = crl.next_update() {
+            let file = crl.as_ref().display().to_string();
+            page.sample(name, &[("bus", bus), ("file", &file)], due.as_millis() as f64 / 1_000.0);
+        }
+    }
 }
 
 /// What the doctor of each line has found. Every finding a line can have is there, so that its absence is a zero.

@@ -8,9 +8,10 @@
 //! ```
 //!
 //! *Stored* means: the alarms task has committed what the message changed, or found that it changed nothing; the
-//! accounts have the register in their queue; and, for devices somebody pays by or an alarm looks at, the journal has the message
-//! itself, the last one of each topic. What had only begun (an alarm's delay, an interval that is not over) begins anew
-//! from that message after a restart. So a kill between any two instructions costs no message that was acknowledged.
+//! accounts have the register in their queue, or, where the device itself says of when its values are, have posted them; and,
+//! for devices somebody pays by or an alarm looks at, the journal has the message itself, the last one of each topic that
+//! said anything new. What had only begun (an alarm's delay, an interval that is not over) begins anew from that message
+//! after a restart. So a kill between any two instructions costs no message that was acknowledged.
 //!
 //! * A repetition is known by its packet id and its bytes together; the same bytes under another id are a new message.
 //!   Only with the DUP flag is anything taken for a repetition.
@@ -40,8 +41,6 @@ const DONE_MAX: usize = 1024;
 const KEEP_BATCH: usize = 256;
 /// How long the journal is left alone after it refused.
 const RETRY: Duration = Duration::from_millis(500);
-/// The alarms. The accounts have the register in their queue before the alarms see the receipt.
-const DECIDERS: usize = 1;
 
 /// The open messages of one broker.
 pub(super) struct Inbox {
@@ -117,8 +116,9 @@ impl Inbox {
         self.open.len().max(self.acks.len())
     }
 
-    /// Looks whether a message is new. One that is must be read, and its receipt sent behind what it said.
-    pub(super) fn admit(&mut self, message: &Message, keeping: Keeping, now: Timestamp) -> Admission {
+    /// Looks whether a message is new. One that is must be read, and its receipt sent behind what it said; it is the part of
+    /// the alarms, behind whom the accounts have the register in their queue.
+    pub(super) fn admit(&mut self, message: &Message) -> Admission {
         if message.packet_id == 0 {
             return Admission::Unpromised;
         }
@@ -139,18 +139,18 @@ impl Inbox {
         self.next += 1;
         self.open.insert(number, Open { packet_id: message.packet_id, fingerprint, session: Session::This });
         self.acks.push_back((message.packet_id, Stage::Open));
-        let takers = DECIDERS + usize::from(keeping == Keeping::Journal);
-        let receipt = Receipt::new(number, takers, self.receipts.clone());
-        if keeping == Keeping::Journal {
-            let kept = KeptMessage {
-                topic: message.topic.clone(),
-                payload: message.payload.to_vec(),
-                packet_id: message.packet_id,
-                at: now,
-            };
-            self.keeper.keep(kept, receipt.clone());
-        }
-        Admission::New(receipt)
+        Admission::New(Receipt::new(number, self.receipts.clone()))
+    }
+
+    /// Writes an admitted message into the journal.
+    pub(super) fn keep(&self, message: &Message, receipt: Receipt, now: Timestamp) {
+        let kept = KeptMessage {
+            topic: message.topic.clone(),
+            payload: message.payload.to_vec(),
+            packet_id: message.packet_id,
+            at: now,
+        };
+        self.keeper.keep(kept, receipt);
     }
 
     /// The number of the next message that everybody has stored.

@@ -70,6 +70,15 @@ pub(super) struct Tally {
     pub repeated: u64,
     /// Samples of loggers that were not taken.
     pub samples: LeftOut,
+    /// Whether it brought values of a time of their own.
+    pub dated: bool,
+}
+
+impl Tally {
+    /// Whether all of it was known: samples that were told before.
+    pub(super) fn is_nothing_new(&self, reports: &[FieldReport]) -> bool {
+        reports.is_empty() && self.samples.repeated > 0
+    }
 }
 
 /// What a topic means to one device.
@@ -281,6 +290,8 @@ impl Intake {
         };
         heard.told = heard.told.max(said.until);
         tally.samples = said.left_out;
+        let is_dated = device.profile.message.as_ref().is_some_and(|form| form.time.is_some());
+        tally.dated |= is_dated && !(said.latest.is_empty() && said.past.is_empty());
         match delivery {
             Delivery::Live => heard.last = Some((print, now)),
             Delivery::Kept { received } => heard.last = Some((print, received)),
@@ -322,7 +333,12 @@ impl Intake {
         // It may come back as another one, and what the broker retained of it has to be looked at again.
         known.decoder.forget();
         for heard in &mut known.topics {
-            (heard.last, heard.told) = (None, None);
+            heard.last = None;
+            // After so long a silence samples of before are too old to be taken for new ones, and a logger whose clock was
+            // set back is heard again. After a short one it may repeat what is young enough to raise an alarm.
+            if why == BadReason::NoAnswer {
+                heard.told = None;
+            }
         }
         let device = known.ix;
         reports.push(FieldReport::Health { device, health: DeviceHealth::Silent(why), at });

@@ -34,6 +34,11 @@ impl Hub {
         self.waiting.extend(reports.into_iter().map(hub::Message::Report));
     }
 
+    /// The receipt of what was sent before it, as far as it is billed.
+    pub(super) fn send_bill(&mut self, receipt: Receipt) {
+        self.waiting.push_back(hub::Message::Bill(receipt));
+    }
+
     /// The receipt of everything that was sent before it.
     pub(super) fn send_receipt(&mut self, receipt: Receipt) {
         self.waiting.push_back(hub::Message::Receipt(receipt));

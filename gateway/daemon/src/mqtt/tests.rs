@@ -42,6 +42,7 @@ pub(super) fn water_site(port: u16, publish: Option<&str>) -> Site {
         login: None,
         version: MqttVersion::V311,
         tls: None,
+        crl: None,
         publish: publish.map(|prefix| Publish::Topics { prefix: prefix.to_owned(), home_assistant: None }),
     }];
     site.points = (0..4).map(|def| Point { device: DeviceIx(0), def }).collect();
@@ -165,7 +166,7 @@ impl Bench {
         loop {
             match self.message().await {
                 hub::Message::Report(report) => return report,
-                hub::Message::Receipt(receipt) => give_back(receipt),
+                hub::Message::Bill(receipt) | hub::Message::Receipt(receipt) => give_back(receipt),
             }
         }
     }

@@ -163,6 +163,11 @@ impl Account {
         }
     }
 
+    /// Whether something the register said is neither posted nor refused.
+    pub fn owes_posting(&self) -> bool {
+        self.register.waits()
+    }
+
     /// Takes in a balance, wherever it came from.
     pub fn balance_is(&mut self, prepaid: &Prepaid, balance: Hao, now: Timestamp) {
         self.balance = balance;

@@ -1,8 +1,9 @@
 //! What the register of one service point said since it was last looked at.
 //!
 //! Usually that is one reading. A logger that was away tells many at once, and each that ends an interval puts what was used
-//! into its own hours; so those are looked at one after the other, before the newest. At most [`OVERTAKEN_MAX`] wait: of
-//! more the oldest go, and what they would have told apart is billed with the next.
+//! into its own hours; so those are looked at one after the other, before the newest. What is good as of its time stays
+//! good when something worse comes behind it: the newest sample of a night counts in its hour, and is no value of now.
+//! At most [`OVERTAKEN_MAX`] wait: of more the oldest go, and what they would have told apart is billed with the next.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -25,9 +26,9 @@ pub struct Heard {
 impl Heard {
     /// Takes in the next reading; intervals are `interval` long.
     pub fn take(&mut self, reading: Reading, interval: Duration) {
-        let ends_interval = |before: &Reading| slot(before.at, interval) < slot(reading.at, interval);
-        let before =
-            self.newest.take().filter(|before| self.is_new && before.quality.is_good() && ends_interval(before));
+        let is_last =
+            |before: &Reading| !reading.quality.is_good() || slot(before.at, interval) < slot(reading.at, interval);
+        let before = self.newest.take().filter(|before| self.is_new && before.quality.is_good() && is_last(before));
         if let Some(before) = before {
             if self.overtaken.len() == OVERTAKEN_MAX {
                 self.overtaken.pop_front();
@@ -56,6 +57,11 @@ impl Heard {
     pub fn looked_at(&mut self) {
         self.is_new = false;
     }
+
+    /// Whether something waits to be looked at.
+    pub fn waits(&self) -> bool {
+        self.is_new || !self.overtaken.is_empty()
+    }
 }
 
 /// The number of the interval a time lies in.
@@ -65,7 +71,7 @@ pub fn slot(at: Timestamp, interval: Duration) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use guanjia_core::reading::{BadReason, Decimal, PointIx, Value};
+    use guanjia_core::reading::{BadReason, Decimal, PointIx, Quality, Value};
 
     use super::*;
 
@@ -107,6 +113,18 @@ mod tests {
         heard.take(Reading::bad(PointIx(0), BadReason::NoAnswer, at(40)), INTERVAL);
         heard.take(said(60), INTERVAL);
         assert_eq!(waiting(&mut heard), [20]);
+    }
+
+    #[test]
+    fn a_value_that_is_true_of_its_time_is_not_lost_to_the_word_that_it_is_old() {
+        let mut heard = Heard::default();
+        heard.take(said(60), INTERVAL);
+        heard.take(said(75), INTERVAL);
+        heard.take(Reading { quality: Quality::Suspect, ..said(75) }, INTERVAL);
+        assert_eq!(waiting(&mut heard), [60, 75]);
+        assert!(heard.waits());
+        heard.looked_at();
+        assert!(!heard.waits());
     }
 
     #[test]

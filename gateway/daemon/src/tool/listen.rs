@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use guanjia_core::decode::{Answer, Decoder};
-use guanjia_core::profile::{Profile, Table};
+use guanjia_core::profile::Table;
 use guanjia_field::passive::{Learned, Listening, Seen};
 use guanjia_field::replay::points_in;
 use guanjia_field::tap::Question;
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::target::{self, LibraryOptions, LineOptions};
 use super::text::columns;
+use super::units::Units;
 use super::{EXIT_CODES, Trouble, end, usage};
 
 /// How often the table is drawn anew.
@@ -30,12 +31,17 @@ const BYTES_SHOWN: usize = 12;
 const LONG_HELP: &str = "\
     guanjia listen --link '/dev/serial/by-id/NAME?baud=9600&parity=even'
     guanjia listen --link 'rtu-over-tcp://192.0.2.11:4001?baud=9600' --seconds 60 --json
+    guanjia listen --site site.toml --line rs485-a
     guanjia listen --site site.toml --line rs485-a --profile eastron_sdm630 --propose
+
+With a site file the units that it knows have their names, and their answers are told as the values of their points;
+--profile is for the others.
 
 It never sends a byte. To let the gateway itself take its readings from such a line, write `passive = true` there.
 
-JSON: {seconds, noise_bytes, orphans, units: [{unit, ranges: [{function, first, last}], questions: [{function, address,
-count, asked, answered, refused, doubtful, period_ms, took_ms: [min, max], data, values: [{point, value, unit}]}]}]}.
+JSON: {seconds, noise_bytes, orphans, units: [{unit, device, ranges: [{function, first, last}], questions: [{function,
+address, count, asked, answered, refused, doubtful, period_ms, took_ms: [min, max], data, values: [{point, value,
+unit}]}]}]}.
 Exit code 1 if no unit was heard.";
 
 /// Options of `guanjia listen`.
@@ -46,7 +52,7 @@ pub struct Options {
     line: LineOptions,
     #[command(flatten)]
     library: LibraryOptions,
-    /// Decode every unit with this profile
+    /// Decode every unit with this profile, but those that the site file knows
     #[arg(long, value_name = "ID")]
     profile: Option<String>,
     /// End after so many seconds (default: until Ctrl-C)
@@ -75,6 +81,11 @@ async fn listen(options: &Options) -> Result<ExitCode, Trouble> {
         return Err(usage("only a line of RTU frames can be listened to: a serial port or rtu-over-tcp://"));
     }
     let profile = options.profile.as_ref().map(|id| target::profile(&options.library, id)).transpose()?;
+    let units = Units::all(profile);
+    let units = match &site {
+        Some(site) => units.with_line(site, &config.name).unwrap_or_default(),
+        None => units,
+    };
     let mut line = Listening::on(&config.link).await.map_err(|error| Trouble::NoAnswer(error.to_string()))?;
     let redraw = std::io::stdout().is_terminal() && !options.json;
     let (started, mut drawn) = (Instant::now(), Instant::now());
@@ -102,12 +113,7 @@ async fn listen(options: &Options) -> Result<ExitCode, Trouble> {
         }
         if redraw && drawn.elapsed() >= REDRAW {
             drawn = Instant::now();
-            print!(
-                "\x1b[H\x1b[J{}   {}\n{}",
-                config.link.place(),
-                guanjia_field::now(),
-                table(&learned, profile.as_ref())
-            );
+            print!("\x1b[H\x1b[J{}   {}\n{}", config.link.place(), guanjia_field::now(), table(&learned, &units));
             // A table that cannot be shown now is shown the next time.
             let _ = std::io::Write::flush(&mut std::io::stdout());
         }
@@ -116,19 +122,24 @@ async fn listen(options: &Options) -> Result<ExitCode, Trouble> {
         eprintln!("error: {error}");
     }
     if options.json {
-        println!("{}", document(&learned, profile.as_ref(), started.elapsed()));
+        println!("{}", document(&learned, &units, started.elapsed()));
     } else if options.propose {
-        print!("{}", proposal(&learned, &config.name, profile.as_ref()));
+        print!("{}", proposal(&learned, &config.name, &units));
     } else {
-        print!("{}", table(&learned, profile.as_ref()));
+        print!("{}", table(&learned, &units));
     }
     Ok(if learned.units().is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn table(learned: &Learned, profile: Option<&Arc<Profile>>) -> String {
+fn table(learned: &Learned, units: &Units) -> String {
     let head = ["unit", "fn", "address", "count", "asked", "answered", "refused", "every", "takes", "data"];
     let mut rows = vec![head.map(String::from).to_vec()];
+    let mut last = None;
     for (question, seen) in learned.questions() {
+        if let Some(device) = units.device(question.unit).filter(|_| last != Some(question.unit)) {
+            rows.push(vec![question.unit.to_string(), device.to_string()]);
+        }
+        last = Some(question.unit);
         let takes =
             seen.took.map_or_else(String::new, |(min, max)| format!("{}-{} ms", min.as_millis(), max.as_millis()));
         rows.push(vec![
@@ -143,8 +154,9 @@ fn table(learned: &Learned, profile: Option<&Arc<Profile>>) -> String {
             takes,
             data(seen, BYTES_SHOWN),
         ]);
-        for (point, value, unit) in values(&question, seen, profile) {
-            rows.push(vec![String::new(), String::new(), format!("{point} = {value} {unit}").trim_end().to_owned()]);
+        for (point, value, unit) in values(&question, seen, units) {
+            let name = units.name(question.unit, &point);
+            rows.push(vec![String::new(), String::new(), format!("{name} = {value} {unit}").trim_end().to_owned()]);
         }
     }
     let mut text = columns(&rows);
@@ -161,8 +173,8 @@ fn data(seen: &Seen, bytes_max: usize) -> String {
 }
 
 /// What the newest answer says by the profile.
-fn values(question: &Question, seen: &Seen, profile: Option<&Arc<Profile>>) -> Vec<(Arc<str>, String, String)> {
-    let Some(profile) = profile.filter(|_| !seen.data.is_empty()) else { return Vec::new() };
+fn values(question: &Question, seen: &Seen, units: &Units) -> Vec<(Arc<str>, String, String)> {
+    let Some(profile) = units.profile(question.unit).filter(|_| !seen.data.is_empty()) else { return Vec::new() };
     let Some((extent, points)) = points_in(profile, question) else { return Vec::new() };
     let bits: Vec<bool> = seen.data.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1)).collect();
     let words: Vec<u16> = seen.data.chunks_exact(2).map(|w| u16::from_be_bytes([w[0], w[1]])).collect();
@@ -177,7 +189,7 @@ fn values(question: &Question, seen: &Seen, profile: Option<&Arc<Profile>>) -> V
     found
 }
 
-fn document(learned: &Learned, profile: Option<&Arc<Profile>>, time: Duration) -> Value {
+fn document(learned: &Learned, known: &Units, time: Duration) -> Value {
     let question = |(question, seen): (Question, &Seen)| {
         json!({
             "function": question.function,
@@ -190,7 +202,7 @@ fn document(learned: &Learned, profile: Option<&Arc<Profile>>, time: Duration) -
             "period_ms": seen.period.map(|period| period.as_millis() as u64),
             "took_ms": seen.took.map(|(min, max)| [min.as_millis() as u64, max.as_millis() as u64]),
             "data": data(seen, usize::MAX),
-            "values": values(&question, seen, profile).into_iter()
+            "values": values(&question, seen, known).into_iter()
                 .map(|(point, value, unit)| json!({ "point": &*point, "value": value, "unit": unit }))
                 .collect::<Vec<_>>(),
         })
@@ -201,6 +213,7 @@ fn document(learned: &Learned, profile: Option<&Arc<Profile>>, time: Duration) -
         let ranges = learned.ranges(unit);
         json!({
             "unit": unit,
+            "device": known.device(unit),
             "ranges": ranges.iter()
                 .map(|r| json!({ "function": r.function, "first": r.first, "last": r.last }))
                 .collect::<Vec<_>>(),
@@ -216,10 +229,14 @@ fn document(learned: &Learned, profile: Option<&Arc<Profile>>, time: Duration) -
 }
 
 /// The devices that answered, as a beginning of a site file.
-fn proposal(learned: &Learned, line: &str, profile: Option<&Arc<Profile>>) -> String {
-    let profile = profile.map_or("PROFILE", |profile| &profile.id);
+fn proposal(learned: &Learned, line: &str, units: &Units) -> String {
     let mut text = String::new();
     for unit in learned.units() {
+        if let Some(device) = units.device(unit) {
+            text.push_str(&format!("# unit {unit} is [device.{device}] already\n\n"));
+            continue;
+        }
+        let profile = units.profile(unit).map_or("PROFILE", |profile| &profile.id);
         let ranges: Vec<String> =
             learned.ranges(unit).iter().map(|r| format!("{:02}:{}-{}", r.function, r.first, r.last)).collect();
         text.push_str(&format!(
@@ -250,15 +267,15 @@ mod tests {
             };
             learned.note(Duration::from_secs(turn), &Heard::Exchange(exchange));
         }
-        let table = table(&learned, None);
+        let table = table(&learned, &Units::default());
         assert!(
             table.contains("12    03  100      2      3      3         0        1.0 s  20-22 ms  00 01 E2 40"),
             "{table}"
         );
-        let body = document(&learned, None, Duration::from_secs(3));
+        let body = document(&learned, &Units::default(), Duration::from_secs(3));
         assert_eq!(body["units"][0]["ranges"][0], json!({ "function": 3, "first": 100, "last": 101 }));
         assert_eq!(body["units"][0]["questions"][0]["period_ms"], 1_000);
-        let proposal = proposal(&learned, "rs485-a", None);
+        let proposal = proposal(&learned, "rs485-a", &Units::default());
         assert!(
             proposal.contains("[device.unit-12]\nprofile = \"PROFILE\"\nline = \"rs485-a\"\nunit = 12\n"),
             "{proposal}"

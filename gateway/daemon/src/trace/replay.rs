@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use guanjia_core::decode::{Answer, Decoder};
-use guanjia_core::profile::{ByteCount, Profile};
+use guanjia_core::profile::Profile;
 use guanjia_field::replay::{Meaning, Replay, Told, points_in};
 use guanjia_field::session::Content;
 use guanjia_field::tap::Question;
@@ -20,7 +20,8 @@ use serde_json::{Value, json};
 
 use crate::config::{self, ProfileShelf};
 use crate::explain::hex;
-use crate::site::{Attachment, Site};
+use crate::site::Site;
+use crate::tool::units::Units;
 
 /// Options of `guanjia replay`.
 #[derive(Debug, Args)]
@@ -89,8 +90,7 @@ struct Player<'a> {
     site: Option<Site>,
     profile: Option<Arc<Profile>>,
     replay: Option<Replay>,
-    /// The devices of the line by unit: name and profile.
-    devices: HashMap<u8, (Arc<str>, Arc<Profile>)>,
+    units: Units,
     decoders: HashMap<u8, Decoder>,
     answers: u64,
     refused: u64,
@@ -115,7 +115,7 @@ impl<'a> Player<'a> {
             site,
             profile,
             replay: None,
-            devices: HashMap::new(),
+            units: Units::default(),
             decoders: HashMap::new(),
             answers: 0,
             refused: 0,
@@ -125,23 +125,13 @@ impl<'a> Player<'a> {
     }
 
     fn begin(&mut self, header: &Header) -> anyhow::Result<()> {
+        self.units = Units::all(self.profile.clone());
         if let Some(site) = &self.site {
             let name = self.options.line.as_ref().unwrap_or(&header.line);
-            let line = site.lines.iter().position(|line| *line.name == **name);
-            let line = line.with_context(|| format!("the site has no line `{name}`; name one with --line"))?;
-            for device in &site.devices {
-                if let Attachment::Line { line: at, unit, .. } = device.attachment
-                    && at == line
-                {
-                    self.devices.insert(unit, (Arc::clone(&device.id), Arc::clone(&device.profile)));
-                }
-            }
+            let units = std::mem::take(&mut self.units).with_line(site, name);
+            self.units = units.with_context(|| format!("the site has no line `{name}`; name one with --line"))?;
         }
-        // As with what they say: the site knows its devices, and what it does not know is of the profile that was named.
-        let of = |unit: &u8| self.devices.get(unit).map(|(_, profile)| profile).or(self.profile.as_ref());
-        let counts_in_two = |unit: &u8| of(unit).is_some_and(|p| p.limits.byte_count == ByteCount::TwoBytes);
-        let long: Vec<u8> = (0..=u8::MAX).filter(counts_in_two).collect();
-        self.replay = Some(Replay::new(header).with_two_byte_counts(long));
+        self.replay = Some(Replay::new(header).with_two_byte_counts(self.units.with_two_byte_counts()));
         if !self.options.json {
             println!("line {}, {}", header.line, header.envelope.as_str());
         }
@@ -182,7 +172,7 @@ impl<'a> Player<'a> {
             (Meaning::Answer(content), Some(asked)) => self.values(asked, content, told.since),
             _ => Vec::new(),
         };
-        let device = told.asked.and_then(|asked| self.devices.get(&asked.unit)).map(|(id, _)| id);
+        let device = told.asked.and_then(|asked| self.units.device(asked.unit));
         if self.options.json {
             let asked = told
                 .asked
@@ -199,20 +189,14 @@ impl<'a> Player<'a> {
         let detail = detail.map_or_else(String::new, |detail| format!(" {detail}"));
         println!("{:>12.6}{asked}: {word}{detail}  {}", told.since.as_secs_f64(), hex(&told.frame));
         for shown in values {
-            println!(
-                "{:>12}   {}{} = {}",
-                "",
-                device.map_or_else(String::new, |id| format!("{id}/")),
-                shown.point,
-                shown.text()
-            );
+            let name = told.asked.map_or_else(String::new, |asked| self.units.name(asked.unit, &shown.point));
+            println!("{:>12}   {name} = {}", "", shown.text());
         }
     }
 
     /// What an answer says by the device's profile, with what the device said before.
     fn values(&mut self, asked: &Question, content: &Content, since: Duration) -> Vec<Shown> {
-        let known = self.devices.get(&asked.unit).map(|(_, profile)| profile).or(self.profile.as_ref());
-        let Some(profile) = known.map(Arc::clone) else { return Vec::new() };
+        let Some(profile) = self.units.profile(asked.unit).map(Arc::clone) else { return Vec::new() };
         let Some((extent, points)) = points_in(&profile, asked) else { return Vec::new() };
         let decoder =
             self.decoders.entry(asked.unit).or_insert_with(|| Decoder::new(Arc::clone(&profile), |_| Duration::MAX));

@@ -35,6 +35,13 @@ mod world;
 
 const RESPONSE_MAX: Duration = Duration::from_millis(100);
 
+impl LineConfig {
+    /// A line with nothing of its own but how long it waits for a late answer.
+    pub(crate) fn plain(link: Link, linger: Duration) -> Self {
+        Self { name: "line".into(), link, response_max: None, turnaround: None, in_flight_max: 1, linger }
+    }
+}
+
 /// What the points of the test profile are; some reads have the same shape on purpose.
 const POINTS: [(&str, Table, u16, WireType, PollClass); 8] = [
     ("fire", Table::Holding, 0, WireType::U16, PollClass::Alarm),

@@ -44,14 +44,7 @@ async fn session(script: Script) -> Session {
     });
     let format = SerialFormat { baud: 115_200, data_bits: 8, parity: Parity::None, stop_bits: 1 };
     let link = Link::RtuOverTcp { address, format };
-    Session::new(LineConfig {
-        name: "line".into(),
-        link,
-        response_max: None,
-        turnaround: None,
-        in_flight_max: 1,
-        linger: Duration::from_millis(50),
-    })
+    Session::new(LineConfig::plain(link, Duration::from_millis(50)))
 }
 
 const READ: ReadOf = ReadOf { unit: 7, table: Table::Holding, address: 100, count: 1 };
@@ -99,14 +92,7 @@ async fn a_port_nobody_listens_on_is_told_with_its_address() {
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
     let link = Link::ModbusTcp { address: address.clone() };
-    let config = LineConfig {
-        name: "line".into(),
-        link,
-        response_max: None,
-        turnaround: None,
-        in_flight_max: 1,
-        linger: Duration::ZERO,
-    };
+    let config = LineConfig::plain(link, Duration::ZERO);
     let error = Session::new(config).read(READ, patience(1)).await.unwrap_err();
     assert!(error.to_string().contains(&address), "{error}");
 }
@@ -164,14 +150,7 @@ async fn unit(answer: impl Fn(&[u8]) -> Vec<u8> + Send + 'static) -> Session {
             }
         }
     });
-    Session::new(LineConfig {
-        name: "line".into(),
-        link: Link::ModbusTcp { address },
-        response_max: None,
-        turnaround: None,
-        in_flight_max: 1,
-        linger: Duration::ZERO,
-    })
+    Session::new(LineConfig::plain(Link::ModbusTcp { address }, Duration::ZERO))
 }
 
 /// The answers of a node to reads, writes, its identity in two pieces, and files.

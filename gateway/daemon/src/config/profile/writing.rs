@@ -10,27 +10,15 @@ use guanjia_core::profile::{
 
 use super::REGISTERS_MAX;
 use super::raw::{RawRelay, RawRelayProof, RawSetting, RawWallet};
-use crate::config::alarms::{RawRepeat, in_unit_of, numbered};
+use crate::config::alarms::{Numbered, in_unit_of, numbered};
 use crate::config::diagnostic::{Report, Source, suggest};
 use crate::config::document::Entry;
 use crate::config::value::At;
 
-/// The relays and valves that one `[[relay]]` defines; none from the first wrong one on.
-pub fn relays(
+/// The relay or valve that `[[relay]]` defines under this number, so far from its address.
+pub fn relay(
     raw: &Entry<RawRelay>,
-    class: EquipmentClass,
-    points: &[PointDef],
-    source: &Arc<Source>,
-    report: &mut Report,
-) -> Vec<Relay> {
-    let numbers = RawRepeat::numbers(raw.repeat).into_iter();
-    numbers.map_while(|(n, offset)| relay(raw, n, offset, class, points, source, report)).collect()
-}
-
-fn relay(
-    raw: &Entry<RawRelay>,
-    n: Option<u16>,
-    offset: u16,
+    (n, offset): Numbered,
     class: EquipmentClass,
     points: &[PointDef],
     source: &Arc<Source>,
@@ -171,23 +159,10 @@ fn all_named(
     Some(found)
 }
 
-/// The settings that one `[[setting]]` defines; none from the first wrong one on.
-pub fn settings(
+/// The setting that `[[setting]]` defines under this number.
+pub fn setting(
     raw: &Entry<RawSetting>,
-    class: EquipmentClass,
-    points: &[PointDef],
-    source: &Arc<Source>,
-    report: &mut Report,
-) -> Vec<Setting> {
-    RawRepeat::numbers(raw.repeat)
-        .into_iter()
-        .map_while(|(n, _)| setting(raw, n, class, points, source, report))
-        .collect()
-}
-
-fn setting(
-    raw: &Entry<RawSetting>,
-    n: Option<u16>,
+    (n, _): Numbered,
     class: EquipmentClass,
     points: &[PointDef],
     source: &Arc<Source>,
@@ -249,22 +224,10 @@ fn setting(
     }
 }
 
-/// The accounts that one `[[wallet]]` defines; none from the first wrong one on.
-pub fn wallets(
+/// The account that `[[wallet]]` defines under this number, so far from its address.
+pub fn wallet(
     raw: &Entry<RawWallet>,
-    class: EquipmentClass,
-    points: &[PointDef],
-    source: &Arc<Source>,
-    report: &mut Report,
-) -> Vec<Wallet> {
-    let numbers = RawRepeat::numbers(raw.repeat).into_iter();
-    numbers.map_while(|(n, offset)| wallet(raw, n, offset, class, points, source, report)).collect()
-}
-
-fn wallet(
-    raw: &Entry<RawWallet>,
-    n: Option<u16>,
-    offset: u16,
+    (n, offset): Numbered,
     class: EquipmentClass,
     points: &[PointDef],
     source: &Arc<Source>,

@@ -262,8 +262,13 @@ fn a_backlog_goes_to_the_accounts_and_only_its_newest_sample_to_everybody() {
     let (reports, tally) = intake.message(STATE, again.as_bytes(), Delivery::Live, later(30));
     assert!(reports.is_empty(), "{reports:?}");
     assert_eq!(tally.samples.repeated, 2);
+    assert!(tally.is_nothing_new(&reports) && !tally.dated);
+    intake.lost(later(31));
+    intake.connected(later(32));
+    let (reports, _) = intake.message(STATE, again.as_bytes(), Delivery::Live, later(33));
+    assert!(reports.is_empty(), "nor is it news because the broker was away: {reports:?}");
     assert_eq!(
-        healths(&intake.overdue(later(61))),
+        healths(&intake.overdue(later(93))),
         [DeviceHealth::Silent(BadReason::NoAnswer)],
         "old news prove nothing"
     );

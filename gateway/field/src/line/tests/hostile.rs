@@ -129,8 +129,7 @@ async fn run(framing: Framing, manner: Option<Manner>) -> BTreeMap<u32, u32> {
         _ => Link::RtuOverTcp { address, format },
     };
     let linger = Duration::from_millis(50);
-    let config =
-        LineConfig { name: "line".into(), link, response_max: None, turnaround: None, linger, in_flight_max: 1 };
+    let config = LineConfig::plain(link, linger);
     let (sender, mut reports) = mpsc::channel(10_000);
     let stop = CancellationToken::new();
     let (_handle, task) = start_line(config, devices(3), sender, stop.clone());

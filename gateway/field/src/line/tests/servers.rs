@@ -46,14 +46,7 @@ pub(super) async fn listener() -> (TcpListener, SocketAddr) {
 
 /// Runs a line against a link until every point of three devices was read, and checks what it read.
 pub(super) async fn reads_everything(link: Link) {
-    let config = LineConfig {
-        name: "line".into(),
-        link,
-        response_max: None,
-        turnaround: None,
-        in_flight_max: 1,
-        linger: Duration::from_millis(50),
-    };
+    let config = LineConfig::plain(link, Duration::from_millis(50));
     let (sender, mut reports) = mpsc::channel(1000);
     let stop = CancellationToken::new();
     let (handle, task) = start_line(config, devices(3), sender, stop.clone());
@@ -105,14 +98,7 @@ async fn a_port_nobody_listens_on_is_a_line_that_is_down() {
     let (listener, address) = listener().await;
     drop(listener);
     let link = Link::ModbusTcp { address: address.to_string() };
-    let config = LineConfig {
-        name: "line".into(),
-        link,
-        response_max: None,
-        turnaround: None,
-        in_flight_max: 1,
-        linger: Duration::ZERO,
-    };
+    let config = LineConfig::plain(link, Duration::ZERO);
     let (sender, mut reports) = mpsc::channel(10);
     let stop = CancellationToken::new();
     let (_handle, task) = start_line(config, devices(1), sender, stop.clone());
@@ -143,14 +129,7 @@ async fn a_serial_port_is_drained_and_kept_after_a_timeout() {
 #[tokio::test(start_paused = true)]
 async fn a_serial_port_that_does_not_exist_is_a_line_that_is_down() {
     let link = Link::Serial { path: "/dev/guanjia-no-such-port".into(), format: FORMAT };
-    let config = LineConfig {
-        name: "line".into(),
-        link,
-        response_max: None,
-        turnaround: None,
-        in_flight_max: 1,
-        linger: Duration::ZERO,
-    };
+    let config = LineConfig::plain(link, Duration::ZERO);
     let (sender, mut reports) = mpsc::channel(10);
     let stop = CancellationToken::new();
     let (_handle, task) = start_line(config, devices(1), sender, stop.clone());

@@ -170,14 +170,7 @@ async fn nobody_is_read_whose_certificate_is_not_believed() {
     ];
     for (what, tls) in wrong {
         let link = Link::ModbusTls { address: address.to_string(), tls };
-        let config = LineConfig {
-            name: "line".into(),
-            link,
-            response_max: None,
-            turnaround: None,
-            in_flight_max: 1,
-            linger: Duration::ZERO,
-        };
+        let config = LineConfig::plain(link, Duration::ZERO);
         let (sender, mut reports) = mpsc::channel(100);
         let stop = CancellationToken::new();
         let (handle, task) = start_line(config, devices(1), sender, stop.clone());
@@ -292,7 +285,13 @@ async fn a_list_out_of_date_still_refuses_and_silences_nobody_else() {
     let (spare, second) = tls_server(&papers, "spare-device").await;
     assert!(connects(revoked, &tls).await.unwrap_err().contains("has revoked"));
     assert_eq!(connects(spare, &tls).await, Ok(()));
-    assert_eq!(crl.due(), Some(Timestamp::from_millis(1_672_531_200_000)), "2023-01-01");
+    let of_2023 = Some(Timestamp::from_millis(1_672_531_200_000));
+    assert_eq!((crl.due(), crl.next_update()), (of_2023, of_2023));
+    papers.list("crl.pem", &papers.ca, &[DEVICE], 2024);
+    let of_2024 = Some(Timestamp::from_millis(1_704_067_200_000));
+    assert_eq!((crl.due(), crl.next_update()), (of_2023, of_2024), "a new list is seen before anybody connects");
+    papers.put("crl.pem", "half");
+    assert_eq!(crl.next_update(), of_2023, "what cannot be read tells nothing, and the last lists count");
     first.abort();
     second.abort();
 }

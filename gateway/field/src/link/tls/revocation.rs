@@ -10,6 +10,8 @@
 //! * The file is looked at for every connection and read when it is another one: a new list works without a restart. If
 //!   the new one cannot be used, that is said and the last one that could be counts on. At the start there is no last one,
 //!   and the file must be right, as the other files of TLS.
+//! * When the lists in the file are due is told without waiting for a connection ([`Revocations::next_update`]): a list that
+//!   nobody replaces is seen in time, and one that somebody replaced at once.
 //! * A connection that stands is not ended by a list; it is judged again after the next fault or restart.
 //! * A file is at most [`CRL_FILE_MAX`] bytes.
 
@@ -52,11 +54,20 @@ impl Stamp {
     }
 }
 
+/// When lists are due, and of which file that is.
+type Due = (Stamp, Option<Timestamp>);
+
 /// A file of revocation lists, and the last lists in it that could be used; clones share them.
 #[derive(Clone, Debug)]
 pub struct Revocations {
     path: PathBuf,
     last: Arc<Mutex<Option<Lists>>>,
+    looked_at: Arc<Mutex<Option<Due>>>,
+}
+
+/// When the first of these lists is due to be replaced.
+fn first_due(lists: &Lists) -> Option<Timestamp> {
+    lists.iter().filter_map(|list| der::next_update(list)).min()
 }
 
 /// Two are the same if they are the same file.
@@ -71,13 +82,28 @@ impl Eq for Revocations {}
 impl Revocations {
     /// The lists in this file, in PEM; it is read when it is needed.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), last: Arc::default() }
+        Self { path: path.into(), last: Arc::default(), looked_at: Arc::default() }
     }
 
     /// When the first of the lists that were read last is due to be replaced (`nextUpdate`).
     pub fn due(&self) -> Option<Timestamp> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.iter().flatten().filter_map(|list| der::next_update(list)).min()
+        last.as_ref().and_then(first_due)
+    }
+
+    /// When the first of the lists that are in the file now is due to be replaced; of a file that cannot be read, the lists
+    /// that were read last. The file is read only when it is another one.
+    pub fn next_update(&self) -> Option<Timestamp> {
+        let Some(stamp) = self.stamp() else { return self.due() };
+        let mut looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, due)) = *looked_at
+            && of == stamp
+        {
+            return due;
+        }
+        let due = self.read().ok().and_then(|(_, lists)| first_due(&lists)).or_else(|| self.due());
+        *looked_at = Some((stamp, due));
+        due
     }
 
     fn stamp(&self) -> Option<Stamp> {
