@@ -130,3 +130,34 @@ async fn what_nobody_renews_turns_stale_once_and_the_tasks_are_told() {
     bench.alarms.recv().await.expect("the alarms hear of the new value");
     assert_eq!(bench.latest.get(meter).map(|row| row.quality), Some(Quality::Good));
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_holds_up_neither_what_is_good_nor_what_is_bad() {
+    let bench = start();
+    let at = |seconds: i64| Timestamp::from_millis(1_800_000_000_000 + 1_000 * seconds);
+    let power = bench.good("active_power_total", at(3_600));
+    let (point, device) = (power.point, bench.site.device_of(power.point).ix);
+    let shown = || bench.latest.get(point).map(|row| (row.value.map(|(_, at)| at), row.quality));
+    bench.latest.expire(at(3_600));
+    bench.latest.report(device, &[power]);
+    // A reading that was overtaken on its way is none of now.
+    bench.latest.report(device, &[bench.good("active_power_total", at(3_599))]);
+    assert_eq!(shown(), Some((Some(at(3_600)), Quality::Good)));
+
+    // The clock goes back by an hour.
+    bench.latest.expire(at(1));
+    assert_eq!(shown(), Some((Some(at(1)), Quality::Good)), "nothing is of a time that has not come");
+    bench.latest.report(device, &[bench.good("active_power_total", at(2))]);
+    assert_eq!(shown(), Some((Some(at(2)), Quality::Good)));
+    bench.latest.report(device, &[Reading::bad(point, BadReason::NoAnswer, at(3))]);
+    assert_eq!(shown(), Some((Some(at(2)), Quality::Bad(BadReason::NoAnswer))));
+
+    // And what nobody renews becomes stale as long after it as ever.
+    bench.latest.report(device, &[bench.good("active_power_total", at(4_000))]);
+    bench.latest.expire(at(4_000));
+    bench.latest.expire(at(10));
+    let max_age = bench.site.device_of(point).max_age;
+    assert!(bench.latest.expire(at(10) + max_age).is_empty());
+    let stale = bench.latest.expire(at(11) + max_age);
+    assert!(stale.iter().any(|reading| reading.point == point), "{stale:?}");
+}
