@@ -23,6 +23,7 @@ use tokio::process::Command;
 
 use crate::node::fallback::{Wrong, bad};
 
+mod accounts;
 mod relays;
 mod valves;
 
