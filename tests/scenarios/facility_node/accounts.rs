@@ -1,4 +1,4 @@
-//! Who keeps the balance, by the site file and by the node: where they differ people are told.
+//! Who keeps the balance, by the site file and by the node: where they differ people are told, and a debt of before is not lost.
 
 use super::relays::with_two_shops;
 use super::*;
@@ -53,5 +53,57 @@ async fn an_account_of_the_node_that_is_not_as_the_site_has_it_calls_somebody() 
     for (key, ..) in &alarms {
         house.wait_for_alarm(key, SOON, |alarm| alarm["active"] != true).await?;
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_debt_of_before_the_node_kept_the_credit_is_seen_and_settled_at_the_till() -> anyhow::Result<()> {
+    let Some(node) = Node::start()? else { return Ok(()) };
+    let before = "\"prepaid\"\nopening_balance = \"0.01\"";
+    let kept_here = |site: String| with_node(&site, &node).replace("\"meter-wallet\"", before);
+    let mut house = House::start_with(quick(), |_| {}, kept_here).await?;
+    read_as(&house, "the counter is read", &[("pulses_1", "0")]).await?;
+    node.pulses(0, 20, Duration::from_millis(100))?;
+    eventually("more is used than was paid", SOON, || async {
+        let point = house.service_point(POINT).await?;
+        anyhow::ensure!(point["debt"].is_null(), "where the ledger keeps it a debt is the balance: {point:#}");
+        let register = point["register"]["value"].as_i64() == Some(20_000);
+        let owes = point["balance"].as_str().is_some_and(|balance| balance.starts_with('-'));
+        Ok((register && owes).then_some(()))
+    })
+    .await?;
+    // The last interval is posted at its end.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let text = std::fs::read_to_string(house.site_file())?.replace(before, "\"meter-wallet\"");
+    std::fs::write(house.site_file(), text)?;
+    house.gateway.kill();
+    set(&node, "prepaid_1", "1").await?;
+    house.gateway.restart().await?;
+    let owed = async |house: &House| {
+        let point = house.service_point(POINT).await?;
+        let told = point["blocked"].as_array().is_some_and(|words| words.contains(&"ledger_debt".into()));
+        let debt = point["debt"].as_str().map(str::to_owned);
+        anyhow::ensure!(told == debt.is_some(), "a word and an amount: {point:#}");
+        Ok(debt)
+    };
+    let debt = eventually("people see the debt", SOON, || owed(&house)).await?;
+    let page = house.gateway.get(&format!("/shops/{POINT}?lang=en")).await?;
+    assert!(page.contains("settle it at the till"), "{page}");
+    // A top-up goes into the node, whole, and the debt stays.
+    assert_eq!(pay(&house, "top-up", "1.00").await?, 201);
+    read_as(&house, "the node has it", &[("balance_1", "100"), ("purchase_count_1", "1")]).await?;
+    assert_eq!(owed(&house).await?.as_ref(), Some(&debt));
+    // The till takes it, and no more than that.
+    let settle = async |key: &str, amount: &str| {
+        let body = json!({ "service_point": POINT, "amount": amount, "channel": "cashier", "pays": "debt" });
+        anyhow::Ok(house.gateway.top_up(TOKEN, key, &body).await?.0)
+    };
+    assert_eq!(settle("too-much", "1.00").await?, 409);
+    assert_eq!(settle("settled", &debt).await?, 201);
+    eventually("it is gone", SOON, || async { Ok(owed(&house).await?.is_none().then_some(())) }).await?;
+    house.gateway.terminate().await?;
+    let store = proved_journal(&house).await?;
+    assert!(store.debts().await?.iter().all(|(id, _)| id != POINT), "it is not owed any more");
+    assert_eq!(store.credits(POINT, u32::MAX).await?.len(), 1, "and only the top-up went into the node");
     Ok(())
 }
