@@ -23,7 +23,9 @@ use tokio::process::Command;
 
 use crate::node::fallback::{Wrong, bad};
 
+mod accounts;
 mod relays;
+mod valves;
 
 /// How long a loaded machine may take for something that a node does at once.
 const SOON: Duration = Duration::from_secs(60);

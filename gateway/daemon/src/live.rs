@@ -16,7 +16,7 @@ use guanjia_core::incident::IncidentRecord;
 use guanjia_core::supply::Supply;
 use guanjia_core::text::Bilingual;
 use guanjia_core::time::Timestamp;
-use guanjia_core::units::Hao;
+use guanjia_core::units::{Fen, Hao};
 use guanjia_field::{EntranceHandle, LineHandle};
 use guanjia_store::Store;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -183,6 +183,8 @@ pub struct SupplyView {
     pub service_point: Arc<str>,
     /// The wallet's balance.
     pub balance: Hao,
+    /// What of it is owed in the ledger although the meter keeps the credit; `None` if nothing is.
+    pub debt: Option<Fen>,
     /// What the gateway wants.
     pub desired: Supply,
     /// What the relay says; `None` while it has not been read, or there is none.

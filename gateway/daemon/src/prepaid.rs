@@ -34,10 +34,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use guanjia_core::ledger::Keeper;
 use guanjia_core::reading::{PointIx, Reading};
 use guanjia_core::supply::{Breaker, ServiceKind};
 use guanjia_core::time::Timestamp;
-use guanjia_core::units::Hao;
+use guanjia_core::units::{Fen, Hao};
 use guanjia_field::LineHandle;
 use guanjia_store::{Store, StoreError};
 use tokio::sync::{Notify, mpsc};
@@ -219,9 +220,9 @@ async fn reload(prepaid: &Prepaid, accounts: &mut [Account]) {
     let store = &prepaid.store;
     let read = async {
         let (wallets, permits) = (store.wallets().await?, store.close_permits().await?);
-        Ok::<_, StoreError>((wallets, permits, store.open_credits().await?))
+        Ok::<_, StoreError>((wallets, permits, store.open_credits().await?, store.debts().await?))
     };
-    let (wallets, permits, credits) = match read.await {
+    let (wallets, permits, credits, debts) = match read.await {
         Ok(read) => read,
         // The next pass asks again.
         Err(failure) => {
@@ -231,9 +232,13 @@ async fn reload(prepaid: &Prepaid, accounts: &mut [Account]) {
     };
     let balances: HashMap<&str, Hao> = wallets.iter().map(|w| (w.service_point.as_str(), w.balance)).collect();
     let permits: HashMap<&str, Timestamp> = permits.iter().map(|p| (p.service_point.as_str(), p.at)).collect();
+    let debts: HashMap<&str, Fen> = debts.iter().map(|(id, debt)| (id.as_str(), *debt)).collect();
     let now = guanjia_field::now();
     for account in accounts {
-        let id = &*prepaid.site.service_points[account.index].id;
+        let sp = &prepaid.site.service_points[account.index];
+        let id = &*sp.id;
+        // Where the ledger keeps the balance, a debt is the balance.
+        account.debt = debts.get(id).copied().filter(|_| sp.keeper() == Keeper::Meter);
         account.permitted_at = permits.get(id).copied();
         account.credit = meter::alert(&credits, id);
         if let Some(balance) = balances.get(id).filter(|balance| **balance != account.balance) {

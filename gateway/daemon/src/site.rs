@@ -401,6 +401,9 @@ pub struct ServicePoint {
     /// Where that meter says what one count of the register costs, in minor units; `None` if its price and balance are not
     /// held against the ledger.
     pub meter_price: Option<PointIx>,
+    /// Where the meter says whether an account of its own charges this register and cuts by it, whoever keeps the balance;
+    /// `None` if it has no such account, or does not tell.
+    pub meter_cuts: Option<PointIx>,
 }
 
 impl ServicePoint {

@@ -9,7 +9,7 @@ const SHOPS: [(&str, &str, u8); 2] = [("s-101-w1", "s-101", 1), ("s-102-w2", "s-
 /// How long a coil is driven, in seconds: the time between the write and its proof.
 const PULSE_WIDTH: &str = "2";
 
-fn with_two_shops(site: &str, node: &Node) -> String {
+pub(super) fn with_two_shops(site: &str, node: &Node) -> String {
     let mut text = format!(
         "{site}\n[rtu_over_tcp.node]\naddress = \"{}\"\nbaud = 9600\nparity = \"even\"\noverload = \"accept\"\n\n\
          [device.node-1]\nprofile = \"facility_node\"\nline = \"node\"\nunit = 1\nfloor = \"1F\"\n\
@@ -31,7 +31,7 @@ fn with_two_shops(site: &str, node: &Node) -> String {
 }
 
 /// Waits until the gateway reports a service point so.
-async fn reported(house: &House, id: &str, wanted: &str) -> anyhow::Result<()> {
+pub(super) async fn reported(house: &House, id: &str, wanted: &str) -> anyhow::Result<()> {
     eventually(&format!("{id} is {wanted}"), SOON, || async {
         let point = house.service_point(id).await?;
         anyhow::ensure!(point["reported"] == wanted, "{point:#}");
@@ -40,14 +40,14 @@ async fn reported(house: &House, id: &str, wanted: &str) -> anyhow::Result<()> {
     .await
 }
 
-async fn pay_for(house: &House, id: &str, key: &str) -> anyhow::Result<()> {
+pub(super) async fn pay_for(house: &House, id: &str, key: &str) -> anyhow::Result<()> {
     let body = json!({ "service_point": id, "amount": "20.00", "channel": "cashier" });
     assert_eq!(house.gateway.top_up(TOKEN, key, &body).await?.0, 201);
     Ok(())
 }
 
 /// Waits until one of an output's coils is driven; (opens, closes).
-fn driven(node: &Node, output: usize) -> anyhow::Result<(bool, bool)> {
+pub(super) fn driven(node: &Node, output: usize) -> anyhow::Result<(bool, bool)> {
     let begun = Instant::now();
     loop {
         let coils = node.coil(output)?;

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::{EquipmentClass, Extent, ReadOnlyEquipment};
+use crate::reading::Value;
 
 /// Registers of the frame.
 const FRAME_WORDS: usize = 4;
@@ -32,6 +33,7 @@ pub struct WalletParts {
 pub struct Wallet {
     charged_by: Vec<Arc<str>>,
     price: Option<Arc<str>>,
+    prepaid: Option<Arc<str>>,
     address: u16,
     read: Extent,
     parts: WalletParts,
@@ -108,7 +110,7 @@ impl Wallet {
         if class.is_read_only_for_ever() {
             return Err(ReadOnlyEquipment(class));
         }
-        Ok(Self { charged_by, price: None, address, read, parts })
+        Ok(Self { charged_by, price: None, prepaid: None, address, read, parts })
     }
 
     /// The same wallet, with the point that says what one count of its register costs, in minor units.
@@ -120,6 +122,30 @@ impl Wallet {
     /// The id of the point that says what one count costs; `None` if the meter does not tell.
     pub fn price(&self) -> Option<&Arc<str>> {
         self.price.as_ref()
+    }
+
+    /// The same wallet, with the point that says whether the meter charges it and cuts by it: [`Wallet::cuts`].
+    #[must_use]
+    pub fn with_prepaid(self, prepaid: Arc<str>) -> Self {
+        Self { prepaid: Some(prepaid), ..self }
+    }
+
+    /// The id of the point that says whether the meter charges it and cuts by it; `None` if the meter does not tell, or
+    /// always does.
+    pub fn prepaid(&self) -> Option<&Arc<str>> {
+        self.prepaid.as_ref()
+    }
+
+    /// What a reading of [`Wallet::prepaid`] says: 1 the meter charges and cuts, 0 it does neither; `None` for anything else.
+    pub fn cuts(value: &Value) -> Option<bool> {
+        match value {
+            Value::Decimal(value) => match value.rescale(0)? {
+                0 => Some(false),
+                1 => Some(true),
+                _ => None,
+            },
+            Value::Float(_) | Value::Bool(_) | Value::Text(_) => None,
+        }
     }
 
     /// Whether it is charged by that point.
@@ -187,6 +213,15 @@ mod tests {
         assert_eq!(seen, wanted);
         assert_eq!(wallet.seen(&words[..10]), None);
         assert_eq!(Wallet::frame(0x0001_0002, -2), [1, 2, 0xFFFF, 0xFFFE]);
+    }
+
+    #[test]
+    fn whether_a_meter_cuts_is_a_one_or_a_zero_and_nothing_else() {
+        use crate::reading::Decimal;
+        let said = |mantissa, exponent| Wallet::cuts(&Value::Decimal(Decimal::new(mantissa, exponent)));
+        assert_eq!((said(0, 0), said(1, 0), said(10, -1)), (Some(false), Some(true), Some(true)));
+        assert_eq!((said(2, 0), said(5, -1), said(-1, 0)), (None, None, None));
+        assert_eq!(Wallet::cuts(&Value::Bool(true)), None);
     }
 
     #[test]

@@ -139,6 +139,7 @@ pub fn service_points(
             relay,
             wallet,
             meter_price: meter_price(device, wallet),
+            meter_cuts: meter_cuts(device, &entry.register),
         });
     }
     found
@@ -207,8 +208,17 @@ fn wallet(context: &mut Context, entry: &RawServicePoint, device: &Device) -> Op
 
 /// Where the meter says the price that its wallet charges; `None` if it does not tell.
 fn meter_price(device: &Device, wallet: Option<usize>) -> Option<PointIx> {
-    let price = device.profile.wallets.get(wallet?)?.price()?;
-    let offset = u32::try_from(device.profile.point(price)?).ok()?;
+    point_of(device, device.profile.wallets.get(wallet?)?.price()?)
+}
+
+/// Where the meter says whether an account of its own cuts by this register.
+fn meter_cuts(device: &Device, register: &str) -> Option<PointIx> {
+    let account = device.profile.wallets.iter().find(|wallet| wallet.is_charged_by(register))?;
+    point_of(device, account.prepaid()?)
+}
+
+fn point_of(device: &Device, id: &str) -> Option<PointIx> {
+    let offset = u32::try_from(device.profile.point(id)?).ok()?;
     Some(PointIx(device.first_point.0 + offset))
 }
 

@@ -2,6 +2,7 @@
 
 mod api;
 mod console;
+mod debt;
 mod evidence;
 mod house;
 mod links;

@@ -132,6 +132,7 @@ texts! {
     MODEL = "型号", "Model";
     BUS = "总线", "Bus";
     BALANCE = "余额", "Balance";
+    DEBT = "其中欠费", "Of it owed";
     COVER = "预计可用", "Lasts about";
     DAYS = "{n} 天", "{n} days";
     HOURS = "{n} 小时", "{n} hours";
@@ -323,6 +324,13 @@ const WORDS: &[(&str, T)] = &[
     ("meter_credit_held", T("充值超过表内限额,等待用量下降", "a top-up waits: the meter holds no more")),
     ("meter_credit_manual", T("充值需人工核对", "a top-up waits for a person")),
     ("meter_credit_uncertain", T("充值尚未在表内确认", "a top-up is not seen in the meter yet")),
+    (
+        "ledger_debt",
+        T(
+            "表计保管余额之前的欠费留在账上:请在收银处结清",
+            "a debt of before the meter kept the credit: settle it at the till",
+        ),
+    ),
     // What a person must look at.
     ("bypass", T("已断供但仍有流量:触点粘连或被跨接", "cut, and something flows: welded, or bridged")),
     (

@@ -11,11 +11,12 @@ use guanjia_core::supply::{self, Attempts, Contact, Decision, Ladder, Load, Noti
 use guanjia_core::supply::{Breaker, Inputs, Opened, RelayIntent, SupplyRecord};
 use guanjia_core::tariff::{Metered, rate};
 use guanjia_core::time::Timestamp;
-use guanjia_core::units::{ExactCharge, Hao};
+use guanjia_core::units::{ExactCharge, Fen, Hao};
 use guanjia_core::usage::{Forward, HoldReason, HoldState, HoldWatch, Step};
 use guanjia_store::{StoreError, Wallet};
 use tracing::{debug, info, warn};
 
+use super::meter::LEDGER_DEBT;
 use super::register::{Heard, slot};
 use super::relay::Settled;
 use super::{Prepaid, text};
@@ -58,6 +59,8 @@ pub struct Account {
     pub(super) permitted_at: Option<Timestamp>,
     /// What people must know of top-ups on their way into the meter.
     pub(super) credit: Option<&'static str>,
+    /// What is owed in the ledger beside a meter that keeps the credit.
+    pub(super) debt: Option<Fen>,
     /// What a supply that is wanted and not there waits for.
     pub(super) waits_for: Option<&'static str>,
     cuts: Vec<Timestamp>,
@@ -130,6 +133,7 @@ impl Account {
             blocked: Vec::new(),
             permitted_at: None,
             credit: None,
+            debt: None,
             waits_for: None,
             cuts,
         };
@@ -419,10 +423,12 @@ impl Account {
         let (sp, now) = (&site.service_points[self.index], guanjia_field::now());
         let register = self.register.newest().filter(|r| r.value.is_some());
         let mut blocked: Vec<String> = self.blocked.iter().map(|word| (*word).to_owned()).collect();
-        blocked.extend(self.alerts.iter().copied().chain(self.credit).map(str::to_owned));
+        let debt = self.debt.map(|_| LEDGER_DEBT);
+        blocked.extend(self.alerts.iter().copied().chain(self.credit).chain(debt).map(str::to_owned));
         SupplyView {
             service_point: Arc::clone(&sp.id),
             balance: self.balance,
+            debt: self.debt,
             desired: self.record.desired,
             reported: match self.contact(site, now) {
                 Contact::Seen(seen) => Some(seen),
@@ -445,7 +451,7 @@ async fn carry_over(prepaid: &Prepaid, sp: &ServicePoint, wallet: &Wallet, now: 
         prepaid.forwarder.notify_one();
     } else if wallet.kept_by(Keeper::Ledger) < Hao(0) {
         let debt = Hao(-wallet.kept_by(Keeper::Ledger).0);
-        warn!(service_point = %sp.id, %debt, "a debt of before its meter kept the credit stays in the ledger; settle it with the tenant");
+        warn!(service_point = %sp.id, %debt, "a debt of before its meter kept the credit stays in the ledger; settle it at the till");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the people on duty are told of meters that keep the credit.
+//! What the people on duty are told of meters that keep the credit, or could.
 //!
 //! ```text
 //!  rows of open credits ──► what holds at each service point ──► changes only ──Declaration──► alarms task ──► incident, pages
@@ -10,6 +10,8 @@
 //!   for a person is at once. Both clear by themselves when the credit is settled.
 //! * That a meter's own balance or price is not the ledger's is found out by [`super::reconcile`] and told here with its
 //!   numbers.
+//! * So is a meter whose own account is not as its service point has it: credit that never cuts, or a tenant whom the meter
+//!   would cut by itself, without a balance here, a notice or a window. The alarm says the command that ends it.
 //! * After a start everything is declared anew, so that what was settled while the gateway was down clears.
 
 use std::collections::HashMap;
@@ -28,8 +30,8 @@ use crate::site::{Device, ServicePoint, Shop, Site};
 /// How long the fate of a credit may be unknown before people are called: a few tries of a meter that was off.
 const UNCERTAIN_FOR: Duration = Duration::from_secs(120);
 
-/// How long the meter's price may be another than the tariff's: somebody who changes both needs a moment.
-const PRICE_DRIFT_FOR: Duration = Duration::from_secs(60);
+/// How long a setting of the meter may be another than the site's: somebody who changes both needs a moment.
+const SETTING_DRIFT_FOR: Duration = Duration::from_secs(60);
 
 /// What can be wrong with the credit in a meter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,11 +44,30 @@ pub enum Trouble {
     Balance,
     /// The meter charges another price than the tariff.
     Price,
+    /// The meter is to keep the balance and to cut by it, and its account is off.
+    AccountOff,
+    /// The meter is not to cut, and its account is on.
+    AccountOn,
 }
 
 impl Trouble {
     /// All of them.
-    pub const ALL: [Trouble; 4] = [Trouble::Uncertain, Trouble::Manual, Trouble::Balance, Trouble::Price];
+    pub const ALL: [Trouble; 6] = [
+        Trouble::Uncertain,
+        Trouble::Manual,
+        Trouble::Balance,
+        Trouble::Price,
+        Trouble::AccountOff,
+        Trouble::AccountOn,
+    ];
+
+    /// Whether a service point can have it.
+    fn concerns(self, point: &ServicePoint) -> bool {
+        match self {
+            Trouble::AccountOn => point.wallet.is_none() && point.meter_cuts.is_some(),
+            _ => point.wallet.is_some(),
+        }
+    }
 
     /// The word in the alarm's key.
     fn word(self) -> &'static str {
@@ -55,6 +76,8 @@ impl Trouble {
             Trouble::Manual => "credit_manual",
             Trouble::Balance => "credit_balance",
             Trouble::Price => "credit_price",
+            Trouble::AccountOff => "account_off",
+            Trouble::AccountOn => "account_on",
         }
     }
 
@@ -62,7 +85,15 @@ impl Trouble {
         match self {
             Trouble::Uncertain => UNCERTAIN_FOR,
             Trouble::Manual | Trouble::Balance => Duration::ZERO,
-            Trouble::Price => PRICE_DRIFT_FOR,
+            Trouble::Price | Trouble::AccountOff | Trouble::AccountOn => SETTING_DRIFT_FOR,
+        }
+    }
+
+    fn priority(self) -> Priority {
+        match self {
+            // A tenant may be in the dark by it, and nobody had a reason.
+            Trouble::AccountOn => Priority::P2,
+            _ => Priority::P3,
         }
     }
 
@@ -72,11 +103,18 @@ impl Trouble {
             Trouble::Manual => ("充值待人工核对", "a top-up waits for a person"),
             Trouble::Balance => ("表内余额与账不符", "the meter's balance is not the ledger's"),
             Trouble::Price => ("表内单价与价目不符", "the meter's price is not the tariff's"),
+            Trouble::AccountOff => {
+                ("表内预付费未启用,余额用尽也不会断供", "the meter does not cut by the credit it holds")
+            }
+            Trouble::AccountOn => {
+                ("表计自行按预付费断供,不经通知", "the meter cuts by an account of its own, without a notice")
+            }
         };
         Bilingual { zh: format!("{}{zh}", shop.zh), en: format!("{}: {en}", shop.en) }
     }
 
-    fn action(self) -> Bilingual {
+    /// What to do; `set` makes the command that sets the meter's account on (1) or off (0).
+    fn action(self, set: impl Fn(u8) -> Bilingual) -> Bilingual {
         match self {
             Trouble::Uncertain => Bilingual::new(
                 "检查表计和线路,通信恢复后自动核对;勿在表上手工充值",
@@ -94,34 +132,68 @@ impl Trouble {
                 "用 guanjia node set-price 写入价目中的单价",
                 "Write the tariff's price into the meter with guanjia node set-price",
             ),
+            Trouble::AccountOff => {
+                let Bilingual { zh, en } = set(1);
+                Bilingual {
+                    zh: format!("先确认充值已入表,再{zh};若应由网关断供,站点文件改为 supply = \"prepaid\""),
+                    en: format!(
+                        "See that the top-ups are in the meter. {en}; if the gateway shall cut, write supply = \"prepaid\" in the \
+                         site file"
+                    ),
+                }
+            }
+            Trouble::AccountOn => {
+                let Bilingual { zh, en } = set(0);
+                Bilingual {
+                    zh: format!("{zh};若应由表计断供,站点文件改为 supply = \"meter-wallet\""),
+                    en: format!("{en}; if the meter shall cut, write supply = \"meter-wallet\" in the site file"),
+                }
+            }
         }
     }
 }
 
-/// The alarms of every service point whose meter keeps the credit.
+/// The alarms of every service point whose meter keeps the credit, or has an account that could.
 pub fn definitions(points: &[ServicePoint], shops: &[Shop], devices: &[Device]) -> Vec<Arc<AlarmDef>> {
-    let kept = points.iter().filter(|point| point.wallet.is_some());
     let mut definitions = Vec::new();
-    for point in kept {
+    for point in points {
         let Some(device) = devices.iter().find(|device| device.ix == point.device) else { continue };
         let Some(shop) = shops.get(point.shop) else { continue };
-        definitions.extend(Trouble::ALL.into_iter().map(|trouble| {
+        definitions.extend(Trouble::ALL.into_iter().filter(|trouble| trouble.concerns(point)).map(|trouble| {
             Arc::new(AlarmDef {
                 key: key(device, point, trouble),
                 device: device.ix,
                 condition: Condition::Declared,
-                priority: Priority::P3,
+                priority: trouble.priority(),
                 class: AlarmClass::Process,
                 on_delay: trouble.on_delay(),
                 off_delay: Duration::ZERO,
                 latching: Latching::NonLatching,
                 plan: Some(OTHER_EVENTS.into()),
                 text: trouble.text(&shop.name),
-                action: trouble.action(),
+                action: trouble.action(|value| set_account(device, point, value)),
             })
         }));
     }
     definitions
+}
+
+/// How the meter's own account of a service point is set. Whoever writes needs the line alone.
+fn set_account(device: &Device, point: &ServicePoint, value: u8) -> Bilingual {
+    let id = point.meter_cuts.and_then(|ix| device.profile.points.get((ix.0 - device.first_point.0) as usize));
+    let id = id.map(|def| &def.id).filter(|id| device.profile.settings.iter().any(|setting| setting.point() == *id));
+    match id {
+        Some(id) => {
+            let command = format!("guanjia write --site FILE {}/{id} {value}", device.id);
+            Bilingual { zh: format!("停网关后执行 {command}"), en: format!("Stop the gateway and run {command}") }
+        }
+        None => {
+            let (zh, en) = if value == 1 { ("启用", "on") } else { ("关闭", "off") };
+            Bilingual {
+                zh: format!("在表上{zh}预付费"), en: format!("Switch its prepaid account {en} at the meter")
+            }
+        }
+    }
 }
 
 /// `device/word_service-point`.
@@ -154,6 +226,15 @@ impl Desk {
                 self.declare(point, trouble, detail).await;
             }
         }
+    }
+
+    /// Declares whether the meter's own account of a service point is as the site has it, given whether the meter cuts by it.
+    pub async fn tell_account(&mut self, point: &ServicePoint, cuts: bool) {
+        let (trouble, is_right) =
+            if point.wallet.is_some() { (Trouble::AccountOff, cuts) } else { (Trouble::AccountOn, !cuts) };
+        let reads = u8::from(cuts);
+        let detail = Bilingual { zh: format!("表内读数{reads}"), en: format!("the meter reads {reads}") };
+        self.declare(point, trouble, (!is_right).then_some(detail)).await;
     }
 
     /// Declares one trouble of one service point; `None` if there is none.

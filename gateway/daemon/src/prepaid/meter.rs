@@ -45,6 +45,10 @@ use crate::hub::Observation;
 use crate::live::Board;
 use crate::site::{Attachment, ServicePoint, Site};
 
+/// The word for a debt of before the meter kept the credit. No top-up pays it, as those go into the meter whole: the till takes
+/// it with `"pays": "debt"`.
+pub const LEDGER_DEBT: &str = "ledger_debt";
+
 /// How often the journal is looked at even if nobody rang.
 const PASS_PERIOD: Duration = Duration::from_secs(1);
 /// How long a frame may wait for a free line.

@@ -2,11 +2,14 @@
 //!
 //! ```text
 //!  every PASS: price as last polled ──► the tariff's? ──────────────────────────────────────► alarm, or none
+//!              account on or off    ──► as the site file says who cuts? ────────────────────► alarm, or none
 //!  every LOOK: nothing under way ─► counter polled ─► wallet looked at ─► counter polled again
 //!                                        └─ ledger unchanged meanwhile ─► compare with the mark ─► alarm, or none
 //! ```
 //!
 //! * Only wallets whose profile names the point with their price are compared: without it the counts say nothing about money.
+//! * Whether a meter cuts by an account of its own is held against every service point of its register, whoever keeps the
+//!   balance, where the profile names the point that says so.
 //! * A look is one read of the wallet between two ordinary polls. If a credit moves meanwhile, or the register or the price is
 //!   not read well, nothing is said: the next look comes.
 //! * A difference counts when two looks in a row show it; one agreement clears it ([`Looks`]).
@@ -15,7 +18,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use guanjia_core::profile::WalletSeen;
+use guanjia_core::profile::{Wallet, WalletSeen};
 use guanjia_core::reading::{PointIx, Quality, Value};
 use guanjia_core::reconcile::{
     Booked, Difference, Looks, MeterMark, PRICE_DIGITS, PRICE_PARTS, Sight, Span, Upshot, check_price,
@@ -96,12 +99,20 @@ pub async fn run(works: Reconcile, stop: CancellationToken) {
         desk.declare(point, Trouble::Balance, None).await;
         desk.declare(point, Trouble::Price, None).await;
     }
+    for point in works.site.service_points.iter().filter(|p| p.wallet.is_some() && p.meter_cuts.is_none()) {
+        desk.declare(point, Trouble::AccountOff, None).await;
+    }
     let mut pass = tokio::time::interval(PASS_PERIOD);
     pass.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = pass.tick() => {}
+        }
+        for point in &works.site.service_points {
+            if let Some(cuts) = point.meter_cuts.and_then(|ix| cuts(&works.latest, ix)) {
+                desk.tell_account(point, cuts).await;
+            }
         }
         for turn in &mut turns {
             let point = &works.site.service_points[turn.point];
@@ -204,6 +215,12 @@ fn price_of(latest: &LatestTable, point: PointIx) -> Option<i64> {
         (Value::Decimal(price), _) => price.rescale(-PRICE_DIGITS).and_then(|parts| i64::try_from(parts).ok()),
         (Value::Float(_) | Value::Bool(_) | Value::Text(_), _) => None,
     }
+}
+
+/// Whether a meter says that it cuts by its own account; `None` if that is not read well or is neither.
+fn cuts(latest: &LatestTable, point: PointIx) -> Option<bool> {
+    let row = latest.get(point).filter(|row| row.quality == Quality::Good)?;
+    Wallet::cuts(&row.value?.0)
 }
 
 /// What the billed register shows, in its own counts.

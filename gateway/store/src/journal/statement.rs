@@ -88,6 +88,25 @@ impl Store {
         reader.conn().rows(sql, &[]).await?.iter().map(read_wallet).collect()
     }
 
+    /// What the ledger's own wallets owe, in whole minor units and by service point; money of top-ups on their way into
+    /// meters pays nothing of it. Where the meter keeps the credit, that is a debt of before it did: no use and no top-up
+    /// of later changes it. Everything is of one moment.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read.
+    pub async fn debts(&self) -> Result<Vec<(String, Fen)>, StoreError> {
+        let mut reader = self.reader().await?;
+        let sql = "SELECT service_point, (on_the_way * 100 - balance) / 100 AS fen FROM (
+                       SELECT service_point, balance,
+                              COALESCE((SELECT SUM(amount) FROM meter_credits AS credit
+                                        WHERE credit.service_point = wallets.service_point
+                                        AND state <> 'confirmed' AND state <> 'not_applied'), 0) AS on_the_way
+                       FROM wallets)
+                   WHERE on_the_way * 100 - balance >= 100 ORDER BY service_point";
+        let rows = reader.conn().rows(sql, &[]).await?;
+        rows.iter().map(|row| Ok((row.text("service_point")?, Fen(row.int("fen")?)))).collect()
+    }
+
     /// One wallet.
     pub async fn wallet(&self, service_point: &str) -> Result<Option<Wallet>, StoreError> {
         let mut reader = self.reader().await?;

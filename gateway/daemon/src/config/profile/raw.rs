@@ -422,6 +422,9 @@ pub struct RawWallet {
     /// The point with what one count of the register costs in the meter, in minor units. The meter's price is then held
     /// against the tariff, and its balance against the ledger; without it neither is.
     pub price: Option<At<String>>,
+    /// The point that says whether the meter charges the account and cuts by it: 1 it does, 0 it does not. Where that is not
+    /// what a service point of the register says, people are told; without it nobody looks.
+    pub prepaid: Option<At<String>>,
 }
 
 /// `[[relay]]`

@@ -234,10 +234,11 @@ pub fn wallet(
     report: &mut Report,
 ) -> Option<Wallet> {
     let charged_by = all_named(&raw.registers, n, points, source, report)?;
-    let price = match &raw.price {
-        Some(name) => Some(named(name, n, points, source, report)?.id.clone()),
-        None => None,
+    let mut told = |name: &Option<At<String>>| match name {
+        Some(name) => named(name, n, points, source, report).map(|point| Some(point.id.clone())),
+        None => Some(None),
     };
+    let (price, prepaid) = (told(&raw.price)?, told(&raw.prepaid)?);
     let mut part = |name: &At<String>, wire: WireType| {
         let point = named(name, n, points, source, report)?;
         let fits = |place: &&Registers| {
@@ -281,10 +282,16 @@ pub fn wallet(
     };
     let read = Extent { table: Table::Holding, address: first, count: registers };
     match Wallet::new(class, charged_by, frame, read, parts) {
-        Ok(wallet) => Some(match price {
-            Some(price) => wallet.with_price(price),
-            None => wallet,
-        }),
+        Ok(wallet) => {
+            let wallet = match price {
+                Some(price) => wallet.with_price(price),
+                None => wallet,
+            };
+            Some(match prepaid {
+                Some(prepaid) => wallet.with_prepaid(prepaid),
+                None => wallet,
+            })
+        }
         Err(_) => {
             report
                 .error(source, raw.at.clone(), "this class of equipment is never written to")

@@ -131,6 +131,7 @@ fn every_account_of_the_node_can_be_topped_up() {
         assert!(wallet.is_charged_by(&format!("pulses_{}", n + 1)));
         assert!(wallet.is_charged_by(&format!("volume_total_{}", n + 1)));
         assert_eq!(wallet.price().map(|price| &**price), Some(&*format!("price_{}", n + 1)));
+        assert_eq!(wallet.prepaid().map(|prepaid| &**prepaid), Some(&*format!("prepaid_{}", n + 1)));
         let extent = wallet.extent();
         assert_eq!((extent.table, extent.address), (Table::Holding, at("balance").address + n * 0x20));
         let mut words = vec![0; usize::from(extent.count)];

@@ -146,6 +146,7 @@ fn service_point_json(live: &Live, point: &ServicePoint) -> Value {
         "state": crate::metrics::account_state(&point.kind, view),
         "exempt": exempt,
         "balance": view.map(|v| v.balance.to_string()),
+        "debt": view.and_then(|v| v.debt).map(|debt| debt.to_string()),
         "desired": view.map(|v| v.desired),
         "reported": view.and_then(|v| v.reported),
         "reasons": view.map(|v| &v.reasons),

@@ -7,6 +7,9 @@
 //!      └── same key again ─────┘ 200, the same body, Idempotent-Replayed: true
 //! ```
 //!
+//! A debt of before the meter kept the credit is paid by a request of its own with `"pays": "debt"`: that money stays in the
+//! ledger. Any other payment goes into the meter whole, as the tenant's receipt says.
+//!
 //! | answer | when |
 //! |---|---|
 //! | 201 | credited now |
@@ -14,6 +17,7 @@
 //! | 200 `Already-Credited: true` | the channel's transaction was credited before under another key |
 //! | 422 | the key belongs to another request |
 //! | 404 | unknown service point |
+//! | 409 | `"pays": "debt"`, and so much is not owed |
 //! | 400, 401, 403 | not a valid request, not a valid token, not permitted |
 //! | 503, 504 with `Retry-After` | not known to be durable: repeat it unchanged |
 
@@ -25,7 +29,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use guanjia_core::ledger::{Receipt, TopUpOutcome, TopUpRequest};
+use guanjia_core::ledger::{Keeper, Receipt, TopUpOutcome, TopUpRequest};
 use guanjia_core::units::Fen;
 use guanjia_field::now;
 use serde::Deserialize;
@@ -36,7 +40,7 @@ use crate::http::problem::{Code, Problem};
 use crate::http::{Web, access, detached};
 use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::site::Permission;
+use crate::site::{Permission, ServicePoint};
 
 /// The longest idempotency key and channel transaction.
 const KEY_MAX: usize = 128;
@@ -53,6 +57,16 @@ struct Body {
     channel: String,
     #[serde(default)]
     channel_transaction: Option<String>,
+    #[serde(default)]
+    pays: Option<Pays>,
+}
+
+/// What a payment is for, if not for what is used next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Pays {
+    /// What is owed in the ledger although the meter keeps the credit.
+    Debt,
 }
 
 /// Credits a wallet.
@@ -77,10 +91,12 @@ async fn credit(web: &Web, headers: &HeaderMap, bytes: Result<Bytes, BytesReject
     let place = Arc::clone(&web.shared.top_ups)
         .try_acquire_owned()
         .map_err(|_| Problem::new(Code::Unavailable, "too many top-ups at once"))?;
-    let request = request(client.name.to_string(), headers, super::body(bytes)?)?;
+    let body: Body = super::body(bytes)?;
+    let pays = body.pays;
+    let request = request(client.name.to_string(), headers, body)?;
     let metrics = Arc::clone(&web.app.metrics);
     detached(async move {
-        let answer = apply(&live, &metrics, request).await;
+        let answer = apply(&live, &metrics, request, pays).await;
         drop(place);
         answer
     })
@@ -119,18 +135,22 @@ fn request(client: String, headers: &HeaderMap, body: Body) -> Result<TopUpReque
 }
 
 /// Lets the store decide, and tells the supply side at once.
-async fn apply(live: &Live, metrics: &Metrics, request: TopUpRequest) -> Result<Response, Problem> {
+async fn apply(live: &Live, metrics: &Metrics, request: TopUpRequest, pays: Option<Pays>) -> Result<Response, Problem> {
     let point = live.site.service_points.iter().find(|p| *p.id == *request.service_point);
     let unknown = || Problem::new(Code::NotFound, format!("there is no service point {:?}", request.service_point));
     // A wallet may outlive its service point's entry in the site file. Nothing new is credited to it, but whoever
     // repeats an old request gets the old answer.
-    if point.is_none() && live.store.top_up_by_key(&request.client, &request.key).await?.is_none() {
+    let is_new = async || live.store.top_up_by_key(&request.client, &request.key).await.map(|known| known.is_none());
+    if point.is_none() && is_new().await? {
         return Err(unknown());
     }
-    let has_wallet = point.is_some_and(|point| point.wallet.is_some());
-    let outcome = match has_wallet {
-        true => live.store.top_up_meter(request.clone()).await?,
-        false => live.store.top_up(request.clone()).await?,
+    let keeper = point.map_or(Keeper::Ledger, ServicePoint::keeper);
+    if pays == Some(Pays::Debt) && is_new().await? {
+        check_owed(live, keeper, &request).await?;
+    }
+    let outcome = match (keeper, pays) {
+        (Keeper::Meter, None) => live.store.top_up_meter(request.clone()).await?,
+        (Keeper::Meter, Some(Pays::Debt)) | (Keeper::Ledger, _) => live.store.top_up(request.clone()).await?,
     };
     match outcome {
         TopUpOutcome::Applied(receipt) => {
@@ -149,6 +169,23 @@ async fn apply(live: &Live, metrics: &Metrics, request: TopUpRequest) -> Result<
             Err(Problem::new(Code::KeyReused, "use a new key for a new request; nothing was credited"))
         }
         TopUpOutcome::UnknownServicePoint => Err(unknown()),
+    }
+}
+
+/// No more than what is owed is taken for it. Should two tills take it in the same moment, what is too much goes into the meter
+/// at the next start, as everything does that the ledger's wallet holds.
+async fn check_owed(live: &Live, keeper: Keeper, request: &TopUpRequest) -> Result<(), Problem> {
+    let refused = |detail: String| Err(Problem::new(Code::Conflict, format!("{detail}; nothing was credited")));
+    if keeper == Keeper::Ledger {
+        return refused("the ledger keeps this balance, and every top-up pays its debt: leave out `pays`".to_owned());
+    }
+    let debts = live.store.debts().await?;
+    match debts.into_iter().find(|(id, _)| *id == request.service_point) {
+        Some((_, owed)) if request.amount <= owed => Ok(()),
+        Some((_, owed)) => {
+            refused(format!("{owed} is owed: take that for the debt, and the rest as a top-up without `pays`"))
+        }
+        None => refused("nothing is owed beside the meter: leave out `pays`".to_owned()),
     }
 }
 

@@ -12,13 +12,14 @@ use super::{Ctx, Rendered};
 use crate::http::text;
 use crate::live::SupplyView;
 use crate::metrics::account_state;
+use crate::prepaid::meter::LEDGER_DEBT;
 use crate::prepaid::relay::CLOSE_PERMIT;
 use crate::site::{ServicePoint, Shop};
 
 /// The lines of a statement.
 const STATEMENT_MAX: u32 = 200;
 /// Words beside the reasons why nobody is cut: what a person must see to.
-const MUST_LOOK: [&str; 8] = [
+const MUST_LOOK: [&str; 9] = [
     "bypass",
     "found_open",
     "found_closed",
@@ -27,6 +28,7 @@ const MUST_LOOK: [&str; 8] = [
     "meter_credit_manual",
     "meter_credit_uncertain",
     "meter_credit_held",
+    LEDGER_DEBT,
 ];
 /// The top-ups into the meter that are shown.
 const CREDITS_MAX: u32 = 20;
@@ -226,6 +228,7 @@ fn supply(ctx: &Ctx, point: &ServicePoint, view: &SupplyView) -> Markup {
     html! {
         dl.facts {
             (fact(ctx.t(text::BALANCE), &html! { strong { (money(view.balance)) } }))
+            @if let Some(debt) = view.debt { (fact(ctx.t(text::DEBT), &html! { (money(Hao(-Hao::from(debt).0))) })) }
             @if let Some(cover) = view.cover { (fact(ctx.t(text::COVER), &html! { (span(ctx, cover)) })) }
             (fact(ctx.t(text::WANTED), &on_off(ctx, view.desired)))
             (fact(ctx.t(text::REPORTED), &match view.reported {

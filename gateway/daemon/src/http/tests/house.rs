@@ -260,6 +260,7 @@ fn supplies() -> Vec<SupplyView> {
         SupplyView {
             service_point: "s-1-e".into(),
             balance: Hao(-12_300),
+            debt: None,
             desired: Supply::Off,
             reported: Some(Supply::Off),
             reasons: vec!["balance".to_owned()],
@@ -272,6 +273,7 @@ fn supplies() -> Vec<SupplyView> {
         SupplyView {
             service_point: "s-2-w".into(),
             balance: Hao(200_000),
+            debt: None,
             desired: Supply::On,
             reported: None,
             reasons: vec!["in_credit".to_owned()],

@@ -34,6 +34,24 @@ fn register_and_price_are_taken_as_they_were_read_or_not_at_all() {
 }
 
 #[test]
+fn whether_a_meter_cuts_is_known_only_when_it_was_read_well() {
+    let site = site_with_node();
+    let point = site.service_points.iter().find(|point| point.wallet.is_some()).unwrap();
+    let account = point.meter_cuts.unwrap();
+    assert_eq!(site.find_point("node-1", "prepaid_1"), Some(account));
+    let latest = LatestTable::new(&site, at(0));
+    assert_eq!(cuts(&latest, account), None, "never read");
+    for (raw, wanted) in [(0, Some(false)), (1, Some(true)), (7, None)] {
+        let reading = Reading::good(account, Value::Decimal(Decimal::new(raw, 0)), at(5));
+        latest.report(point.device, &[reading]);
+        assert_eq!(cuts(&latest, account), wanted);
+    }
+    latest.report(point.device, &[Reading::good(account, Value::Decimal(Decimal::new(1, 0)), at(6))]);
+    latest.report(point.device, &[Reading::bad(account, BadReason::NoAnswer, at(7))]);
+    assert_eq!(cuts(&latest, account), None, "a line that is dead says nothing of the meter");
+}
+
+#[test]
 fn a_price_that_is_not_the_tariffs_is_told_with_both_numbers() {
     let site = site_with_node();
     let point = site.service_points.iter().find(|point| point.wallet.is_some()).unwrap();

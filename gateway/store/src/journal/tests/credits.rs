@@ -289,6 +289,29 @@ async fn what_a_wallet_held_before_its_meter_kept_the_credit_is_carried_over_onc
 }
 
 #[tokio::test]
+async fn a_debt_of_before_is_owed_until_it_is_paid_and_no_top_up_of_the_meter_pays_it() {
+    let journal = Journal::with_wallet(Hao(-50_030)).await;
+    let owed = async || journal.store.debts().await.unwrap();
+    let five = [(SHOP.to_owned(), Fen(500))];
+    assert_eq!(owed().await, five, "whole fen");
+    // Into the meter: on its way, and there.
+    applied(journal.store.top_up_meter(request("k1", 2_000)).await.unwrap());
+    assert_eq!(owed().await, five);
+    journal.store.send_credit(1, 1, at(1)).await.unwrap();
+    journal.store.settle_credit(1, CreditState::Confirmed, "", at(1)).await.unwrap();
+    assert_eq!(owed().await, five);
+    // At the till: a part, and the rest. What is left is less than can be paid.
+    applied(journal.store.top_up(request("k2", 200)).await.unwrap());
+    assert_eq!(owed().await, [(SHOP.to_owned(), Fen(300))]);
+    applied(journal.store.top_up(request("k3", 300)).await.unwrap());
+    assert_eq!(owed().await, []);
+    let wallet = journal.store.wallet(SHOP).await.unwrap().unwrap();
+    assert_eq!((wallet.balance, wallet.in_meter), (Hao(199_970), Hao(200_000)));
+    assert_eq!(journal.store.carry_over(SHOP, at(2)).await.unwrap(), None, "and nothing of it goes into the meter");
+    journal.assert_proven().await;
+}
+
+#[tokio::test]
 async fn a_debt_is_not_carried_into_a_meter() {
     let journal = Journal::with_wallet(Hao(-50_000)).await;
     assert_eq!(journal.store.carry_over(SHOP, at(1)).await.unwrap(), None);

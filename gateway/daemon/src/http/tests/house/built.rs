@@ -141,6 +141,7 @@ fn service_points(devices: &[Device], zone: &jiff::tz::TimeZone) -> Vec<ServiceP
                 relay: None,
                 wallet: (id == "s-2-w").then_some(0),
                 meter_price: None,
+                meter_cuts: None,
             }
         })
         .collect()
