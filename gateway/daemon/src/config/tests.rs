@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use guanjia_core::alarm::{Condition, Test};
+use guanjia_core::alarm::{Condition, Priority, Test};
 use guanjia_core::profile::{Source as PointSource, WireType};
 use guanjia_core::supply::ServiceKind;
 use guanjia_core::time::Timestamp;
@@ -195,6 +195,10 @@ fn every_built_in_profile_is_right_and_writes_only_to_meters() {
             (!is_node, !is_node),
             "{name} is only looked at"
         );
+        // What nobody may sleep through opens an incident, and that calls people.
+        for alarm in profile.alarms.iter().filter(|alarm| alarm.priority <= Priority::P2) {
+            assert!(alarm.plan.is_some(), "{name}/{} calls nobody", alarm.id);
+        }
     }
 }
 

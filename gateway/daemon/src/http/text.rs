@@ -133,9 +133,10 @@ texts! {
     BUS = "总线", "Bus";
     BALANCE = "余额", "Balance";
     DEBT = "其中欠费", "Of it owed";
-    COVER = "预计可用", "Lasts about";
+    COVER = "预计可用", "Should last";
     DAYS = "{n} 天", "{n} days";
-    HOURS = "{n} 小时", "{n} hours";
+    HOURS = "{n} 小时", "{n} h";
+    UNDER_AN_HOUR = "不到 1 小时", "under 1 h";
     WANTED = "应为", "Wanted";
     REPORTED = "实际", "Reported";
     NOT_READ = "未读取", "not read";

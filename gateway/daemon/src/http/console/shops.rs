@@ -96,7 +96,11 @@ fn cover(ctx: &Ctx, view: Option<&SupplyView>) -> Markup {
 /// A length of time in days, or in hours when it is short.
 fn span(ctx: &Ctx, duration: std::time::Duration) -> String {
     let hours = duration.as_secs() / 3_600;
-    let (text, n) = if hours >= 48 { (text::DAYS, hours / 24) } else { (text::HOURS, hours) };
+    let (text, n) = match hours {
+        0 => (text::UNDER_AN_HOUR, 0),
+        1..48 => (text::HOURS, hours),
+        _ => (text::DAYS, hours / 24),
+    };
     ctx.t(text).replace("{n}", &n.to_string())
 }
 
