@@ -111,6 +111,11 @@ fn lint_panel(dashboard: &Dashboard, panel: &Panel) -> Vec<String> {
                 fault(&format!("{metric} is a counter outside rate() and increase()"));
             }
         }
+        for label in dashboard.names.keys().map(|label| format!("{{{{{label}}}}}")) {
+            if panel.kind != Kind::Table && panel.names.is_none() && target.legend.en == label {
+                fault("shows the gateway's own words, which have names");
+            }
+        }
         if target.instant && target.expr.contains("$__rate_interval") {
             fault("an instant query has no rate interval");
         }
@@ -157,6 +162,7 @@ fn the_lint_catches_what_it_claims_to() {
     assert!(broken(&|p| p.grid[2] = 25));
     assert!(broken(&|p| p.target[0].instant = false));
     assert!(broken(&|p| p.description.zh = "无".to_owned()));
+    assert!(broken(&|p| p.target[0].legend.en = "{{severity}}".to_owned()));
 }
 
 /// PromQL as Grafana would send it.

@@ -121,7 +121,7 @@ pub struct Panel {
     pub max: Option<f64>,
     /// The label whose values name the series; they take their names and colours from [`Dashboard::names`].
     pub names: Option<String>,
-    /// Whether "no series" is the good case.
+    /// Whether "no series" is the good case; the panel says "none" then, and not "No data".
     #[serde(default)]
     pub may_be_empty: bool,
     /// The columns of a table, in order; all others are hidden.
@@ -274,6 +274,9 @@ fn defaults(source: &Dashboard, panel: &Panel, lang: Lang) -> Value {
         json!({ "color": { "mode": if panel.kind == Kind::Timeseries { "palette-classic" } else { "thresholds" } } });
     if let Some(unit) = &panel.unit {
         defaults["unit"] = json!(unit);
+    }
+    if panel.may_be_empty {
+        defaults["noValue"] = json!(if lang == Lang::En { "none" } else { "无" });
     }
     if let Some(min) = panel.min {
         defaults["min"] = json!(min);

@@ -22,6 +22,8 @@
 //! The arithmetic is in doubles. That is enough for [`DIGITS_MAX`] digits, and nothing is billed by it: the reading
 //! that a person chooses goes into a profile, whose decoder is exact.
 
+use std::collections::HashSet;
+
 use crate::profile::{Order, WordOrder};
 use crate::reading::Decimal;
 
@@ -347,21 +349,20 @@ fn fit(value: f64, shown: Shown, form: Form) -> Option<Fit> {
 
 /// Takes the signed twin out where it says the same as the unsigned one.
 fn merge_twins(found: &mut Vec<Guess>, samples: &[Sample]) {
-    let says = |g: &Guess| samples.iter().map(|s| g.value(&s.words)).collect::<Vec<_>>();
-    let mut twins = Vec::new();
+    let parts = |number: Decimal| (number.mantissa, number.exponent);
+    let key = |g: &Guess| (g.at, g.form, g.bytes, g.words, parts(g.factor.number), g.factor.divisor, parts(g.offset));
+    // A display of one digit is met by thousands of readings of a whole window: no twin is looked for one by one.
+    let mut twins = HashSet::new();
     for guess in found.iter_mut() {
         if let Some(signed) = guess.form.signed() {
             let twin = Guess { form: signed, ..guess.clone() };
-            if says(&twin) == says(guess) {
+            if samples.iter().all(|s| twin.value(&s.words) == guess.value(&s.words)) {
                 guess.or_signed = true;
-                twins.push(twin);
+                twins.insert(key(&twin));
             }
         }
     }
-    let is_twin = |g: &Guess, t: &Guess| {
-        (g.at, g.form, g.bytes, g.words, g.factor) == (t.at, t.form, t.bytes, t.words, t.factor) && g.offset == t.offset
-    };
-    found.retain(|g| !twins.iter().any(|t| is_twin(g, t)));
+    found.retain(|g| !twins.contains(&key(g)));
 }
 
 #[cfg(test)]

@@ -137,8 +137,6 @@ pub struct Doctor {
     head: Head,
     /// Whether the transaction `tail` belongs to has ended.
     ended: bool,
-    /// Bytes that were no frame since the last frame of another master's line.
-    muddle: usize,
     turned_at: Duration,
     looked_at: Duration,
     standing: Vec<Standing>,
@@ -184,7 +182,6 @@ impl Doctor {
             tail_at: Duration::ZERO,
             head: Head::After,
             ended: true,
-            muddle: 0,
             turned_at: Duration::ZERO,
             looked_at: Duration::ZERO,
             standing: Vec::new(),

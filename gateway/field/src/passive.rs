@@ -112,8 +112,8 @@ pub struct Exchange {
 pub enum Heard {
     /// A question and its answer.
     Exchange(Exchange),
-    /// A question nobody answered.
-    Unanswered(Question),
+    /// A question nobody answered, and the bytes that were no frame between it and its end.
+    Unanswered(Question, usize),
     /// An answer that may belong to another question; its frame.
     Doubtful(Question, Vec<u8>, Doubt),
     /// An answer without a question.
@@ -127,6 +127,8 @@ struct Asking {
     question: Question,
     frame: Vec<u8>,
     at: Duration,
+    /// Bytes since then that were no frame.
+    noise: usize,
 }
 
 /// Splits what comes along a line into exchanges. Time is given as the time since any fixed moment.
@@ -223,15 +225,19 @@ impl Ear {
     }
 
     fn note_noise(&mut self, heard: &mut Vec<Heard>) {
-        if self.noise > 0 {
-            heard.push(Heard::Noise(std::mem::take(&mut self.noise)));
+        let noise = std::mem::take(&mut self.noise);
+        if noise > 0 {
+            if let Some(asking) = &mut self.asking {
+                asking.noise += noise;
+            }
+            heard.push(Heard::Noise(noise));
         }
     }
 
     fn asked(&mut self, now: Duration, question: Question, frame: Vec<u8>, heard: &mut Vec<Heard>) {
         self.release(heard);
         self.give_up(now, heard);
-        self.asking = Some(Asking { question, frame, at: now });
+        self.asking = Some(Asking { question, frame, at: now, noise: 0 });
     }
 
     fn answered(&mut self, now: Duration, frame: Vec<u8>, heard: &mut Vec<Heard>) {
@@ -288,7 +294,7 @@ impl Ear {
                 self.unanswered.pop_front();
             }
             self.unanswered.push_back((asking.question, now));
-            heard.push(Heard::Unanswered(asking.question));
+            heard.push(Heard::Unanswered(asking.question, asking.noise));
         }
     }
 }

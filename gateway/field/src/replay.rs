@@ -280,7 +280,7 @@ fn overheard(event: &Event, heard: Heard) -> Option<Told> {
             };
             (Some(asked), exchange.answer, meaning)
         }
-        Heard::Unanswered(question) => (Some(question), Vec::new(), Meaning::NoAnswer),
+        Heard::Unanswered(question, _) => (Some(question), Vec::new(), Meaning::NoAnswer),
         Heard::Doubtful(question, frame, _) => {
             (Some(question), frame, Meaning::Refused(ScrapKind::Discarded(Discard::Late)))
         }

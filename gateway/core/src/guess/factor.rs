@@ -1,5 +1,7 @@
 //! What a raw number is multiplied with: powers of ten, hours, transformer ratios, binary fractions.
 
+use std::sync::LazyLock;
+
 use crate::reading::Decimal;
 
 /// Where a factor comes from.
@@ -58,13 +60,15 @@ pub(super) fn powers_of_ten() -> impl Iterator<Item = Factor> {
     POWERS.map(power)
 }
 
-/// Every known factor between two, ends excluded.
-pub(super) fn within(low: f64, high: f64) -> Vec<Factor> {
-    let mut found: Vec<Factor> = Vec::new();
+/// Every known factor with its value, the smallest first; of two with one value, the likelier.
+///
+/// Some thousand candidates ask for each of half a dozen offsets which of them lie between two numbers.
+static KNOWN: LazyLock<Vec<(f64, Factor)>> = LazyLock::new(|| {
+    let mut known: Vec<(f64, Factor)> = Vec::new();
     let mut see = |factor: Factor| {
         let value = factor.to_f64();
-        if low < value && value < high && !found.iter().any(|f| f.to_f64() == value) {
-            found.push(factor);
+        if known.iter().all(|(other, _)| *other != value) {
+            known.push((value, factor));
         }
     };
     powers_of_ten().for_each(&mut see);
@@ -81,7 +85,14 @@ pub(super) fn within(low: f64, high: f64) -> Vec<Factor> {
         let number = Decimal::new(5i128.pow(shift), -(shift as i8));
         see(Factor { number, divisor: 1, kind: FactorKind::BinaryFraction });
     }
-    found
+    known.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    known
+});
+
+/// Every known factor between two, ends excluded, the smallest first.
+pub(super) fn within(low: f64, high: f64) -> impl Iterator<Item = Factor> {
+    let first = KNOWN.partition_point(|(value, _)| *value <= low);
+    KNOWN.iter().skip(first).take_while(move |(value, _)| *value < high).map(|(_, factor)| *factor)
 }
 
 /// The number with the fewest significant digits between two; `None` if it needs too many.

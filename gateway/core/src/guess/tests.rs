@@ -252,3 +252,18 @@ fn the_place_in_a_wide_window_is_found_from_two_samples() {
         }
     }
 }
+
+/// What a technician tries first: everything one request brings, against a display of one digit.
+#[test]
+fn a_digit_that_thousands_of_readings_meet_is_answered_and_no_twin_stands_beside_its_own() {
+    let samples = [Sample { words: (0..WORDS_MAX as u16).map(|i| i % 7).collect(), shown: shown("1") }];
+    let guesses = guess(&samples).unwrap();
+    assert!(guesses.len() > 5_000, "{}", guesses.len());
+    let alike =
+        |g: &Guess| format!("{} {:?} {:?} {:?} {} {}", g.at, g.bytes, g.words, g.factor, g.offset, g.form.words());
+    let merged: HashSet<String> =
+        guesses.iter().filter(|g| g.form.signed().is_some() && g.or_signed).map(alike).collect();
+    let signed = |g: &&Guess| matches!(g.form, Form::I16 | Form::I32 | Form::I64);
+    assert!(!merged.is_empty());
+    assert_eq!(guesses.iter().filter(signed).filter(|g| merged.contains(&alike(g))).count(), 0);
+}

@@ -312,7 +312,15 @@ pub fn format_conflict(line: &Line, serial: &RawSerial) -> Option<(String, Strin
     Some((is, can))
 }
 
-/// A topic name: not empty, no wildcards, no slash at either end.
+/// Bytes of a topic. MQTT carries 65,535; no device has half a kilobyte to say where it speaks.
+const TOPIC_BYTES_MAX: usize = 512;
+
+/// A topic name: not empty, no wildcards, no slash at either end, and no control character, for which a broker may end the
+/// session with everybody on it (MQTT 3.1.1, 1.5.3).
 pub fn is_topic(text: &str) -> bool {
-    !text.is_empty() && !text.contains(['+', '#', '\0']) && !text.starts_with('/') && !text.ends_with('/')
+    let is_odd = |c: char| matches!(c, '+' | '#') || c.is_control();
+    (1..=TOPIC_BYTES_MAX).contains(&text.len())
+        && !text.contains(is_odd)
+        && !text.starts_with('/')
+        && !text.ends_with('/')
 }

@@ -356,6 +356,19 @@ fn devices_on_a_broker_have_their_topics_by_template_and_their_messages_by_profi
     assert_eq!(pointers, ["/v/0", "/v/1", "/v/2", "/mark", "/v/3", "/p/1/u", "/p/2/u"]);
 }
 
+/// One such topic would end the session with the broker for every device on it.
+#[test]
+fn a_topic_a_broker_would_hang_up_for_is_refused() {
+    let text = std::fs::read_to_string(config_dir().join("site.toml")).expect("the example can be read");
+    for topic in ["site/w-9\\n", "site/\\u0007", "site//w-9/", "//w-9", "/", "site/#", &"w".repeat(513)] {
+        let device = format!(
+            "\n[device.w-9]\nprofile = \"mqtt_water_meter\"\nbroker = \"local\"\nfloor = \"1F\"\ntopic = \"{topic}\"\n"
+        );
+        let (site, report) = load_text("site.toml", &(text.clone() + &device), &config_dir(), NOW);
+        assert!(site.is_none() && report.to_string().contains("is not the topic of one device"), "{topic}: {report}");
+    }
+}
+
 /// Which layout counts: the device's own keys, then its profile's, then its broker's.
 #[test]
 fn a_makers_layout_goes_before_the_broker_s_and_a_device_s_own_before_both() {
@@ -369,6 +382,7 @@ fn a_makers_layout_goes_before_the_broker_s_and_a_device_s_own_before_both() {
         shelly("s-1", ""),
         shelly("s-2", "topic = \"floor-2/meter\"\n"),
         shelly("s-3", "availability = \"floor-3/there\"\n"),
+        shelly("s-4", "topic = \"/vendor/em3/s-4\"\n"),
         "\n[device.w-9]\nprofile = \"mqtt_water_meter\"\nbroker = \"local\"\nfloor = \"1F\"\n".to_owned(),
     ];
     let (site, report) = load_text("site.toml", &(text + &more.concat()), &config_dir(), NOW);
@@ -390,6 +404,7 @@ fn a_makers_layout_goes_before_the_broker_s_and_a_device_s_own_before_both() {
         (topics[0].name.as_str(), availability.as_str()),
         ("shellies/em3-s-3/emeter/0/voltage", "floor-3/there")
     );
+    assert_eq!(spoken("s-4").0[0].name, "/vendor/em3/s-4/emeter/0/voltage", "some makers begin with a slash");
     let (topics, availability) = spoken("w-9");
     assert_eq!((topics[0].name.as_str(), topics[0].points.len()), ("site/water/w-9/state", 3));
     assert_eq!(availability, "site/water/w-9/online", "a profile without a layout takes the broker's");

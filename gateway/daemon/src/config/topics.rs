@@ -11,6 +11,7 @@
 //!   to speak.
 //! * A point with a topic of its own moves with its device where it says `{topic}`; only points without one come on the
 //!   device's own topic, and if there are none that topic is not listened to.
+//! * What a device itself was set to is its topic as it stands: nothing is filled in there.
 //! * No topic is that of two devices: each would have the other's values.
 
 use std::ops::Range;
@@ -58,11 +59,14 @@ pub struct Spoken {
     pub availability: Option<String>,
 }
 
+/// What may stand open in templates, and nowhere else.
+const HOLES: [&str; 3] = ["{topic}", "{device}", "{node}"];
+
 /// Checks a template: it must name the device, or all devices it is for would be one.
 pub fn template(text: &str, holes: Holes) -> Result<String, Wrong> {
     let device = text.replace("{device}", "d").replace("{node}", "n");
     let example = if holes == Holes::OfPoint { device.replace("{topic}", "t") } else { device };
-    if !is_topic(&example) || example.contains(['{', '}']) {
+    if !is_spoken(&example) || example.contains(['{', '}']) {
         return Err(Wrong {
             message: format!("`{text}` is not a template of a topic"),
             help: match holes {
@@ -94,7 +98,10 @@ pub fn of(context: &mut Context, entry: &Entry<RawDevice>, profile: &Profile, br
         None => !matches!(point.source, Source::Derived(_)),
     });
     let topic = match (&entry.topic, &layout.topic) {
-        (Some(own), _) => Some(own.clone()),
+        (Some(own), _) => {
+            check(context, own)?;
+            Some(own.clone())
+        }
         (None, Some(template)) if is_needed => Some(filled(context, entry, template, "")?),
         (None, _) => None,
     };
@@ -165,18 +172,32 @@ fn place(context: &mut Context, topics: &mut Vec<(Topic, Range<usize>)>, topic: 
 }
 
 fn check(context: &mut Context, topic: &At<String>) -> Option<()> {
-    if is_topic(topic) {
+    let (message, help) = if !is_spoken(topic) {
+        (
+            format!("`{}` is not the topic of one device", **topic),
+            "remove wildcards, line breaks and a slash at the end",
+        )
+    } else if HOLES.iter().any(|hole| topic.contains(hole)) {
+        let message = format!("nothing is filled into `{}`: it is the device's own", **topic);
+        (
+            message,
+            "write it as the device has it; {device} and {node} belong into the templates of brokers and profiles",
+        )
+    } else {
         return Some(());
-    }
-    context
-        .error(topic.span(), format!("`{}` is not the topic of one device", **topic))
-        .help("remove wildcards and slashes at the ends");
+    };
+    context.error(topic.span(), message).help(help);
     None
+}
+
+/// Whether a device can speak there. Some makers' topics begin with a slash, which is a level without a name.
+fn is_spoken(topic: &str) -> bool {
+    is_topic(topic.strip_prefix('/').unwrap_or(topic))
 }
 
 /// A template for this device; `None` with an error if it needs to know more.
 fn filled(context: &mut Context, entry: &Entry<RawDevice>, template: &str, topic: &str) -> Option<At<String>> {
-    let node = match &entry.node {
+    let node = match entry.node.as_ref().filter(|node| !node.is_empty()) {
         Some(node) => (**node).clone(),
         None if template.contains("{node}") => {
             context

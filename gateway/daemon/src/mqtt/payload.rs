@@ -17,7 +17,8 @@
 //!   as it says.
 //! * What a logger kept while it was away comes as many samples at once, see [`samples`]. Only the newest is what the
 //!   device says now; older ones raise and clear no alarm, because what they show is over. Its counters are good as of
-//!   their time, which puts consumption into the hours in which it was consumed.
+//!   their time, which puts consumption into the hours in which it was consumed. The newest is the newest that speaks of
+//!   any point of the topic: a logger that told of its battery since has still counted.
 //! * A ratio or unit may stand in the same message, or come on another topic: it is remembered until the device falls
 //!   silent. What must be of one moment (a power of ten, the parts of a formula) must be of one sample.
 
@@ -83,6 +84,10 @@ pub(super) fn read(
         }
         _ => return bad(LeftOut::default()),
     };
+    let until = samples.last().and_then(|sample| sample.at);
+    while samples.len() > 1 && samples.last().is_some_and(|last| spoken(device, points, last, payload).is_empty()) {
+        samples.pop();
+    }
     let Some(newest) = samples.pop() else {
         // All of it was told before, or nothing in it can be believed.
         return if left_out.repeated > 0 { Said { left_out, ..Said::default() } } else { bad(left_out) };
@@ -99,7 +104,6 @@ pub(super) fn read(
     if newest.at.is_some() && trust == Quality::Suspect {
         past.extend(latest.iter().filter(|reading| is_billed(device, reading)).filter_map(as_of_its_time));
     }
-    let until = newest.at;
     if latest.is_empty() { bad(left_out) } else { Said { latest, past, until, left_out } }
 }
 
@@ -127,16 +131,13 @@ fn as_of_its_time(reading: &Reading) -> Option<Reading> {
     Some(Reading::good(reading.point, reading.value.clone()?, reading.at))
 }
 
-/// The readings of one sample.
-fn decoded(
+/// What one sample says of these points, before anything is calculated; nothing of those it does not speak of.
+fn spoken(
     device: &Device,
-    decoder: &mut Decoder,
     points: &[usize],
     sample: &Sample<'_>,
     payload: &[u8],
-    at: Timestamp,
-    trust: Quality,
-) -> Vec<Reading> {
+) -> Vec<(usize, Result<Value, DecodeError>)> {
     let words = device.profile.message.as_ref().and_then(|form| form.words.as_ref());
     let registers = words.map(|place| Words::of(place, payload, sample));
     let measured = |offset: usize| {
@@ -150,8 +151,20 @@ fn decoded(
             Source::Model { .. } | Source::Derived(_) | Source::Absent => None,
         }
     };
-    let values: Vec<(usize, Result<Value, DecodeError>)> =
-        points.iter().filter_map(|&offset| Some((offset, measured(offset)?))).collect();
+    points.iter().filter_map(|&offset| Some((offset, measured(offset)?))).collect()
+}
+
+/// The readings of one sample.
+fn decoded(
+    device: &Device,
+    decoder: &mut Decoder,
+    points: &[usize],
+    sample: &Sample<'_>,
+    payload: &[u8],
+    at: Timestamp,
+    trust: Quality,
+) -> Vec<Reading> {
+    let values = spoken(device, points, sample, payload);
     let spoken: Vec<usize> = values.iter().map(|(offset, _)| *offset).collect();
     let mut readings = Vec::with_capacity(spoken.len());
     // Ratios are remembered by the time of the device, as its samples are.

@@ -5,9 +5,11 @@
 //! ```
 //!
 //! * Bytes that were no frame between a question and its end stand for an answer that was damaged on its way here.
-//!   Without them a question that stays open is one nobody answered.
+//!   Without them a question that stays open is one nobody answered. What came before the question (the frames of another
+//!   protocol on the same pair, say) is noise of the line and nobody's answer.
 //! * The answer time is from the end of the question to the end of the answer, without the characters of the answer.
-//! * Frames of units that are not configured here are right frames too: they only say that the format is the line's.
+//! * Frames of units that are not configured here, and answers whose questions are not heard, are right frames too: they
+//!   only say that the format is the line's.
 
 use super::{Doctor, GLITCH_MAX};
 use crate::passive::{Content, Doubt, Heard};
@@ -17,16 +19,14 @@ impl Doctor {
     pub fn overhear(&mut self, now: std::time::Duration, heard: &Heard) {
         let unit = match heard {
             Heard::Exchange(exchange) => Some(exchange.asked.unit),
-            Heard::Unanswered(asked) | Heard::Doubtful(asked, ..) => Some(asked.unit),
+            Heard::Unanswered(asked, _) | Heard::Doubtful(asked, ..) => Some(asked.unit),
             Heard::Orphan(frame) => frame.first().copied(),
             Heard::Noise(bytes) => {
-                self.muddle += bytes;
                 self.line.current.noise += u32::from(*bytes > GLITCH_MAX);
                 None
             }
         };
         let Some(unit) = unit else { return self.look(now) };
-        let is_damaged = std::mem::take(&mut self.muddle) > GLITCH_MAX;
         let char_time = self.facts.char_time;
         let Some(tally) = self.units.get_mut(&unit).map(|patient| &mut patient.tally.current) else {
             self.line.current.foreign += 1;
@@ -43,15 +43,16 @@ impl Doctor {
                     tally.answer_took(exchange.took.saturating_sub(on_the_wire));
                 }
             }
-            Heard::Unanswered(_) => {
+            Heard::Unanswered(_, noise) => {
                 tally.asked += 1;
-                *(if is_damaged { &mut tally.damaged } else { &mut tally.timeouts }) += 1;
+                *(if *noise > GLITCH_MAX { &mut tally.damaged } else { &mut tally.timeouts }) += 1;
             }
             Heard::Doubtful(_, _, doubt) => {
                 tally.asked += 1;
                 tally.doubled += u32::from(*doubt == Doubt::Twice);
             }
-            Heard::Orphan(_) | Heard::Noise(_) => {}
+            Heard::Orphan(_) => self.line.current.foreign += 1,
+            Heard::Noise(_) => {}
         }
         self.look(now);
     }
@@ -160,6 +161,24 @@ mod tests {
     }
 
     #[test]
+    fn the_frames_of_another_protocol_before_a_question_damage_no_answer() {
+        let mut bench = Bench::new();
+        let of_another = [0xFE, 0xFE, 0x68, 0x12, 0x34, 0x56, 0x78, 0x90, 0x12, 0x68, 0x91, 0x20, 0x33, 0x16];
+        for round in 0..80 {
+            for unit in 1..=4 {
+                if unit == 2 {
+                    bench.hear(PAUSE, &of_another);
+                }
+                bench.hear(PAUSE, &ask(unit, 100));
+                if unit != 2 || round % 4 != 0 {
+                    bench.hear(ANSWER, &answer(unit, round));
+                }
+            }
+        }
+        assert_eq!(bench.found(), [(Illness::Gaps, Some(2))], "its answers are missing, not damaged");
+    }
+
+    #[test]
     fn two_answers_to_one_question_are_two_devices() {
         let mut bench = Bench::new();
         bench.rounds(80, |unit, round| match (unit, round % 3) {
@@ -209,6 +228,16 @@ mod tests {
             bench.hear(PAUSE, &[0x55; 12]);
         }
         assert_eq!(bench.found(), [], "the devices of the site are not on this line, but it is read rightly");
+    }
+
+    #[test]
+    fn answers_without_their_questions_prove_a_right_format() {
+        let mut bench = Bench::new();
+        for round in 0..200 {
+            bench.hear(PAUSE, &answer(1 + round as u8 % 4, round));
+            bench.hear(PAUSE, &[0x55; 12]);
+        }
+        assert_eq!(bench.found(), [], "a repeater passes on one direction only");
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Tally {
 /// The counts of the line itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LineTally {
-    /// Requests of somebody else, and answers of units that are not ours.
+    /// Requests of somebody else, and answers of units that are not ours or to questions that were not heard.
     pub(super) foreign: u32,
     /// Requests of our own that came back.
     pub(super) echoed: u32,

@@ -195,7 +195,7 @@ impl Listener {
         self.tap.heard(&heard);
         match heard {
             Heard::Exchange(exchange) => self.exchange(&exchange),
-            Heard::Unanswered(question) => {
+            Heard::Unanswered(question, _) => {
                 let Some(i) = self.device(question.unit) else { return };
                 self.stats.devices[i].timeout.add(1);
                 self.misses[i] = self.misses[i].saturating_add(1);

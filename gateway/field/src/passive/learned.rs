@@ -58,7 +58,7 @@ impl Learned {
         match heard {
             Heard::Noise(bytes) => self.noise += *bytes as u64,
             Heard::Orphan(_) => self.orphans += 1,
-            Heard::Unanswered(question) => {
+            Heard::Unanswered(question, _) => {
                 self.asked(now, question);
             }
             Heard::Doubtful(question, ..) => {

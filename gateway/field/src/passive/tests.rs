@@ -70,7 +70,7 @@ fn data_and_times_are_kept() {
 fn a_late_answer_is_not_taken_for_the_answer_to_the_next_question_of_its_shape() {
     let heard = listen(&[(0, ask(1, 0, 4)), (500, ask(1, 100, 4)), (20, tell(1, 0, 4)), (20, tell(1, 100, 4))]);
     assert_eq!(exchanges(&heard), []);
-    assert!(heard.contains(&Heard::Unanswered(Question { unit: 1, function: 3, address: 0, count: 4 })));
+    assert!(heard.contains(&Heard::Unanswered(Question { unit: 1, function: 3, address: 0, count: 4 }, 0)));
     // Of another shape it cannot be.
     let heard = listen(&[(0, ask(1, 0, 4)), (500, ask(1, 100, 6)), (20, tell(1, 0, 4)), (20, tell(1, 100, 6))]);
     assert_eq!(exchanges(&heard), [(1, 100, Trust::Sure)]);
@@ -114,6 +114,14 @@ fn damage_and_noise_cost_what_they_hit_and_nothing_else() {
     ]);
     assert_eq!(exchanges(&heard), [(2, 0, Trust::Sure), (1, 0, Trust::Sure)]);
     assert!(heard.iter().any(|h| matches!(h, Heard::Noise(n) if *n >= 4)));
+    let unanswered =
+        |h: &Heard| if let Heard::Unanswered(asked, noise) = h { Some((asked.unit, *noise)) } else { None };
+    let expected = [(1, 13)];
+    assert_eq!(
+        heard.iter().filter_map(unanswered).collect::<Vec<_>>(),
+        expected,
+        "the noise before it is not its answer"
+    );
 }
 
 #[test]

@@ -79,6 +79,20 @@ fn a_radio_meter_sends_its_registers_as_text() {
 }
 
 #[test]
+fn registers_whose_digits_look_like_a_number_beyond_measure_are_read() {
+    let hex = device(words("", WordEncoding::Hex), &[register(100, WireType::U16), register(101, WireType::U16)]);
+    let expected =
+        |first: u16, second: u16| [some(&format!("{}.{:03}", first / 1_000, first % 1_000)), some(&second.to_string())];
+    let zeros = format!("12344567{}", "0".repeat(40));
+    assert_eq!(values(&said(&hex, zeros.as_bytes(), Delivery::Live, T0)), expected(0x1234, 0x4567));
+    assert_eq!(values(&said(&hex, b"1234E567", Delivery::Live, T0)), expected(0x1234, 0xE567));
+    for nothing in ["{\"v\":1}", "[1234]", "null", "true"] {
+        let readings = said(&hex, nothing.as_bytes(), Delivery::Live, T0);
+        assert!(readings.iter().all(|r| r.quality == Quality::Bad(BadReason::Undecodable)), "{nothing}");
+    }
+}
+
+#[test]
 fn registers_that_are_cut_or_damaged_are_no_values() {
     let sources = [register(100, WireType::U32), register(102, WireType::U16)];
     let device = device(words("/data", WordEncoding::Base64), &sources);
@@ -264,6 +278,19 @@ fn half_a_backlog_is_read_as_far_as_its_samples_are_whole() {
         assert_eq!(said.latest.len(), 2, "{nothing}");
         assert!(said.latest.iter().all(|r| !r.quality.is_good()), "{nothing}");
     }
+}
+
+#[test]
+fn a_newest_sample_about_other_things_does_not_cost_what_was_counted() {
+    let said = backlog(&logger(""), &[at(600, "\"v\":10"), at(300, "\"v\":11,\"t\":20"), at(5, "\"rssi\":-90")]);
+    assert_eq!(told(&said.past), [(600, some("10")), (300, some("11"))]);
+    assert_eq!(told(&said.latest), [(300, some("11")), (300, some("20"))], "the last that was said of these points");
+    assert_eq!(said.until, Some(Timestamp::from_millis(T0.as_millis() - 5_000)));
+    let said = backlog(&logger(""), &[at(600, "\"rssi\":-88"), at(5, "\"rssi\":-90")]);
+    assert!(
+        said.latest.iter().all(|r| r.quality == Quality::Bad(BadReason::Undecodable)),
+        "something else talks there"
+    );
 }
 
 #[test]

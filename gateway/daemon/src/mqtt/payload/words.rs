@@ -24,16 +24,16 @@ impl Words {
     pub(super) fn of(place: &MessageWords, payload: &[u8], sample: &Sample<'_>) -> Self {
         let text = match sample.find(&place.pointer) {
             Found::Text(text) => text,
-            Found::Null | Found::Bool(_) | Found::Unusable => return Words::Damaged,
-            // The whole payload, not in quotes; digits alone look like a number.
-            Found::Missing | Found::Number(_) if place.pointer.is_empty() => {
+            Found::Null | Found::Bool(_) => return Words::Damaged,
+            // The whole payload, not in quotes; digits alone look like a number, and many of them like one beyond measure.
+            Found::Missing | Found::Number(_) | Found::Unusable if place.pointer.is_empty() => {
                 match String::from_utf8(payload.trim_ascii().to_vec()) {
                     Ok(text) => text,
                     Err(_) => return Words::Damaged,
                 }
             }
             Found::Missing => return Words::Missing,
-            Found::Number(_) => return Words::Damaged,
+            Found::Number(_) | Found::Unusable => return Words::Damaged,
         };
         let bytes = match place.encoding {
             WordEncoding::Base64 => base64(&text),
