@@ -9,14 +9,18 @@
 //! ```text
 //!         begin         body written        first page written        all read back
 //!  IDLE ────────► BODY ─────────────► SEAL ───────────────────► VERIFY ─────────────► stored
-//!                   ▲                                              │ differs: the cell is worn
-//!                   └──────────── next slot, three times at most ◄─┘                     failed
+//!    │              ▲ ▲                                            │ differs: the cell is worn
+//!    └──► CLEAR ────┘ └────────── next slot, three times at most ◄─┘                     failed
+//!         a slot that a try before the start may have left
 //! ```
 //!
 //! * Number `n` goes to slot `n mod slots`, so writes go round and no slot wears before the others.
 //! * While a slot is being written its checksum does not hold: until the seal the old number stands over new bytes, after
 //!   it everything is there. A cut between any two bytes leaves the record before it, in another slot, the newest.
 //! * A number is used once: a try that failed may still be found after a restart, so the next try takes the next number.
+//! * After a restart it may be used again: the try that was cut off left no number behind, but perhaps everything else of its
+//!   record, and the number alone would make that whole. So the first slots after a start lose their header before anything
+//!   is written to them, which costs each one write of a page.
 //! * A step is one access of the bus, some 3 ms at 100 kHz for a page of 32 bytes; while the chip writes, nothing waits.
 
 use embedded_hal::delay::DelayNs;
@@ -36,6 +40,8 @@ pub const RECORD_MAX: usize = 256;
 pub const VERSION: u8 = 1;
 /// Slots that are tried before a record counts as not stored.
 const TRIES: u8 = 3;
+/// Numbers after the newest one found at the start whose slots are cleared first: as many as two records try.
+const CLEARED: u32 = 2 * TRIES as u32;
 /// Bytes that are read back in one step.
 const READ_BACK: usize = 32;
 /// How often, and for how many milliseconds, reading at start waits for a memory that is busy, all in all: with one write,
@@ -117,6 +123,7 @@ pub enum Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Idle,
+    Clear,
     Body(u16),
     Seal,
     Verify(u16),
@@ -136,6 +143,9 @@ pub struct Journal {
     tries: u8,
     settings: u32,
     state: u32,
+    /// Up to which number slots are cleared before they are used.
+    settings_cleared: u32,
+    state_cleared: u32,
     faults: u16,
 }
 
@@ -152,6 +162,8 @@ impl Journal {
             tries: 0,
             settings: 0,
             state: 0,
+            settings_cleared: CLEARED,
+            state_cleared: CLEARED,
             faults: 0,
         }
     }
@@ -220,6 +232,10 @@ impl Journal {
                 self.length = length;
                 self.ring = ring;
                 self.set_sequence(ring, sequence);
+                match ring {
+                    Ring::Settings => self.settings_cleared = sequence.saturating_add(CLEARED),
+                    Ring::State => self.state_cleared = sequence.saturating_add(CLEARED),
+                }
                 return Ok(true);
             }
             below = sequence;
@@ -245,6 +261,13 @@ impl Journal {
     pub fn step(&mut self, i2c: &mut impl I2c, now_us: u32) -> Progress {
         let result = match self.phase {
             Phase::Idle => return Progress::Idle,
+            Phase::Clear => {
+                let slot = self.ring.slot(self.sequence(self.ring));
+                self.memory.write(i2c, slot, &[0; HEADER]).map(|()| {
+                    self.phase = self.first();
+                    Progress::Busy
+                })
+            }
             Phase::Body(offset) => self.write(i2c, offset).map(|()| {
                 let next = offset + self.memory.page_bytes();
                 self.phase = if next < self.length { Phase::Body(next) } else { Phase::Seal };
@@ -297,8 +320,17 @@ impl Journal {
         }
         self.tries += 1;
         self.since_us = None;
+        let cleared = match self.ring {
+            Ring::Settings => self.settings_cleared,
+            Ring::State => self.state_cleared,
+        };
+        self.phase = if sequence <= cleared { Phase::Clear } else { self.first() };
+    }
+
+    /// What a record begins with in a slot that holds nothing of its number.
+    fn first(&self) -> Phase {
         let page = self.memory.page_bytes();
-        self.phase = if page < self.length { Phase::Body(page) } else { Phase::Seal };
+        if page < self.length { Phase::Body(page) } else { Phase::Seal }
     }
 
     fn write(&self, i2c: &mut impl I2c, offset: u16) -> Result<(), Refusal> {

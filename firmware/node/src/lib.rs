@@ -78,7 +78,7 @@
 //!
 //! # Endurance
 //!
-//! A commit writes each page of one slot once; a cell takes 1,000,000 writes.
+//! A commit writes each page of one slot once, and the first after a start one page twice; a cell takes 1,000,000 writes.
 //!
 //! * Pulses are saved every minute while they come: 525,600 commits a year over 48 slots = 10,950 writes a slot and year,
 //!   91 years.
@@ -93,7 +93,7 @@
 //! # What a power cut may cost
 //!
 //! * Pulses since the last commit: at most `commit_interval`, normally none, as the supply watch saves when the voltage
-//!   falls, and then every second. That needs 120 ms of hold-up (8 + 4 pages of 6 ms, reading back); with FRAM 15 ms.
+//!   falls, and then every second. That needs 140 ms of hold-up (8 + 4 pages of 6 ms, after a start two more, reading back); with FRAM 18 ms.
 //! * Of a write under way: it is wholly there or not at all, and was not yet answered.
 //! * The clock: it must be set again. Until then friendly hours count as holding where any are configured.
 //! * A firmware update under way: it begins again. The running image is untouched.

@@ -20,7 +20,9 @@
 //! * An answer counts only right after a request of the same unit and function, with exactly the length that was asked
 //!   for and a right check sum.
 //! * An answer counts only if no other question of the same unit and shape went unanswered in the last [`LATE_MAX`]: it
-//!   could be that one's, come late.
+//!   could be that one's, come late. Then its own question stays without an answer itself, whose answer could come with
+//!   the next. Such a row ends by an answer of another shape, as a unit answers in order; or by a pause of [`LATE_MAX`]; or
+//!   after [`BEHIND_MAX`], in which no unit is one answer behind without ever catching up.
 //! * An exchange is held until the next request or a silence, because a serial server that says everything twice would
 //!   otherwise answer the next question with the last one's answer.
 //! * The same bytes in answer to two different questions of one shape are suspect.
@@ -49,6 +51,9 @@ pub use listening::Listening;
 
 /// How long an answer to an older question can still come.
 pub const LATE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a unit can be one answer behind its questions.
+pub const BEHIND_MAX: Duration = Duration::from_secs(30);
 
 /// The silence after which nothing more can follow an answer.
 pub const CONFIRM_MAX: Duration = Duration::from_millis(200);
@@ -122,6 +127,16 @@ pub enum Heard {
     Noise(usize),
 }
 
+/// A question whose answer may still come.
+#[derive(Debug)]
+struct Owed {
+    question: Question,
+    /// When it was found to be unanswered.
+    at: Duration,
+    /// When the first question of the row was.
+    since: Duration,
+}
+
 #[derive(Debug)]
 struct Asking {
     question: Question,
@@ -140,7 +155,7 @@ pub struct Ear {
     held: Option<(Exchange, Duration)>,
     /// The last exchange told, for the suspicion that the next one repeats it.
     told: Option<(Question, Vec<u8>)>,
-    unanswered: VecDeque<(Question, Duration)>,
+    unanswered: VecDeque<Owed>,
     noise: usize,
     /// The units whose answers count their bytes in two bytes.
     two_byte_counts: BTreeSet<u8>,
@@ -212,8 +227,10 @@ impl Ear {
                 Frame::Request(question, _) => self.asked(now, question, bytes, heard),
                 Frame::Answer(_) => self.answered(now, bytes, heard),
                 Frame::Ambiguous(_) => {
-                    let doubt = |asking: Asking| Heard::Doubtful(asking.question, bytes, Doubt::Ambiguous);
-                    heard.extend(self.asking.take().map(doubt));
+                    if let Some(Asking { question, .. }) = self.asking.take() {
+                        self.owe(Owed { question, at: now, since: now });
+                        heard.push(Heard::Doubtful(question, bytes, Doubt::Ambiguous));
+                    }
                 }
                 Frame::Orphan(unit, _) => self.orphan(unit, bytes, heard),
             }
@@ -243,10 +260,14 @@ impl Ear {
     fn answered(&mut self, now: Duration, frame: Vec<u8>, heard: &mut Vec<Heard>) {
         let Some(asking) = self.asking.take() else { return };
         let question = asking.question;
-        while self.unanswered.front().is_some_and(|(_, at)| now.saturating_sub(*at) > LATE_MAX) {
+        while self.unanswered.front().is_some_and(|owed| now.saturating_sub(owed.at) > LATE_MAX) {
             self.unanswered.pop_front();
         }
-        if self.unanswered.iter().any(|(other, _)| *other != question && looks_like(other, &question)) {
+        let is_alike = |owed: &&Owed| owed.question != question && looks_like(&owed.question, &question);
+        if let Some(since) = self.unanswered.iter().filter(is_alike).map(|owed| owed.since).min() {
+            if now.saturating_sub(since) <= BEHIND_MAX {
+                self.owe(Owed { question, at: now, since });
+            }
             heard.push(Heard::Doubtful(question, frame, Doubt::Late));
             return;
         }
@@ -255,6 +276,10 @@ impl Ear {
             Some((_, _, Answer::Exception(code), _)) => Content::Exception(code),
             _ => Content::Written,
         };
+        if !matches!(content, Content::Exception(_)) {
+            // A unit answers in order: what it was asked before is past. An exception has no shape that would show it.
+            self.unanswered.retain(|owed| owed.question.unit != question.unit || owed.question == question);
+        }
         let repeats = self
             .told
             .as_ref()
@@ -286,14 +311,19 @@ impl Ear {
         }
     }
 
+    /// The answer to a question may still come.
+    fn owe(&mut self, owed: Owed) {
+        self.unanswered.retain(|other| other.question != owed.question);
+        if self.unanswered.len() == UNANSWERED_MAX {
+            self.unanswered.pop_front();
+        }
+        self.unanswered.push_back(owed);
+    }
+
     /// The question that is open stays without an answer.
     fn give_up(&mut self, now: Duration, heard: &mut Vec<Heard>) {
         if let Some(asking) = self.asking.take() {
-            self.unanswered.retain(|(question, _)| *question != asking.question);
-            if self.unanswered.len() == UNANSWERED_MAX {
-                self.unanswered.pop_front();
-            }
-            self.unanswered.push_back((asking.question, now));
+            self.owe(Owed { question: asking.question, at: now, since: now });
             heard.push(Heard::Unanswered(asking.question, asking.noise));
         }
     }

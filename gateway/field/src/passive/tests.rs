@@ -80,6 +80,27 @@ fn a_late_answer_is_not_taken_for_the_answer_to_the_next_question_of_its_shape()
 }
 
 #[test]
+fn a_unit_that_is_one_answer_behind_is_believed_for_no_question_until_it_shows_that_it_is_not() {
+    let first = [(0, ask(1, 0, 4)), (300, ask(1, 100, 4)), (20, tell(1, 0, 4))];
+    // The question that a late answer came to is without an answer itself, also when the first is asked once more.
+    let behind = [(300, ask(1, 0, 4)), (20, tell(1, 100, 4)), (300, ask(1, 50, 4)), (20, tell(1, 0, 4))];
+    assert_eq!(exchanges(&listen(&[&first[..], &behind].concat())), []);
+    // It answers in order: what comes to a question of another shape shows that the older ones are past.
+    let caught_up = [(300, ask(1, 200, 6)), (20, tell(1, 200, 6)), (300, ask(1, 50, 4)), (20, tell(1, 50, 4))];
+    let believed = [(1, 200, Trust::Sure), (1, 50, Trust::Sure)];
+    assert_eq!(exchanges(&listen(&[&first[..], &caught_up].concat())), believed);
+    // An exception has no shape.
+    let refused = [(300, ask(1, 200, 6)), (20, sealed(&[1, 0x83, 2])), (300, ask(1, 50, 4)), (20, tell(1, 100, 4))];
+    assert_eq!(exchanges(&listen(&[&first[..], &refused].concat())), [(1, 200, Trust::Sure)]);
+    // One that asks for nothing of another shape is believed again in the end.
+    let turn = [(480, ask(1, 0, 4)), (20, tell(1, 0, 4)), (480, ask(1, 100, 4)), (20, tell(1, 100, 4))];
+    let mut pieces = first[..2].to_vec();
+    pieces.extend(std::iter::repeat_n(turn, 50).flatten());
+    let heard = exchanges(&listen(&pieces));
+    assert!((12..=22).contains(&heard.len()) && heard.iter().all(|(.., trust)| *trust == Trust::Sure), "{heard:?}");
+}
+
+#[test]
 fn an_answer_that_is_said_twice_is_believed_for_no_question() {
     let twice = [tell(1, 0, 4), tell(1, 0, 4)].concat();
     let heard = listen(&[(0, ask(1, 0, 4)), (20, twice), (30, ask(2, 0, 4)), (20, tell(2, 0, 4))]);
