@@ -84,7 +84,8 @@
 //!   91 years.
 //! * At the fastest that settings allow ([`node::COMMIT_FLOOR_S`], 10 s, day and night): 65,700 a slot and year, 15 years.
 //! * A supply that is always low, with pulses all day: a commit a second, a year and a half; the status bit tells before.
-//! * A node that restarts every second: 657,000 a year, a year and a half, long after somebody has looked at `boots`.
+//! * A node that restarts every second: twice 657,000 a year of a slot's first page, nine months, long after somebody has
+//!   looked at `boots`.
 //! * A top-up a day and four moves of a valve a day: below a tenth of a percent of that.
 //! * Settings: 8,000,000 writes; one every ten minutes for 150 years.
 //!
@@ -93,7 +94,8 @@
 //! # What a power cut may cost
 //!
 //! * Pulses since the last commit: at most `commit_interval`, normally none, as the supply watch saves when the voltage
-//!   falls, and then every second. That needs 140 ms of hold-up (8 + 4 pages of 6 ms, after a start two more, reading back); with FRAM 18 ms.
+//!   falls, and then every second. That needs 140 ms of hold-up (8 + 4 pages of 6 ms, after a start two more, reading
+//!   back); with FRAM 18 ms.
 //! * Of a write under way: it is wholly there or not at all, and was not yet answered.
 //! * The clock: it must be set again. Until then friendly hours count as holding where any are configured.
 //! * A firmware update under way: it begins again. The running image is untouched.
