@@ -243,7 +243,7 @@ impl Bus {
         });
         (self.frame, self.buffer) = (frame, buffer);
         self.stats.durations.observe(took);
-        self.stats.busy_nanos.add(nanos(took));
+        self.stats.busy_nanos.add_alone(nanos(took));
         let silence = self.timing.t35.max(ask.silence_min);
         let answer = match answer {
             Ok(reply) => {

@@ -21,7 +21,14 @@ impl Counter {
     }
 
     pub(crate) fn add(&self, by: u64) {
-        self.0.fetch_add(by, Ordering::Relaxed);
+        if by > 0 {
+            self.0.fetch_add(by, Ordering::Relaxed);
+        }
+    }
+
+    /// The same where nobody else writes the number, and much cheaper.
+    pub(crate) fn add_alone(&self, by: u64) {
+        self.0.store(self.get().wrapping_add(by), Ordering::Relaxed);
     }
 
     pub(crate) fn set(&self, to: u64) {
@@ -52,10 +59,10 @@ impl Histogram {
         // A bucket holds what lasted at most its bound, as Prometheus' `le` has it.
         let fits = |bound: &u64| took <= Duration::from_millis(*bound);
         if let Some(bucket) = DURATION_BUCKETS_MS.iter().position(fits) {
-            self.buckets[bucket].add(1);
+            self.buckets[bucket].add_alone(1);
         }
-        self.sum_nanos.add(nanos(took));
-        self.count.add(1);
+        self.sum_nanos.add_alone(nanos(took));
+        self.count.add_alone(1);
     }
 }
 
@@ -124,7 +131,7 @@ impl DeviceStats {
     }
 
     pub(crate) fn succeeded(&self, at: Timestamp) {
-        self.ok.add(1);
+        self.ok.add_alone(1);
         self.last_success_ms.set(u64::try_from(at.as_millis()).unwrap_or(0));
     }
 }

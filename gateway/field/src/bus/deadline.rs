@@ -1,17 +1,18 @@
 //! Waiting no longer than until a deadline, with one timer for all that a line ever waits for.
 //!
 //! Nearly every answer comes in time, so the timer of nearly every question would be made, put in order among those of
-//! all other lines, and taken out again for nothing. This one stays where it is, and is only moved when it comes.
+//! all other lines, and taken out again for nothing. This one stays where it is: one that comes too early for what is waited
+//! for is put off when it comes, which is once in a long row of questions.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The timer; none before it is needed first.
+/// The timer, and whom it wakes; none before it is needed first.
 #[derive(Debug, Default)]
-pub(super) struct Deadline(Option<Pin<Box<Sleep>>>);
+pub(super) struct Deadline(Option<(Pin<Box<Sleep>>, Waker)>);
 
 impl Deadline {
     /// What `future` gives if it is ready by `at`, also when it has been for long and nobody looked; `None` after it. May
@@ -22,10 +23,15 @@ impl Deadline {
             if let Poll::Ready(output) = future.as_mut().poll(context) {
                 return Poll::Ready(Some(output));
             }
-            let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(at)));
+            let new = || (Box::pin(sleep_until(at)), Waker::noop().clone());
+            let (timer, whom) = self.0.get_or_insert_with(new);
+            if timer.deadline() <= at && !timer.is_elapsed() && whom.will_wake(context.waker()) {
+                return Poll::Pending;
+            }
             if timer.deadline() != at {
                 timer.as_mut().reset(at);
             }
+            whom.clone_from(context.waker());
             timer.as_mut().poll(context).map(|()| None)
         })
         .await

@@ -25,7 +25,7 @@ impl Bus {
         let ready = self.open_and_quiet(now).await;
         let ended = ready.as_ref().map_or_else(|_| Instant::now(), |ended| *ended);
         if ended != now {
-            self.stats.busy_nanos.add(nanos(ended - now));
+            self.stats.busy_nanos.add_alone(nanos(ended - now));
         }
         ready
     }

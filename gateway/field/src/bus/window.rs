@@ -273,7 +273,7 @@ impl Bus {
         if self.flights.under_way.is_empty()
             && let Some(since) = self.flights.busy_since.take()
         {
-            self.stats.busy_nanos.add(nanos(ended.instant - since));
+            self.stats.busy_nanos.add_alone(nanos(ended.instant - since));
         }
         if answer.is_ok() {
             self.faults = 0;
