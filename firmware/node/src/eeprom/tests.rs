@@ -61,7 +61,9 @@ fn a_record_is_body_then_seal_then_read_back() {
     let nack = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address);
     let body = [&[0x08, 0xA0], &record[32..]].concat();
     let seal = [&slot[..], &record[..32]].concat();
+    let clear = [&slot[..], &[0; HEADER]].concat();
     let mut bus = Mock::new(&[
+        Transaction::write(0x50, clear),
         Transaction::write(0x50, body),
         Transaction::write(0x50, seal.clone()).with_error(nack),
         Transaction::write(0x50, seal),
@@ -74,8 +76,8 @@ fn a_record_is_body_then_seal_then_read_back() {
         place.get_mut(..28)?.copy_from_slice(&payload);
         Some(28)
     }));
-    let steps: Vec<_> = (0..6).map(|ms| journal.step(&mut bus, ms * 1000)).collect();
-    assert_eq!(steps[..5], [Progress::Busy; 5]);
-    assert_eq!(steps[5], Progress::Stored(Ring::State));
+    let steps: Vec<_> = (0..7).map(|ms| journal.step(&mut bus, ms * 1000)).collect();
+    assert_eq!(steps[..6], [Progress::Busy; 6]);
+    assert_eq!(steps[6], Progress::Stored(Ring::State));
     bus.done();
 }

@@ -49,6 +49,7 @@ impl Doctor {
             }
             Heard::Doubtful(_, _, doubt) => {
                 tally.asked += 1;
+                tally.doubtful += 1;
                 tally.doubled += u32::from(*doubt == Doubt::Twice);
             }
             Heard::Orphan(_) => self.line.current.foreign += 1,

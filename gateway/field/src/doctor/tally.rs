@@ -12,6 +12,8 @@ pub(super) struct Tally {
     pub(super) damaged: u32,
     /// Signs that more than one device answered.
     pub(super) doubled: u32,
+    /// Right answers of which nobody knows which question they belong to.
+    pub(super) doubtful: u32,
     pub(super) late: u32,
     late_sum_ms: u64,
     /// Answer times without the time of the characters.
@@ -58,6 +60,7 @@ impl Tally {
             timeouts: self.timeouts + other.timeouts,
             damaged: self.damaged + other.damaged,
             doubled: self.doubled + other.doubled,
+            doubtful: self.doubtful + other.doubtful,
             late: self.late + other.late,
             late_sum_ms: self.late_sum_ms + other.late_sum_ms,
             excess_min_us: [self.excess_min_us, other.excess_min_us].into_iter().flatten().min(),

@@ -14,6 +14,7 @@ fn prepaid(kind: u32) -> Bench {
     bench.set(Id::Price, 0, 3_500_000);
     assert!(bench.top_up(0, 1, 1_000).is_some_and(|reply| reply[0] == 16));
     bench.set(Id::Prepaid, 0, 1);
+    bench.run_ms(100);
     bench
 }
 

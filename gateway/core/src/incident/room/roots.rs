@@ -135,11 +135,11 @@ impl ControlRoom {
 
     /// A node is suspected: the incidents of what lies below it become one.
     fn infer(&mut self, node: NodeIx, now: Timestamp) {
-        let id = match self.root_below(node) {
+        let guess = self.suspicion(node);
+        let id = match self.root_below(node).filter(|_| self.desk.find_root(&guess.root).is_none()) {
             Some((below, id)) => {
                 self.roots.remove(&below);
                 self.recovering.remove(&below);
-                let guess = self.suspicion(node);
                 self.desk.set_root(id, guess, now);
                 id
             }
@@ -163,7 +163,15 @@ impl ControlRoom {
 
     fn open_node(&mut self, node: NodeIx, now: Timestamp) -> Uuid {
         let guess = self.suspicion(node);
-        self.open(guess, now)
+        match self.desk.find_root(&guess.root) {
+            // It was lost before and came back, and nobody has closed that incident yet.
+            Some(id) => {
+                self.desk.relapse(id);
+                self.desk.call_again(id, "reoccurred", now);
+                id
+            }
+            None => self.open(guess, now),
+        }
     }
 
     /// Makes `id` the incident of the node. Guesses and lone children below it are the same trouble and join it.
