@@ -240,7 +240,8 @@ impl Doctor {
     /// Units that are there and leave questions unanswered. One that never answers is silent, and that is its health.
     fn gaps(&self, sums: &[(u8, Tally)]) -> Vec<Finding> {
         let has_gaps = |(unit, t): &(u8, Tally)| {
-            let often = t.answered + t.doubtful > 0 && self.reaches(UNANSWERED, Illness::Gaps, Some(*unit), t.timeouts, t.asked);
+            let often = t.answered + t.doubtful > 0
+                && self.reaches(UNANSWERED, Illness::Gaps, Some(*unit), t.timeouts, t.asked);
             often.then(|| finding(Illness::Gaps, Some(*unit), None, t.timeouts, t.asked))
         };
         sums.iter().filter_map(has_gaps).collect()
