@@ -128,7 +128,7 @@ pub enum CreditState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum TopUpResult {
-    /// No frame since the start.
+    /// No purchase was ever stored, and no frame came since the start.
     None = 0,
     /// Credited.
     Applied = 1,

@@ -233,7 +233,7 @@ map! {
     CreditState "credit_state" @ 0x0105 x 4 by 0x20, U16 (read) "" "1", "0 not prepaid, 1 in credit, 2 low, 3 on emergency credit, 4 limit reached but held (friendly hours, exempt, clock not set, state lost), 5 cut.";
     PurchaseCount "purchase_count" @ 0x0106 x 4 by 0x20, U32 (read) "" "1", "Purchases applied; the next one carries this plus 1.";
     LastAmount "last_amount" @ 0x0108 x 4 by 0x20, I32 (read) "minor units" "1", "Amount of the last purchase applied.";
-    TopUpResult "top_up_result" @ 0x010A x 4 by 0x20, U16 (read) "" "1", "Of the last top-up frame since the start: 0 none, 1 applied, 2 already applied, 3 wrong count, 4 over the hoarding limit, 5 count used with another amount, 6 amount not allowed, 7 not stored.";
+    TopUpResult "top_up_result" @ 0x010A x 4 by 0x20, U16 (read) "" "1", "Of the last top-up frame; after a start, of the last purchase: 0 none, 1 applied, 2 already applied, 3 wrong count, 4 over the hoarding limit, 5 count used with another amount, 6 amount not allowed, 7 not stored.";
     TopUpResultCount "top_up_result_count" @ 0x010B x 4 by 0x20, U32 (read) "" "1", "Purchase count of the frame that the result speaks of.";
     InputLevel "input_level" @ 0x010D x 4 by 0x20, U16 (read) "" "1", "Debounced level of the pulse input: 1 closed.";
     TopUpFrame "top_up_frame" @ 0x0110 x 4 by 0x20, TopUp (cmd 0 to 0) "" "1", "Purchase count (u32) and amount (i32, minor units; negative takes back), in one write. Reads the last ones applied.";

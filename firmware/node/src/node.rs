@@ -367,6 +367,13 @@ impl<B: Board> Core<B> {
         if self.parts.system.reset_cause() == ResetCause::Watchdog {
             self.state.watchdog_resets = self.state.watchdog_resets.saturating_add(1);
         }
+        // Every purchase came as a frame, so the last one is also the last frame that was stored: whoever reads the count
+        // after a power cut sees that it was a frame that moved it.
+        for (result, account) in self.results.iter_mut().zip(&self.state.accounts) {
+            if account.count > 0 {
+                *result = (TopUpResult::Applied, account.count);
+            }
+        }
         self.loaded = true;
         self.storage_fault = false;
         self.dirty = true;

@@ -8,7 +8,9 @@
 //!   the meter, and knows.
 //! * Per wallet one record at a time, in the order of the receipts: confirmed counts have no hole.
 //! * Nobody else tops up the meter. If its count moved without this record, somebody did (a card, another program), and a
-//!   person has to look: nothing is written blindly.
+//!   person has to look: nothing is written blindly. Somebody may even have bought for the very same amount while this frame
+//!   was lost, so count and amount alone prove nothing: the meter must also say that a frame with this count did it. What
+//!   remains is a purchase elsewhere, of the same amount, in the instant between a look and its frame.
 //!
 //! ```text
 //!  top-up in the ledger, same transaction
@@ -173,10 +175,15 @@ impl MeterCredit {
             };
         };
         if seen.count == count {
-            return if seen.amount == amount {
+            return if seen.amount != amount {
+                Step::Settle(CreditState::Manual, "the meter has this purchase count with another amount")
+            } else if seen.is_by_frame() {
                 Step::Settle(CreditState::Confirmed, "the meter shows this purchase")
             } else {
-                Step::Settle(CreditState::Manual, "the meter has this purchase count with another amount")
+                Step::Settle(
+                    CreditState::Manual,
+                    "the meter has this purchase count and amount, but not from a frame: perhaps from a card",
+                )
             };
         }
         if seen.count.checked_add(1) == Some(count) {

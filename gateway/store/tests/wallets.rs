@@ -55,6 +55,10 @@ enum Event {
     Card {
         fen: i64,
     },
+    /// The same, by chance for just as much as the credit that is on its way.
+    SameCard,
+    /// Power off and on.
+    Outage,
     Use {
         wh: i64,
     },
@@ -87,6 +91,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::PayAgain),
         8 => (loss, death).prop_map(|(loss, death)| Event::Carry { loss, death }),
         1 => (1..400i64).prop_map(|fen| Event::Card { fen }),
+        1 => Just(Event::SameCard),
+        1 => Just(Event::Outage),
         2 => (0..5_000i64).prop_map(|wh| Event::Use { wh }),
         2 => Just(Event::Decide),
         1 => (1..400i64).prop_map(|fen| Event::PayGateway { fen }),
@@ -128,6 +134,11 @@ impl Meter {
             Verdict::Applied
         };
         self.verdict = Some((verdict, count));
+    }
+
+    /// What the last purchase by frame came to is kept; what a later frame was refused for is not.
+    fn restart(&mut self) {
+        self.verdict = self.applied.last_key_value().map(|(count, _)| (Verdict::Applied, *count));
     }
 
     fn card(&mut self, fen: i64) {
@@ -351,6 +362,12 @@ async fn live(events: Vec<Event>) {
             }
             Event::Carry { loss, death } => world.carry(loss, death).await,
             Event::Card { fen } => world.meter.card(fen),
+            Event::SameCard => {
+                if let Some(credit) = world.next().await {
+                    world.meter.card(credit.amount.0);
+                }
+            }
+            Event::Outage => world.meter.restart(),
             Event::Use { wh } => world.consume(wh, Keeper::Meter).await,
             Event::UseGateway { wh } => world.consume(wh, Keeper::Ledger).await,
             Event::Start => world.start().await,

@@ -55,6 +55,24 @@ fn somebody_used_a_card_in_between() {
 }
 
 #[test]
+fn a_card_for_the_very_same_amount_is_not_taken_for_the_frame_that_was_lost() {
+    let sent = credit(Some(8), CreditState::Uncertain);
+    for (verdict, count) in [
+        (Verdict::Applied, 7),
+        (Verdict::None, 0),
+        // The frame came, and was refused; then somebody bought.
+        (Verdict::OverHoardingLimit, 8),
+        (Verdict::WrongCount, 8),
+        (Verdict::AmountNotAllowed, 8),
+        (Verdict::Unknown(9), 8),
+    ] {
+        let shown = seen(8, AMOUNT, verdict, count);
+        assert!(matches!(sent.next(&shown), Step::Settle(CreditState::Manual, _)), "{shown:?}");
+        assert_eq!(sent.judge(8, &shown).0, CreditState::Manual);
+    }
+}
+
+#[test]
 fn a_person_decides_once_and_only_where_one_is_needed() {
     let manual = credit(Some(8), CreditState::Manual);
     assert_eq!(manual.decide(Finding::Applied), Ok(CreditState::Confirmed));
@@ -170,7 +188,8 @@ fn attempt(row: &mut MeterCredit, meter: &mut Meter, fault: Fault) {
         meter.frame(count, amount);
     }
     if fault == Fault::MeterRestarts {
-        meter.verdict = (None, 0);
+        // What it keeps: the last purchase came as a frame.
+        meter.verdict = (Some(Verdict::Applied), meter.count);
     }
     if matches!(fault, Fault::DiesAfterTheFrame | Fault::LookLost) {
         return;

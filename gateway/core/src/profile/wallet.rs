@@ -42,7 +42,7 @@ pub struct Wallet {
 /// What the last frame came to, as the meter says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// No frame since the meter started.
+    /// No frame was ever heard of.
     None,
     /// Credited.
     Applied,
@@ -92,6 +92,15 @@ pub struct WalletSeen {
     pub verdict: Verdict,
     /// The purchase count of that frame.
     pub verdict_count: u32,
+}
+
+impl WalletSeen {
+    /// Whether the meter says that its last purchase came as a frame. One that it could not store, it says, and that is there
+    /// all the same, did.
+    pub fn is_by_frame(&self) -> bool {
+        self.verdict_count == self.count
+            && matches!(self.verdict, Verdict::Applied | Verdict::AlreadyApplied | Verdict::NotStored)
+    }
 }
 
 impl Wallet {

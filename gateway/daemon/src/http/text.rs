@@ -347,6 +347,13 @@ const WORDS: &[(&str, T)] = &[
         T("表内该购买次数对应另一金额", "the meter has this purchase count with another amount"),
     ),
     (
+        "the meter has this purchase count and amount, but not from a frame: perhaps from a card",
+        T(
+            "表内该购买次数与金额相符,但并非由充值帧写入:可能是充值卡",
+            "the meter has this purchase count and amount, but not from a frame: perhaps from a card",
+        ),
+    ),
+    (
         "the meter's purchase count moved without this gateway: a card, another program, or another meter",
         T(
             "表内购买次数并非由本网关改变:充值卡、其他程序或换表",
@@ -441,7 +448,7 @@ mod tests {
         let pending = MeterCredit { count: None, ..credit.clone() };
         let large = MeterCredit { amount: Fen(i64::MAX), ..credit.clone() };
         for (credit, seen) in
-            [(&credit, seen(8, 5)), (&credit, seen(20, 5)), (&pending, seen(u32::MAX, 5)), (&large, seen(7, 0))]
+            [(&credit, seen(8, 5)), (&credit, seen(8, 100)), (&credit, seen(20, 5)), (&pending, seen(u32::MAX, 5)), (&large, seen(7, 0))]
         {
             let Step::Settle(state, why) = credit.next(&seen) else { panic!("{seen:?}") };
             whys.push((state, why));

@@ -119,7 +119,7 @@ impl Model {
     /// Power off and on: what is not kept is gone.
     pub fn restart(&mut self) {
         self.forget();
-        self.accounts.iter_mut().for_each(|account| account.result = (0, 0));
+        self.accounts.iter_mut().for_each(|account| account.result = (u16::from(account.count > 0), account.count));
         self.boots += 1;
     }
 
