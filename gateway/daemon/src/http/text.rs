@@ -447,9 +447,13 @@ mod tests {
         let mut whys = vec![credit.judge(8, &seen(7, 0))];
         let pending = MeterCredit { count: None, ..credit.clone() };
         let large = MeterCredit { amount: Fen(i64::MAX), ..credit.clone() };
-        for (credit, seen) in
-            [(&credit, seen(8, 5)), (&credit, seen(8, 100)), (&credit, seen(20, 5)), (&pending, seen(u32::MAX, 5)), (&large, seen(7, 0))]
-        {
+        for (credit, seen) in [
+            (&credit, seen(8, 5)),
+            (&credit, seen(8, 100)),
+            (&credit, seen(20, 5)),
+            (&pending, seen(u32::MAX, 5)),
+            (&large, seen(7, 0)),
+        ] {
             let Step::Settle(state, why) = credit.next(&seen) else { panic!("{seen:?}") };
             whys.push((state, why));
         }
