@@ -35,7 +35,7 @@
 //! cannot begin one are dropped one by one. What is kept is bounded: one frame, one question, [`UNANSWERED_MAX`] old
 //! questions.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use guanjia_core::profile::ByteCount;
@@ -60,6 +60,10 @@ pub const CONFIRM_MAX: Duration = Duration::from_millis(200);
 
 /// Unanswered questions that are remembered.
 pub const UNANSWERED_MAX: usize = 64;
+
+/// How much longer than ever before an answer of a unit can take: a frame of 256 bytes at 9600 baud where only short ones
+/// were heard.
+const LONGER_MAX: Duration = Duration::from_millis(300);
 
 /// The longest pause inside a frame: serial servers cut frames into pieces.
 const PIECES_APART_MAX: Duration = Duration::from_millis(50);
@@ -117,7 +121,8 @@ pub struct Exchange {
 pub enum Heard {
     /// A question and its answer.
     Exchange(Exchange),
-    /// A question nobody answered, and the bytes that were no frame between it and its end.
+    /// A question nobody answered, and the bytes that were no frame where its answer would have been. What comes later than
+    /// the unit can answer is no answer: masters that switch their drivers on put a byte before a question.
     Unanswered(Question, usize),
     /// An answer that may belong to another question; its frame.
     Doubtful(Question, Vec<u8>, Doubt),
@@ -159,6 +164,8 @@ pub struct Ear {
     noise: usize,
     /// The units whose answers count their bytes in two bytes.
     two_byte_counts: BTreeSet<u8>,
+    /// The longest time each unit took to answer.
+    longest: BTreeMap<u8, Duration>,
 }
 
 impl Ear {
@@ -245,7 +252,10 @@ impl Ear {
         let noise = std::mem::take(&mut self.noise);
         if noise > 0 {
             if let Some(asking) = &mut self.asking {
-                asking.noise += noise;
+                let longest = self.longest.get(&asking.question.unit);
+                if longest.is_none_or(|longest| self.last_at.saturating_sub(asking.at) <= *longest + LONGER_MAX) {
+                    asking.noise += noise;
+                }
             }
             heard.push(Heard::Noise(noise));
         }
@@ -284,13 +294,16 @@ impl Ear {
             .told
             .as_ref()
             .is_some_and(|(other, bytes)| *other != question && looks_like(other, &question) && *bytes == frame);
+        let took = now.saturating_sub(asking.at);
+        let longest = self.longest.entry(question.unit).or_default();
+        *longest = took.max(*longest);
         let exchange = Exchange {
             asked: question,
             trust: if repeats { Trust::Suspect } else { Trust::Sure },
             content,
             request: asking.frame,
             answer: frame,
-            took: now.saturating_sub(asking.at),
+            took,
         };
         self.held = Some((exchange, now));
     }

@@ -86,7 +86,8 @@ async fn listen(options: &Options) -> Result<ExitCode, Trouble> {
         Some(site) => units.with_line(site, &config.name).unwrap_or_default(),
         None => units,
     };
-    let mut line = Listening::on(&config.link).await.map_err(|error| Trouble::NoAnswer(error.to_string()))?;
+    let line = Listening::on(&config.link, units.with_two_byte_counts()).await;
+    let mut line = line.map_err(|error| Trouble::NoAnswer(error.to_string()))?;
     let redraw = std::io::stdout().is_terminal() && !options.json;
     let (started, mut drawn) = (Instant::now(), Instant::now());
     let mut learned = Learned::default();

@@ -19,13 +19,15 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Opens a line to listen to it, without any configuration of a site.
+    /// Opens a line to listen to it, without any configuration of a site but which units count the bytes of their answers
+    /// in two bytes.
     ///
     /// # Errors
     /// When the port or socket cannot be opened.
-    pub async fn on(link: &Link) -> Result<Self, LinkError> {
+    pub async fn on(link: &Link, two_byte_counts: impl IntoIterator<Item = u8>) -> Result<Self, LinkError> {
         let stats = Arc::new(LineStats::default());
-        Self::open(&mut Dial::Link(link.clone()), &stats, Instant::now(), Ear::default()).await
+        let ear = Ear::with_two_byte_counts(two_byte_counts);
+        Self::open(&mut Dial::Link(link.clone()), &stats, Instant::now(), ear).await
     }
 
     pub(crate) async fn open(

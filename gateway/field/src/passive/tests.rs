@@ -120,6 +120,22 @@ fn an_answer_that_is_said_twice_is_believed_for_no_question() {
 }
 
 #[test]
+fn noise_when_no_answer_can_come_any_more_is_nobodys_damaged_answer() {
+    let lost = |heard: &[Heard]| -> Vec<usize> {
+        heard.iter().filter_map(|h| if let Heard::Unanswered(_, noise) = h { Some(*noise) } else { None }).collect()
+    };
+    let answers_in_30_ms = [(0, ask(1, 0, 4)), (30, tell(1, 0, 4)), (500, ask(1, 0, 4))];
+    let with = |rest: &[(u64, Vec<u8>)]| listen(&[answers_in_30_ms.as_slice(), rest].concat());
+    let noise = vec![0xFF; 5];
+    assert_eq!(lost(&with(&[(30, noise.clone()), (900, ask(2, 0, 4))])), [5], "where its answer would be");
+    assert_eq!(lost(&with(&[(900, noise.clone()), (1, ask(2, 0, 4))])), [0], "a driver that is switched on");
+    // The beginning of an answer whose rest never comes is known for noise only later.
+    assert_eq!(lost(&with(&[(30, tell(1, 0, 4)[..7].to_vec()), (900, ask(2, 0, 4))])), [7]);
+    // Nobody knows how long a unit takes that never answered.
+    assert_eq!(lost(&listen(&[(0, ask(3, 0, 4)), (900, noise), (60, ask(2, 0, 4))])), [5]);
+}
+
+#[test]
 fn damage_and_noise_cost_what_they_hit_and_nothing_else() {
     let mut broken = tell(1, 0, 4);
     broken[5] ^= 1;
