@@ -107,6 +107,15 @@ publish = "guanjia"
     assert_eq!(device["why_silent"], "line_down");
     is_said(&house, before, "its authority has revoked its certificate").await?;
     becomes(&house, LINE_UP, 0.0).await?;
+    eventually("the line says why it is down", LIMIT, || async {
+        let lines = house.api("/lines").await?;
+        let lines = lines["lines"].as_array().context("a list of lines")?;
+        let down = &lines.iter().find(|line| line["name"] == "plc").context("the line")?["down"];
+        anyhow::ensure!(down["reason"] == "revoked", "{down}");
+        anyhow::ensure!(down["advice"]["zh"] == "确认此地址上是否是原来的设备;若是,为其换发新证书", "{down}");
+        Ok(Some(()))
+    })
+    .await?;
     let before = house.gateway.log_text().len();
     broker.crash();
     broker.launch().await?;

@@ -17,21 +17,22 @@
 //! Whatever goes wrong below the frames becomes a [`LinkError`]; the kind of the operating system's error is told to
 //! people and never decided upon, because it differs between adapters and servers.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::frame::Framing;
 
 pub mod dial_in;
+mod error;
 mod serial;
 mod stream;
 pub mod tls;
 mod udp;
 
 use dial_in::DialIn;
+pub use error::{LinkError, Trouble};
 pub(crate) use stream::{Dial, Stream};
-use tls::{TlsError, TlsFiles};
+use tls::TlsFiles;
 
 /// The longest a connection may take to be accepted, name look-up included.
 pub const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -186,75 +187,6 @@ pub struct LineConfig {
     /// How long an RTU line stays silent after a request that was not answered properly, so that a late answer is
     /// heard and thrown away before anything else is asked.
     pub linger: Duration,
-}
-
-/// What can go wrong below the frames.
-#[derive(Debug, thiserror::Error)]
-pub enum LinkError {
-    /// The port could not be opened, or the connection was refused.
-    #[error("cannot open {place}: {source}; check power, cable, address and permissions")]
-    Open {
-        /// The port or address.
-        place: String,
-        /// What the operating system says.
-        source: io::Error,
-    },
-    /// Nobody took the connection in time.
-    #[error("{place} did not accept a connection within {} s; check power, cable and address", CONNECT_MAX.as_secs())]
-    OpenTimeout {
-        /// The address.
-        place: String,
-    },
-    /// A file of our side of TLS cannot be used.
-    #[error("cannot open {place}: {source}")]
-    Files {
-        /// The address.
-        place: String,
-        /// Which file, and why.
-        source: TlsError,
-    },
-    /// The two sides of TLS do not trust each other.
-    #[error(
-        "{place} and the gateway do not agree on TLS: {source}; check `ca`, `server_name`, the clocks of both, and \
-        whether the device knows the gateway's certificate"
-    )]
-    Handshake {
-        /// The address.
-        place: String,
-        /// What was not believed.
-        source: io::Error,
-    },
-    /// A revocation list speaks against the other side.
-    #[error("{place} is not believed: {why}")]
-    Revocation {
-        /// The address.
-        place: String,
-        /// What was found, and what to do.
-        why: &'static str,
-    },
-    /// The modem of this line is not here.
-    #[error(
-        "DTU {who} has not dialled in to {entrance}; check its power, SIM card and signal, and the server address \
-        and port it is set to"
-    )]
-    NotDialledIn {
-        /// Its registration, or the name of its line.
-        who: String,
-        /// The name of the entrance in the site file.
-        entrance: String,
-    },
-    /// The modem dialled in once more, and its old connection is no longer used.
-    #[error("DTU {who} dialled in again; its new connection is used from now on")]
-    Replaced {
-        /// Its registration, or the name of its line.
-        who: String,
-    },
-    /// The other side closed the connection.
-    #[error("the other side closed the connection; check that no other master uses the serial server")]
-    Closed,
-    /// Reading or writing failed.
-    #[error("the connection broke: {0}; check power and cable")]
-    Io(#[from] io::Error),
 }
 
 #[cfg(test)]

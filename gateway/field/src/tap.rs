@@ -16,7 +16,7 @@
 //! * Nobody is waited for. A listener that does not keep up loses events; [`Listener::lost`] says how many, so that a
 //!   trace with a gap says so.
 //!
-//! A power cut costs what nobody has written down. The tap keeps nothing.
+//! A power cut costs what nobody has written down. The tap keeps nothing but why the line is down.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -31,6 +31,7 @@ use crate::clock::{self, Moment};
 use crate::doctor::{Doctor, Finding, Illness, LineFacts, Sign};
 use crate::evidence::{EvidenceFile, ScrapKind};
 use crate::frame::Request;
+use crate::link::{LinkError, Trouble};
 use crate::passive::Heard;
 use crate::stats::Discard;
 use crate::trace::Role;
@@ -155,6 +156,8 @@ pub struct Tap {
     listening: AtomicUsize,
     subscribers: Mutex<Vec<Subscriber>>,
     evidence: EvidenceFile,
+    /// Why the port or socket is not open.
+    trouble: Mutex<Option<Trouble>>,
     /// Whoever asks without polling (a tool on the command line) has none.
     doctor: OnceLock<Mutex<Doctor>>,
 }
@@ -166,6 +169,7 @@ impl Tap {
             listening: AtomicUsize::new(0),
             subscribers: Mutex::new(Vec::new()),
             evidence: EvidenceFile::default(),
+            trouble: Mutex::new(None),
             doctor: OnceLock::new(),
         }
     }
@@ -219,11 +223,23 @@ impl Tap {
     }
 
     pub(crate) fn opened(&self) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.publish(|| Seen::Opened);
     }
 
-    pub(crate) fn failed(&self, why: &dyn std::fmt::Display) {
+    pub(crate) fn failed(&self, why: &LinkError) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = why.trouble(clock::now());
+        let since =
+            trouble.as_ref().filter(|known| known.reason == found.reason).map_or(found.since, |known| known.since);
+        *trouble = Some(Trouble { since, ..found });
+        drop(trouble);
         self.publish(|| Seen::Failed(why.to_string().into()));
+    }
+
+    /// Why the line is down; `None` while it is not, or was closed without an error.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn sent(&self, bytes: &[u8]) {

@@ -27,13 +27,18 @@ pub async fn fast(extent: Extent) -> anyhow::Result<()> {
     }
     let rate = |of: &[Pace]| median(of.iter().map(|pace| pace.rate).collect());
     let micros = |of: &[Pace]| median(of.iter().map(|pace| pace.micros).collect());
-    let ratio = |of: &[Pace]| median(of.iter().zip(&bare).map(|(own, bare)| own.rate / bare.rate).collect());
+    let over = |of: &[Pace], aim| {
+        let ratios: Vec<f64> = of.iter().zip(&bare).map(|(own, bare)| own.rate / bare.rate).collect();
+        let (least, most) = ratios.iter().fold((f64::MAX, f64::MIN), |(least, most), r| (least.min(*r), most.max(*r)));
+        let beside = format!("{} rounds, from {least:.2} to {most:.2}", ratios.len());
+        row("over bare loop", median(ratios), "x", aim, &beside);
+    };
     row("bare loop", rate(&bare), "requests/s", Aim::Stated, &taken(micros(&bare)));
     row("field side, one request under way", rate(&plain), "requests/s", Aim::Stated, &taken(micros(&plain)));
-    row("over bare loop", ratio(&plain), "x", extent.aim(Aim::Least(0.8)), "");
+    over(&plain, extent.aim(Aim::Least(0.8)));
     let many = format!("field side, {IN_FLIGHT} under way where allowed");
     row(&many, rate(&piped), "requests/s", Aim::Stated, &taken(micros(&piped)));
-    row("over bare loop", ratio(&piped), "x", Aim::Stated, "");
+    over(&piped, Aim::Stated);
     Ok(())
 }
 

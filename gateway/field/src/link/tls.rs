@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+pub use self::revocation::Refusal;
 use self::revocation::{Revocations, Verifier, refusal};
 use super::{CONNECT_MAX, LinkError};
 

@@ -57,6 +57,12 @@ fn line_json(live: &Live, index: usize, now: Timestamp) -> Value {
         "place": config.map(|config| config.link.place()),
         "passive": config.is_some_and(|config| is_passive(live, config)),
         "connected": stats.connected.get() == 1,
+        "down": handle.tap().trouble().map(|trouble| json!({
+            "reason": trouble.reason,
+            "text": trouble.text,
+            "advice": trouble.advice,
+            "since": trouble.since.to_string(),
+        })),
         "findings": findings.iter().map(|(finding, known_for)| json!({
             "finding": finding.illness.as_str(),
             "unit": finding.unit,

@@ -1,9 +1,10 @@
 //! Devices and their points: the value, how far to trust it, and how old it is.
 
-use guanjia_core::reading::PointIx;
+use guanjia_core::reading::{BadReason, PointIx};
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use super::lines::down;
 use super::parts::{Mark, chip, fact, heading, quality, value, when};
 use super::{Ctx, Rendered, ago};
 use crate::device_clock;
@@ -148,6 +149,11 @@ pub fn one(ctx: &Ctx, id: &str) -> Option<Rendered> {
         p.crumb { a href="/devices" { (ctx.t(text::DEVICES)) } }
         h1 { (name) }
         p { (health(ctx, &status)) " " @if status.silent.is_some() { span.faint { (ago(ctx, status.since)) } } }
+        @if status.silent == Some(BadReason::LineDown)
+            && let Some(handle) = ctx.live.lines.iter().find(|handle| **handle.name() == *bus_of(&ctx.live.site, device))
+        {
+            (down(ctx, handle))
+        }
         dl.facts {
             (fact(ctx.t(text::SYSTEM), &html! { (ctx.word(profile.class.system())) }))
             @if !device.floor.is_empty() { (fact(ctx.t(text::FLOOR), &html! { (device.building) " " (device.floor) })) }

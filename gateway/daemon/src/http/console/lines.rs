@@ -26,6 +26,7 @@ pub fn list(ctx: &Ctx) -> Rendered {
             section id={ "line-" (handle.name()) } {
                 h2 { (handle.name()) " " span.id { (kind(ctx, handle)) } }
                 p { (state(ctx, handle, findings.len())) }
+                (down(ctx, handle))
                 @if !findings.is_empty() {
                     ul.rows { @for (finding, known_for) in findings { (row(ctx, finding, *known_for)) } }
                 }
@@ -47,6 +48,19 @@ fn state(ctx: &Ctx, handle: &LineHandle, findings: usize) -> Markup {
         (_, 0) if handle.tap().role() == Some(Role::Listener) => chip(Mark::Info, ctx.t(text::LISTENED)),
         (_, 0) => chip(Mark::Good, ctx.t(text::LINE_WELL)),
         (_, n) => html! { (chip(Mark::Minor, ctx.t(text::LINE_ILL))) " " span.count { (n) } },
+    }
+}
+
+/// Why a line cannot be opened, and what to do about it.
+pub fn down(ctx: &Ctx, handle: &LineHandle) -> Markup {
+    html! {
+        @if let Some(trouble) = handle.tap().trouble() {
+            p {
+                (trouble.text.get(ctx.lang)) " · " (ago(ctx, trouble.since))
+                br;
+                span.faint { (trouble.advice.get(ctx.lang)) }
+            }
+        }
     }
 }
 

@@ -138,6 +138,46 @@ async fn a_line_shows_its_findings_in_the_api_the_metrics_and_the_console() {
 }
 
 #[tokio::test]
+async fn a_line_that_cannot_be_opened_says_why_and_what_to_do_in_the_api_and_on_its_pages() {
+    // A port that is taken, and where nobody listens.
+    let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let house = House::on_line(nobody.local_addr().unwrap()).await;
+    let lines = || async {
+        let lines = house.http.get(format!("{}/api/v1/lines", house.url)).bearer_auth("office-token");
+        lines.send().await.unwrap().json::<Value>().await.unwrap()["lines"][0].clone()
+    };
+    let until_down_is = async |down: bool| {
+        let is_so = async {
+            while lines().await["down"].is_null() == down {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), is_so).await.expect("the line is tried");
+        lines().await
+    };
+    let meter = house.live.site.devices.iter().find(|device| *device.id == *"m-1").unwrap().ix;
+    house.live.latest.set_device(meter, Some(BadReason::LineDown), now());
+    let line = until_down_is(true).await;
+    assert_eq!((&line["connected"], &line["down"]["reason"]), (&false.into(), &"connection_refused".into()));
+    for (lang, text, advice) in
+        [("en", "refuses the connection", "Check the port number"), ("zh", "拒绝了连接", "检查端口号")]
+    {
+        assert!(line["down"]["text"][lang].as_str().unwrap().contains(text), "{line}");
+        for page in ["/lines", "/devices/m-1"] {
+            let (_, html) = house.get(&format!("{page}?lang={lang}")).await;
+            assert!(html.contains(text) && html.contains(advice), "{page} {html}");
+        }
+    }
+    // It is said since when, and that does not move with every try.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(lines().await["down"]["since"], line["down"]["since"]);
+    let server = nobody.listen(1).unwrap();
+    until_down_is(false).await;
+    drop(server);
+}
+
+#[tokio::test]
 async fn bad_quality_never_moves_the_time_at_which_a_value_was_true() {
     let house = House::open().await;
     let point = house.live.site.find_point("m-1", "energy_active_import").unwrap();

@@ -16,6 +16,7 @@
 //! * A file is at most [`CRL_FILE_MAX`] bytes.
 
 use std::error::Error;
+use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use guanjia_core::text::Bilingual;
 use guanjia_core::time::Timestamp;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -266,35 +268,87 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// What to do about a connection that failed over a revocation list; `None` if it failed over anything else.
-pub fn refusal(error: &(dyn Error + 'static)) -> Option<&'static str> {
+/// What a revocation list says against the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its authority has revoked its certificate.
+    Revoked,
+    /// There is no list of its authority.
+    NotListed,
+    /// The list is not its authority's.
+    ForeignList,
+}
+
+impl Refusal {
+    /// The word for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Refusal::Revoked => "revoked",
+            Refusal::NotListed => "not_listed",
+            Refusal::ForeignList => "foreign_list",
+        }
+    }
+
+    /// What was found.
+    pub fn text(self) -> Bilingual {
+        match self {
+            Refusal::Revoked => {
+                Bilingual::new("其证书已被颁发机构吊销(crl)", "its authority has revoked its certificate (`crl`)")
+            }
+            Refusal::NotListed => Bilingual::new(
+                "crl 文件中没有其证书颁发机构的吊销列表",
+                "the file of `crl` holds no list of the authority that signed its certificate",
+            ),
+            Refusal::ForeignList => Bilingual::new(
+                "crl 中的列表不是由其所称的机构签发",
+                "the list in `crl` is not signed by the authority it names",
+            ),
+        }
+    }
+
+    /// What to do about it.
+    pub fn advice(self) -> Bilingual {
+        match self {
+            Refusal::Revoked => Bilingual::new(
+                "确认此地址上是否是原来的设备;若是,为其换发新证书",
+                "Find out whether it is the right device at this address, and if it is, give it a new certificate",
+            ),
+            Refusal::NotListed => Bilingual::new(
+                "把该机构的列表加入文件;若该机构不签发列表,则去掉 crl",
+                "Add that list to the file, or take `crl` out if the authority issues none",
+            ),
+            Refusal::ForeignList => Bilingual::new("向该机构重新索取列表", "Get it from the authority once more"),
+        }
+    }
+}
+
+/// For a log.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}. {}", self.text().en, self.advice().en)
+    }
+}
+
+/// What a revocation list says against a connection that failed; `None` if it failed over anything else.
+pub fn refusal(error: &(dyn Error + 'static)) -> Option<Refusal> {
     let mut next = Some(error);
     while let Some(error) = next {
         let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let tls = error.downcast_ref::<rustls::Error>().or_else(|| inside?.downcast_ref());
-        if let Some(words) = tls.and_then(words) {
-            return Some(words);
+        let refusal = match tls {
+            Some(rustls::Error::InvalidCertificate(CertificateError::Revoked)) => Some(Refusal::Revoked),
+            Some(rustls::Error::InvalidCertificate(CertificateError::UnknownRevocationStatus)) => {
+                Some(Refusal::NotListed)
+            }
+            Some(rustls::Error::InvalidCertRevocationList(_)) => Some(Refusal::ForeignList),
+            _ => None,
+        };
+        if refusal.is_some() {
+            return refusal;
         }
         next = error.source();
     }
     None
-}
-
-fn words(error: &rustls::Error) -> Option<&'static str> {
-    match error {
-        rustls::Error::InvalidCertificate(CertificateError::Revoked) => Some(
-            "its authority has revoked its certificate (`crl`); find out whether it is the right device at this address, \
-             and if it is, give it a new certificate",
-        ),
-        rustls::Error::InvalidCertificate(CertificateError::UnknownRevocationStatus) => Some(
-            "the file of `crl` holds no list of the authority that signed its certificate; add that list to the file, or \
-             take `crl` out if the authority issues none",
-        ),
-        rustls::Error::InvalidCertRevocationList(_) => {
-            Some("the list in `crl` is not signed by the authority it names; get it from the authority once more")
-        }
-        _ => None,
-    }
 }
 
 /// The path of the file.
