@@ -227,14 +227,15 @@ impl Tap {
         self.publish(|| Seen::Opened);
     }
 
-    pub(crate) fn failed(&self, why: &LinkError) {
+    /// The port or socket could not be opened, or broke. Whether that is news: it was open before, or failed otherwise.
+    pub(crate) fn failed(&self, why: &LinkError) -> bool {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         let found = why.trouble(clock::now());
-        let since =
-            trouble.as_ref().filter(|known| known.reason == found.reason).map_or(found.since, |known| known.since);
-        *trouble = Some(Trouble { since, ..found });
+        let known = trouble.as_ref().filter(|known| known.reason == found.reason).map(|known| known.since);
+        *trouble = Some(Trouble { since: known.unwrap_or(found.since), ..found });
         drop(trouble);
         self.publish(|| Seen::Failed(why.to_string().into()));
+        known.is_none()
     }
 
     /// Why the line is down; `None` while it is not, or was closed without an error.

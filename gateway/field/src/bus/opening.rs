@@ -129,7 +129,7 @@ impl Bus {
     /// pause; a line that cannot be opened, or breaks again before it answered, is down.
     pub(super) fn fault(&mut self, error: &LinkError, severity: Severity) {
         self.faults = self.faults.saturating_add(1);
-        self.tap.failed(error);
+        let is_news = self.tap.failed(error);
         let pauses = match severity {
             Severity::CannotOpen => self.faults,
             Severity::Broke => self.faults - 1,
@@ -142,8 +142,8 @@ impl Bus {
             let pause = BACKOFF_STEP.saturating_mul(pauses).min(BACKOFF_MAX).mul_f64(0.9 + 0.2 * fastrand::f64());
             let was_down = self.retry_at.replace(Instant::now() + pause).is_some();
             let pause_ms = pause.as_millis() as u64;
-            // Looking at an empty seat is no news.
-            if was_down && matches!(error, LinkError::NotDialledIn { .. }) {
+            // A line that is down for a night is tried tens of thousands of times.
+            if was_down && !is_news {
                 debug!(line = %self.name, %error, pause_ms, "line is still down");
             } else {
                 info!(line = %self.name, %error, pause_ms, "line is down");

@@ -124,8 +124,9 @@ impl Listener {
                     self.stats.connected.set(0);
                 }
                 Err(error) => {
-                    info!(line = %self.name, %error, "line is down");
-                    self.tap.failed(&error);
+                    if self.tap.failed(&error) {
+                        info!(line = %self.name, %error, "line is down");
+                    }
                 }
             }
             if stop.is_cancelled() {

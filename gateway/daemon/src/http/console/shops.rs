@@ -266,13 +266,15 @@ fn on_off(ctx: &Ctx, supply: Supply) -> Markup {
     }
 }
 
-/// Wh or mL in the unit people are billed in, exactly.
-fn quantity(utility: Utility, base: i64) -> String {
-    let exponent = match utility {
-        Utility::Electricity => -3,
-        Utility::Water => -6,
+/// Wh or mL in the unit people are billed in, exactly: kWh and m³ to three places, and six where millilitres were counted.
+fn quantity(utility: Utility, base: i64) -> Markup {
+    let (digits, exponent) = match utility {
+        Utility::Electricity => (base, -3),
+        Utility::Water if base % 1_000 == 0 => (base / 1_000, -3),
+        Utility::Water => (base, -6),
     };
-    format!("{} {}", guanjia_core::reading::Decimal::new(i128::from(base), exponent), utility.billing_unit())
+    let number = guanjia_core::reading::Decimal::new(i128::from(digits), exponent);
+    html! { span.whole { (number) " " (utility.billing_unit()) } }
 }
 
 fn notices_list(ctx: &Ctx, notices: &[Notice]) -> Markup {
