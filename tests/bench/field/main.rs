@@ -2,7 +2,7 @@
 //!
 //!     cargo bench -p guanjia-tests --bench field                      everything, about 20 minutes
 //!     cargo bench -p guanjia-tests --bench field -- many serial       only these
-//!     cargo bench -p guanjia-tests --bench field -- soak --seconds 2592
+//!     cargo bench -p guanjia-tests --bench field -- soak --seconds 2900
 //!     cargo bench -p guanjia-tests --bench field -- --quick           two minutes: does it measure what it says?
 //!
 //! | name | what |
