@@ -12,7 +12,7 @@
 //! 1764299400.171 0.047930 settled answered 1 3 0 2 46107
 //! 1764299401.002 0.878301 skipped 00
 //! 1764299401.640 1.516872 discarded damaged 1 3 0 2 0103040001
-//! 1764299402.100 1.976001 failed the other side closed the connection
+//! 1764299402.100 1.976001 failed The other side closed the connection. Check that no other master uses the serial server
 //! 1764299403.000 2.876011 lost 12
 //! ```
 //!

@@ -1,5 +1,6 @@
 //! What can go wrong below the frames, in the words of a log and in those of a page.
 
+use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind};
 
@@ -10,10 +11,9 @@ use super::CONNECT_MAX;
 use super::tls::{Refusal, TlsError};
 
 /// What can go wrong below the frames.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum LinkError {
     /// The port could not be opened, or the connection was refused.
-    #[error("cannot open {place}: {source}; check power, cable, address and permissions")]
     Open {
         /// The port or address.
         place: String,
@@ -21,13 +21,11 @@ pub enum LinkError {
         source: io::Error,
     },
     /// Nobody took the connection in time.
-    #[error("{place} did not accept a connection within {} s; check power, cable and address", CONNECT_MAX.as_secs())]
     OpenTimeout {
         /// The address.
         place: String,
     },
     /// A file of our side of TLS cannot be used.
-    #[error("cannot open {place}: {source}")]
     Files {
         /// The address.
         place: String,
@@ -35,10 +33,6 @@ pub enum LinkError {
         source: TlsError,
     },
     /// The two sides of TLS do not trust each other.
-    #[error(
-        "{place} and the gateway do not agree on TLS: {source}; check `ca`, `server_name`, the clocks of both, and \
-        whether the device knows the gateway's certificate"
-    )]
     Handshake {
         /// The address.
         place: String,
@@ -46,7 +40,6 @@ pub enum LinkError {
         source: io::Error,
     },
     /// A revocation list speaks against the other side.
-    #[error("{place} is not believed: {why}")]
     Revocation {
         /// The address.
         place: String,
@@ -54,10 +47,6 @@ pub enum LinkError {
         why: Refusal,
     },
     /// The modem of this line is not here.
-    #[error(
-        "DTU {who} has not dialled in to {entrance}; check its power, SIM card and signal, and the server address \
-        and port it is set to"
-    )]
     NotDialledIn {
         /// Its registration, or the name of its line.
         who: String,
@@ -65,17 +54,44 @@ pub enum LinkError {
         entrance: String,
     },
     /// The modem dialled in once more, and its old connection is no longer used.
-    #[error("DTU {who} dialled in again; its new connection is used from now on")]
     Replaced {
         /// Its registration, or the name of its line.
         who: String,
     },
     /// The other side closed the connection.
-    #[error("the other side closed the connection; check that no other master uses the serial server")]
     Closed,
     /// Reading or writing failed.
-    #[error("the connection broke: {0}; check power and cable")]
-    Io(#[from] io::Error),
+    Io(io::Error),
+}
+
+/// As in a log: what is wrong, and what to do about it.
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (_, text, advice) = self.words();
+        write!(f, "{}. {}", text.en, advice.en)
+    }
+}
+
+impl Error for LinkError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            LinkError::Open { source, .. } | LinkError::Handshake { source, .. } | LinkError::Io(source) => {
+                Some(source)
+            }
+            LinkError::Files { source, .. } => Some(source),
+            LinkError::OpenTimeout { .. }
+            | LinkError::Revocation { .. }
+            | LinkError::NotDialledIn { .. }
+            | LinkError::Replaced { .. }
+            | LinkError::Closed => None,
+        }
+    }
+}
+
+impl From<io::Error> for LinkError {
+    fn from(source: io::Error) -> Self {
+        LinkError::Io(source)
+    }
 }
 
 /// Why a line is down, for the people who have to bring it up again.
@@ -112,11 +128,11 @@ impl LinkError {
             ),
             LinkError::Files { source, .. } => (
                 "tls_files",
-                both(format_args!("本网关的 TLS 文件无法使用:{source}"), format_args!("The gateway's own {source}")),
-                Bilingual::new(
-                    "在站点文件中更正该文件,然后重新加载",
-                    "Correct that file or its path in the site file, and reload",
+                both(
+                    format_args!("TLS 设置无法使用:{source}"),
+                    format_args!("The settings of TLS cannot be used: {source}"),
                 ),
+                Bilingual::new("更正该文件或站点文件,然后重新加载", "Correct that file or the site file, and reload"),
             ),
             LinkError::Handshake { place, source } => (
                 "tls_untrusted",
@@ -178,7 +194,7 @@ fn not_open(place: &str, source: &io::Error) -> (&'static str, Bilingual, Biling
             "no_such_port",
             format!("找不到 {place}"),
             format!("There is no {place}"),
-            "检查适配器是否插好;名称见 /dev/serial/by-id,或检查主机名",
+            "检查适配器是否插好;名称见 /dev/serial/by-id",
             "Check that the adapter is plugged in; its name stands in /dev/serial/by-id",
         ),
         ErrorKind::PermissionDenied => (
@@ -211,6 +227,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::link::tls::TlsPart;
 
     #[test]
     fn every_trouble_has_its_own_word_and_is_told_in_both_languages() {
@@ -233,6 +250,10 @@ mod tests {
             LinkError::Replaced { who },
             LinkError::Closed,
             LinkError::Io(ErrorKind::ConnectionReset.into()),
+            LinkError::Files {
+                place: place(),
+                source: TlsError { part: TlsPart::Key, message: "the file k.pem has no private key in PEM".to_owned() },
+            },
         ];
         let troubles: Vec<Trouble> = errors.iter().map(|error| error.trouble(Timestamp::EPOCH)).collect();
         let reasons: BTreeSet<&str> = troubles.iter().map(|trouble| trouble.reason).collect();
