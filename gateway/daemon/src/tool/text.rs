@@ -65,15 +65,37 @@ pub fn table(text: &str) -> Result<Table, Trouble> {
     }
 }
 
-/// Rows under a header, each column as wide as its widest cell; without trailing spaces.
+/// Rows under a header, each column as wide as its widest cell; without trailing spaces. The last cell of a row that is
+/// shorter than others may be as long as it likes: a remark below a row.
 pub fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let cells = |text: &str| text.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum::<usize>();
-    let widths: Vec<usize> =
-        (0..count).map(|i| rows.iter().filter_map(|r| r.get(i)).map(|c| cells(c)).max().unwrap_or(0)).collect();
+    let in_column = |row: &'_ Vec<String>, i: usize| {
+        let is_remark = row.len() < count && i + 1 == row.len();
+        row.get(i).filter(|_| !is_remark).map_or(0, |cell| cells(cell))
+    };
+    let widths: Vec<usize> = (0..count).map(|i| rows.iter().map(|row| in_column(row, i)).max().unwrap_or(0)).collect();
     let line = |row: &Vec<String>| {
-        let padded = row.iter().zip(&widths).map(|(c, w)| format!("{c}{}", " ".repeat(w - cells(c))));
+        let padded = row.iter().zip(&widths).map(|(c, w)| format!("{c}{}", " ".repeat(w.saturating_sub(cells(c)))));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(|r| line(r) + "\n").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_cells_and_a_remark_below_a_row_widens_none() {
+        let rows = [
+            vec!["unit", "address", "data"],
+            vec!["1", "97", "08 FE"],
+            vec!["", "voltage_l1 = 230.2 V"],
+            vec!["电表", "7"],
+        ];
+        let rows = rows.map(|row| row.into_iter().map(str::to_owned).collect::<Vec<_>>());
+        let text = "unit  address  data\n1     97       08 FE\n      voltage_l1 = 230.2 V\n电表  7\n";
+        assert_eq!(columns(&rows), text);
+    }
 }
