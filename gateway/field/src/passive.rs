@@ -33,7 +33,7 @@
 //! Frames are found by what their check sums say ([`crate::sniff`]); where the stream of a serial server has been put
 //! together or cut, time says nothing, so a frame is waited for as long as its beginning can become one, and bytes that
 //! cannot begin one are dropped one by one. What is kept is bounded: one frame, one question, [`UNANSWERED_MAX`] old
-//! questions.
+//! questions, and one time for each of at most 256 units.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
