@@ -99,7 +99,7 @@ fn units(ctx: &Ctx, handle: &LineHandle) -> Markup {
                     tbody {
                         @for device in devices {
                             tr {
-                                th scope="row" { a href={ "/devices/" (device.id) } { (device.id) } }
+                                th.whole scope="row" { a href={ "/devices/" (device.id) } { (device.id) } }
                                 td.number { (count(device, |d| d.ok.get())) }
                                 td.number { (count(device, |d| d.timeout.get())) }
                                 td.number { (count(device, |d| d.crc_error.get())) }
